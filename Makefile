@@ -1,0 +1,34 @@
+# Every target does all of its own set-up: a fresh clone needs Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint format clean
+
+setup: .venv/ready  ## make .venv and say which system packages are missing
+	@$(BIN)/python -m localcloud.doctor
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Spillway needs Python 3.11 or newer; this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cloud,dev]'
+	@touch $@
+
+demo: setup  ## grade the example submissions on the embedded cloud
+	$(BIN)/spillway demo
+
+test: setup  ## unit, property, contract and end-to-end tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready  ## formatting, style, types, templates
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint infra/*/template.yaml
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

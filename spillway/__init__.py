@@ -1,0 +1,1 @@
+"""Spillway's client: SDK and CLI. Talks HTTP only."""
