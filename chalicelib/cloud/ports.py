@@ -1,0 +1,108 @@
+"""What the control plane asks of AWS. boto3 keeps these promises in production, `memory.py` in tests and the simulator; one
+contract suite holds both to it.
+
+Errors: `CloudUnavailable` (throttled, unreachable, unknown), and for launches `CapacityRefused` and `LaunchImpossible`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chalicelib.core.host import Launch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """EC2's view of one of our instances. `state` is EC2's word: pending, running, shutting-down, terminated, stopping, stopped."""
+
+    id: str
+    region: str
+    state: str
+    launched_at: float
+    launch_index: int
+    tags: Mapping[str, str]
+
+
+class Compute(Protocol):
+    def launch(self, launch: Launch) -> list[Instance]:
+        """RunInstances(MinCount=1, MaxCount=len(hosts), ClientToken=launch.id), in order of ami-launch-index.
+
+        The launch template is the stage's `<prefix>-host`; tags spillway:stage, spillway:pool, spillway:launch and Name on instances and volumes in the
+        same call; spot as one-time. Repeating the same launch returns the same instances. May give fewer than asked.
+        Raises CapacityRefused, LaunchImpossible, CloudUnavailable.
+        """
+
+    def instances(self, pool: str, regions: Sequence[str]) -> list[Instance]:
+        """All of the stage's instances of a pool that are not terminated, all pages."""
+
+    def terminate(self, region: str, instance_ids: Sequence[str]) -> None:
+        """Ask for termination; ids that EC2 no longer knows are already so."""
+
+    def ring(self, region: str, instance_ids: Sequence[str]) -> list[str]:
+        """Run Command of the doorbell, at most 50 a call; returns the ids that SSM refused (unknown or not registered): split and told, not raised."""
+
+
+class Blobs(Protocol):
+    """The stage's bucket."""
+
+    def put(self, key: str, body: bytes, content_type: str = "application/json") -> None: ...
+
+    def get(self, key: str, start: int = 0) -> bytes | None:
+        """The object from byte `start` on; None if it is not there."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """(key, bytes) in key order, keys greater than `after`."""
+
+    def get_url(self, key: str, expires_s: int, filename: str | None = None) -> str: ...
+
+    def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
+        """A signed PUT and the headers that must go with it (x-amz-checksum-sha256 in base64: S3 checks the content)."""
+
+
+class Queues(Protocol):
+    def wake(self, pool: str, dedup: str) -> None:
+        """One message on the wakes queue: group = pool, deduplication id = dedup."""
+
+    def timer(self, message: Mapping[str, Any], delay_s: int) -> None:
+        """One message on the timers queue after 0…900 s."""
+
+    def canary(self, at: float) -> None:
+        """The tick's own ping on the heartbeat queue."""
+
+    def dead_letters(self, limit: int = 10) -> list[DeadLetter]:
+        """Receive from every dead-letter queue."""
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Delete a dead letter that was dealt with."""
+
+    def depths(self) -> Mapping[str, int]:
+        """Queue name → messages waiting, for health."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    queue: str  # the name of the queue that it died on, without prefix: submissions, heartbeats, wakes, timers
+    message_id: str
+    body: str
+    sent_at: float
+    receipt: str
+    url: str
+
+
+class Notices(Protocol):
+    def publish(self, notice: Mapping[str, Any]) -> None:
+        """One JSON document with its string fields as message attributes too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """All of AWS that the control plane uses, but for its tables."""
+
+    compute: Compute
+    blobs: Blobs
+    queues: Queues
+    notices: Notices

@@ -1,0 +1,48 @@
+"""The backlog: the queue of pending jobs, each entry small enough that a pass reads thousands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chalicelib.core.job import Job, Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A pending job's place in the queue. Sorts by `rank`."""
+
+    pool: str
+    rank: str
+    job: str
+    attempt: int
+    owner: str
+    cpu: float
+    memory_mib: int
+    slots: int
+    timeout_s: int
+    queued_at: float
+
+    @property
+    def reservation(self) -> Reservation:
+        return Reservation(cpu=self.cpu, memory_mib=self.memory_mib, slots=self.slots)
+
+
+def rank(priority: int, virtual_at: float, job_id: str) -> str:
+    """The sort key: priority class first (0 before 9), then virtual time in milliseconds, then id."""
+    return f"{priority:02d}#{int(virtual_at * 1000):015d}#{job_id}"
+
+
+def entry_of(job: Job, now: float) -> Entry:
+    """The entry that stands for a pending job."""
+    return Entry(
+        pool=job.pool,
+        rank=job.rank,
+        job=job.id,
+        attempt=job.attempt,
+        owner=job.owner,
+        cpu=job.spec.cpu,
+        memory_mib=job.spec.memory_mib,
+        slots=job.spec.slots,
+        timeout_s=job.spec.timeout_s,
+        queued_at=now,
+    )

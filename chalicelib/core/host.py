@@ -1,0 +1,165 @@
+"""A host: our record of an EC2 instance, its state machine, and the attempts placed on it.
+
+Nobody ever saves a host row whole: a pass SETs single assignments, pings REMOVE them, `seen_at` is written without condition.
+A host is idle when it carries no assignment; `freed_at` is when it last lost one, so idleness needs no write of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chalicelib.core.job import Reservation
+
+
+class HostState(StrEnum):
+    LAUNCHING = "launching"
+    READY = "ready"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+
+
+class HostEvent(StrEnum):
+    HELLO = "hello"  # its agent speaks
+    DRAIN = "drain"  # gets no new work
+    RECAPTURE = "recapture"  # gets work again
+    SICKEN = "sicken"  # no longer trusted
+    RETIRE = "retire"  # is being terminated
+    VANISH = "vanish"  # EC2 has it no more, or never had it
+
+
+_S, _E = HostState, HostEvent
+
+TRANSITIONS: dict[HostState, dict[HostEvent, HostState]] = {
+    _S.LAUNCHING: {
+        _E.HELLO: _S.READY,
+        _E.SICKEN: _S.UNHEALTHY,
+        _E.RETIRE: _S.TERMINATING,
+        _E.VANISH: _S.TERMINATED,
+    },
+    _S.READY: {_E.DRAIN: _S.DRAINING, _E.SICKEN: _S.UNHEALTHY, _E.VANISH: _S.TERMINATED},
+    _S.DRAINING: {
+        _E.RECAPTURE: _S.READY,
+        _E.SICKEN: _S.UNHEALTHY,
+        _E.RETIRE: _S.TERMINATING,
+        _E.VANISH: _S.TERMINATED,
+    },
+    _S.UNHEALTHY: {_E.RETIRE: _S.TERMINATING, _E.VANISH: _S.TERMINATED},
+    _S.TERMINATING: {_E.VANISH: _S.TERMINATED},
+    _S.TERMINATED: {},
+}
+
+WORKING: frozenset[HostState] = frozenset({_S.LAUNCHING, _S.READY})  # may be given assignments
+LIVE: frozenset[HostState] = frozenset(_S) - {_S.TERMINATED}
+
+
+class IllegalHostTransition(Exception):
+    """The machine has no row for this event in this state."""
+
+
+def after(state: HostState, event: HostEvent) -> HostState:
+    """The state that `event` leads to; raises IllegalHostTransition where the table has no entry."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalHostTransition(f"a host that is {state} cannot {event}") from None
+
+
+def sources(event: HostEvent) -> frozenset[HostState]:
+    """The states that `event` may leave: what a conditional write names."""
+    return frozenset(state for state, row in TRANSITIONS.items() if event in row)
+
+
+def target(event: HostEvent) -> HostState:
+    return next(row[event] for row in TRANSITIONS.values() if event in row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offering:
+    """Where and how an instance can be had. `zone` None: any of the region; `market`: "spot" or "on_demand"."""
+
+    region: str
+    instance_type: str
+    market: str = "on_demand"
+    zone: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.region}/{self.zone or '*'}/{self.instance_type}/{self.market}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """An attempt placed on a host. `inline`: it went along in the user data, so the host knows it from boot."""
+
+    job: str
+    attempt: int
+    cpu: float
+    memory_mib: int
+    slots: int
+    timeout_s: int
+    assigned_at: float
+    inline: bool = False
+    accepted_at: float | None = None
+    started_at: float | None = None
+    cancel: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"{self.job}#{self.attempt}"
+
+    @property
+    def reservation(self) -> Reservation:
+        return Reservation(cpu=self.cpu, memory_mib=self.memory_mib, slots=self.slots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The record of a host. Times are epoch seconds; cpu in cores; memory in MiB (what jobs may reserve of it)."""
+
+    id: str
+    pool: str
+    state: HostState
+    offering: Offering
+    launch: str
+    launch_index: int
+    cpu: float
+    memory_mib: int
+    slots: int
+    launched_at: float
+    generation: int = 0
+    instance_id: str | None = None
+    userid: str | None = None  # "<role id>:<instance id>"
+    entered_at: float = 0.0  # when it entered its present state
+    ready_at: float | None = None
+    seen_at: float | None = None
+    freed_at: float | None = None
+    rung_at: float | None = None
+    retire_sent_at: float | None = None
+    interrupt_at: float | None = None
+    missed_lists: int = 0  # how often in a row EC2's list did not have it
+    reason: str = ""
+    assignments: tuple[Assignment, ...] = ()
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has had nothing to do; None while it has something."""
+        if self.assignments:
+            return None
+        return max(self.freed_at or 0.0, self.ready_at or self.launched_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One RunInstances request, kept byte for byte until EC2's answer is on the host rows."""
+
+    id: str
+    pool: str
+    offering: Offering
+    hosts: tuple[str, ...]
+    user_data: bytes
+    image: str | None = None
+    created_at: float
+    recorded: bool = False

@@ -1,0 +1,212 @@
+"""A job, its attempts and its state machine.
+
+A job is what a user asked for; an attempt is one run of it. `attempt` is a fencing number: it grows each time the job goes back
+to `pending`, so that a late message about an older attempt is recognised and changes nothing. `charged` counts the
+attempts that the user pays for out of `max_attempts`: an attempt that never began, or that failed through a fault of ours, is not charged.
+
+The whole machine is `TRANSITIONS`. All states are rows; final states are the empty ones. A write in the store names the states that it
+may leave (`sources(event)`) and the attempt that it speaks of; anything else is a lost race, which is an outcome and no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class JobState(StrEnum):
+    SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    SKIPPED = "skipped"
+
+
+class JobEvent(StrEnum):
+    DUE = "due"  # its time has come
+    UNBLOCK = "unblock"  # the jobs it waited for have ended
+    ASSIGN = "assign"  # placed on a host
+    START = "start"  # the agent won the claim and begins
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    TIME_OUT = "time_out"
+    CANCEL = "cancel"
+    RELEASE = "release"  # taken back before it began: nothing is charged
+    RETRY = "retry"  # it began and ended badly, and another attempt is allowed
+    LOSE = "lose"  # it may have begun and nobody can tell how it ended
+    SKIP = "skip"
+
+
+_S, _E = JobState, JobEvent
+
+TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
+    _S.SCHEDULED: {_E.DUE: _S.PENDING, _E.CANCEL: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
+    _S.BLOCKED: {_E.UNBLOCK: _S.PENDING, _E.CANCEL: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
+    _S.PENDING: {_E.ASSIGN: _S.ASSIGNED, _E.CANCEL: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
+    _S.ASSIGNED: {
+        _E.START: _S.RUNNING,
+        _E.SUCCEED: _S.SUCCEEDED,  # finish may overtake start
+        _E.FAIL: _S.FAILED,
+        _E.TIME_OUT: _S.TIMED_OUT,
+        _E.CANCEL: _S.CANCELLED,
+        _E.RELEASE: _S.PENDING,
+        _E.RETRY: _S.PENDING,
+        _E.LOSE: _S.LOST,
+    },
+    _S.RUNNING: {
+        _E.SUCCEED: _S.SUCCEEDED,
+        _E.FAIL: _S.FAILED,
+        _E.TIME_OUT: _S.TIMED_OUT,
+        _E.CANCEL: _S.CANCELLED,
+        _E.RETRY: _S.PENDING,
+        _E.LOSE: _S.LOST,
+    },
+    _S.SUCCEEDED: {},
+    _S.FAILED: {},
+    _S.TIMED_OUT: {},
+    _S.CANCELLED: {},
+    _S.LOST: {},
+    _S.SKIPPED: {},
+}
+
+FINAL: frozenset[JobState] = frozenset(state for state, row in TRANSITIONS.items() if not row)
+
+
+class IllegalJobTransition(Exception):
+    """The machine has no row for this event in this state."""
+
+
+def after(state: JobState, event: JobEvent) -> JobState:
+    """The state that `event` leads to; raises IllegalJobTransition where the table has no entry."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalJobTransition(f"a job that is {state} cannot {event}") from None
+
+
+def sources(event: JobEvent) -> frozenset[JobState]:
+    """The states that `event` may leave: what a conditional write names."""
+    return frozenset(state for state, row in TRANSITIONS.items() if event in row)
+
+
+def target(event: JobEvent) -> JobState:
+    """The one state that `event` leads to (an event never leads to two)."""
+    return next(row[event] for row in TRANSITIONS.values() if event in row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What an attempt takes of a host while it is there. cpu in cores, memory in MiB."""
+
+    cpu: float = 1.0
+    memory_mib: int = 512
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file or folder placed into the work folder: an upload by its SHA-256 (unpacked if it is an archive), or a short text."""
+
+    path: str
+    sha256: str | None = None
+    unpack: bool = False
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What the user asked for, complete: defaults are already filled in. Never changes after submission."""
+
+    command: str
+    timeout_s: int
+    pool: str = "default"
+    family: str | None = None
+    name: str = ""
+    cpu: float = 1.0
+    memory_mib: int = 512
+    slots: int = 1
+    priority: int = 5
+    max_attempts: int = 1
+    network: bool = False
+    untrusted: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[str, ...] = ()
+    result: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+
+    @property
+    def reservation(self) -> Reservation:
+        return Reservation(cpu=self.cpu, memory_mib=self.memory_mib, slots=self.slots)
+
+    @property
+    def uploads(self) -> frozenset[str]:
+        """The SHA-256 sums of the uploads it needs."""
+        return frozenset(i.sha256 for i in self.inputs if i.sha256 is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """Where an attempt's log stands: bytes kept, whether it was cut at the limit, the text itself if it was short."""
+
+    bytes: int = 0
+    cut: bool = False
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """How an attempt ended, as its agent told it."""
+
+    outcome: str  # succeeded | failed | timed_out | cancelled | infrastructure
+    reason: str
+    started_at: float | None = None
+    finished_at: float
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float | None = None
+    memory_peak_mib: float | None = None
+    log: Log = Log()
+    result: Any = None
+    outputs: tuple[Output, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The record of a job. Times are epoch seconds."""
+
+    id: str
+    pool: str
+    owner: str
+    spec: JobSpec
+    state: JobState
+    submitted_at: float
+    attempt: int = 1
+    charged: int = 0
+    entered: Mapping[str, float] = field(default_factory=dict)  # state → when it was last entered
+    reason: str = ""
+    waiting_for: str = ""
+    cancel_requested: bool = False
+    rank: str = ""  # its place in the backlog: (priority, virtual time, id)
+    host: str | None = None
+    userid: str | None = None  # of the host of the last attempt: where its log and outputs are
+    finish: Finish | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL
