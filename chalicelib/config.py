@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What bootstrap wrote for this stage (docs/contracts.md §1). Missing facts are empty: deploying imports app.py before anything runs."""
+    """What bootstrap wrote for this stage (docs/contracts.md §1). A missing fact is empty: app.py is imported to be deployed, too."""
 
     stage: str = "dev"
     region: str = "us-east-1"

@@ -11,26 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib.core.host import Launch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """EC2's view of one of our instances. `state` is EC2's word: pending, running, shutting-down, terminated, stopping, stopped."""
-
-    id: str
-    region: str
-    state: str
-    launched_at: float
-    launch_index: int
-    tags: Mapping[str, str]
+from chalicelib.core.instance import Instance
 
 
 class Compute(Protocol):
     def launch(self, launch: Launch) -> list[Instance]:
         """RunInstances(MinCount=1, MaxCount=len(hosts), ClientToken=launch.id), in order of ami-launch-index.
 
-        The launch template is the stage's `<prefix>-host`; tags spillway:stage, spillway:pool, spillway:launch and Name on instances and volumes in the
-        same call; spot as one-time. Repeating the same launch returns the same instances. May give fewer than asked.
+        The launch template is the stage's `<prefix>-host`; tags spillway:stage, spillway:pool, spillway:launch and Name
+        on instances and volumes in the same call; spot as one-time. Repeating the same launch returns the same
+        instances. May give fewer than asked.
         Raises CapacityRefused, LaunchImpossible, CloudUnavailable.
         """
 
@@ -41,7 +31,7 @@ class Compute(Protocol):
         """Ask for termination; ids that EC2 no longer knows are already so."""
 
     def ring(self, region: str, instance_ids: Sequence[str]) -> list[str]:
-        """Run Command of the doorbell, at most 50 a call; returns the ids that SSM refused (unknown or not registered): split and told, not raised."""
+        """Run Command of the doorbell, at most 50 a call; the ids that SSM refused (unknown or not registered) are returned."""
 
 
 class Blobs(Protocol):
@@ -106,3 +96,6 @@ class Cloud:
     blobs: Blobs
     queues: Queues
     notices: Notices
+
+
+__all__ = ["Blobs", "Cloud", "Compute", "DeadLetter", "Instance", "Notices", "Queues"]

@@ -66,8 +66,9 @@ class Jobs(Protocol):
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
-        Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE and RETRY raise `attempt` by one; `charge` raises
-        `charged` by one. A final state leaves the `by_active` index and sets `expires_at` (when given).
+        Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE
+        and RETRY raise `attempt` by one; `charge` raises `charged` by one. A final state leaves the `by_active` index
+        and sets `expires_at` (when given).
         """
 
     def request_cancel(self, job_id: str) -> Job | None:
@@ -171,7 +172,10 @@ class Registry(Protocol):
     def pool(self, name: str) -> Pool | None: ...
 
     def put_pool(self, name: str, spec: PoolSpec, *, version: int | None) -> Pool | None:
-        """Create (version None, only if absent) or replace the spec of the given version; None if it lost the race. Never touches the pass's facts."""
+        """Create (version None, only if absent) or replace the spec of that version; None if it lost the race.
+
+        Never touches the pass's own facts.
+        """
 
     def begin_pass(self, name: str) -> Pool | None:
         """Raise `pass_no` by one and read the row, in one write; None if there is no such pool."""

@@ -1,0 +1,122 @@
+"""What a pass decided: actions with reasons, in the order in which they are to be performed.
+
+An action is a value; `control/perform.py` performs it and `spillway plan` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.core.backlog import Entry
+from chalicelib.core.host import Assignment, Host, Launch, Offering
+from chalicelib.core.instance import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Send a launch again, byte for byte: nobody knows whether EC2 got it."""
+
+    launch: Launch
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Terminate an instance of ours that no row knows."""
+
+    instance: Instance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """EC2's list has or has not this host; `missed_lists` is its new count."""
+
+    host: Host
+    missed_lists: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vanish:
+    """EC2 has this host no more, or never had it."""
+
+    host: Host
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Take an attempt off a host that is gone: back to the backlog if it never began."""
+
+    host: Host
+    assignment: Assignment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sicken:
+    host: Host
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    host: Host
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recapture:
+    host: Host
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Terminate: the row first, EC2 second. On a host that is terminating already: tell EC2 again."""
+
+    host: Host
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    entry: Entry
+    host: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Launch hosts of one offering in one request; `loads` is what each takes along in its user data."""
+
+    offering: Offering
+    loads: tuple[tuple[Entry, ...], ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Write these hosts' inboxes and ring their doorbells."""
+
+    hosts: tuple[str, ...]
+    reason: str
+
+
+Action = (
+    Resume | Adopt | Missed | Vanish | Settle | Sicken | Drain | Recapture | Retire | Assign | Start | Ring
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`waits`: job id → sentence, for jobs that were looked at and not placed. `wake_at`: when something falls due next."""
+
+    actions: tuple[Action, ...] = ()
+    waits: Mapping[str, str] = field(default_factory=dict)
+    wake_at: float | None = None
+
+    def kinds(self) -> list[type[Action]]:
+        return [type(action) for action in self.actions]

@@ -1,0 +1,28 @@
+"""All that one pass sees: what a plan is made from, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chalicelib.core.backlog import Entry
+from chalicelib.core.host import Host, Launch
+from chalicelib.core.instance import Instance
+from chalicelib.core.pool import Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """`listed` is None when EC2 was not asked in this pass: then nothing may be concluded from an instance's absence.
+
+    `canary_at`: when the tick's last canary ping that came back was sent; silence of hosts counts only up to there.
+    `backlog_complete`: whether `backlog` is all there is.
+    """
+
+    now: float
+    pool: Pool
+    hosts: tuple[Host, ...] = ()
+    launches: tuple[Launch, ...] = ()
+    backlog: tuple[Entry, ...] = ()
+    backlog_complete: bool = True
+    listed: tuple[Instance, ...] | None = None
+    canary_at: float | None = None
