@@ -8,7 +8,7 @@ answers for every reservation that is at least as large.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.backlog import Entry
@@ -21,7 +21,10 @@ _GRAIN = 1e-9  # cores are floats; sums of tenths must not refuse the last one
 
 @dataclass(slots=True)
 class Room:
-    """What a host has free. `tier`: the lower is preferred whatever fits better."""
+    """What a host has free. `tier`: the lower is preferred whatever fits better.
+
+    `sole_owner`: a host not yet launched takes its jobs along in its user data, which holds one owner's jobs only.
+    """
 
     key: str
     tier: int
@@ -29,11 +32,15 @@ class Room:
     cpu: float
     memory_mib: int
     slots: int
+    sole_owner: bool = False
     taken: list[Entry] = field(default_factory=list)
 
-    def fits(self, wanted: Reservation) -> bool:
+    def fits(self, entry: Entry) -> bool:
         return (
-            wanted.slots <= self.slots and wanted.memory_mib <= self.memory_mib and wanted.cpu <= self.cpu + _GRAIN
+            entry.slots <= self.slots
+            and entry.memory_mib <= self.memory_mib
+            and entry.cpu <= self.cpu + _GRAIN
+            and not (self.sole_owner and self.taken and self.taken[0].owner != entry.owner)
         )
 
     def take(self, entry: Entry) -> None:
@@ -59,28 +66,46 @@ def room_of(host: Host, tier: int) -> Room:
     )
 
 
-def empty_room(key: str, tier: int, total: Capacity) -> Room:
-    return Room(key=key, tier=tier, total=total, cpu=total.cpu, memory_mib=total.memory_mib, slots=total.slots)
+def new_room(key: str, tier: int, total: Capacity) -> Room:
+    """The room of a host that is still to be launched."""
+    return Room(
+        key=key,
+        tier=tier,
+        total=total,
+        cpu=total.cpu,
+        memory_mib=total.memory_mib,
+        slots=total.slots,
+        sole_owner=True,
+    )
 
 
-def place(entries: Iterable[Entry], rooms: Sequence[Room]) -> list[Entry]:
-    """Put entries into rooms, in order; those that fit nowhere are returned in order."""
+def place(
+    entries: Iterable[Entry], rooms: list[Room], open_room: Callable[[Entry], Room | None] = lambda entry: None
+) -> list[Entry]:
+    """Put entries into rooms, in order; those that fit nowhere are returned in order.
+
+    `open_room` is asked for a further room for an entry that fits in none; a room that it gives is appended to `rooms`.
+    """
     left: list[Entry] = []
-    refused: list[Reservation] = []
+    refused: list[tuple[str, Reservation]] = []
     for entry in entries:
         wanted = entry.reservation
-        room = None if any(_covers(wanted, r) for r in refused) else _best(rooms, wanted)
+        if any(owner == entry.owner and _covers(wanted, other) for owner, other in refused):
+            left.append(entry)
+            continue
+        room = _best(rooms, entry)
+        if room is None and (room := open_room(entry)) is not None:
+            rooms.append(room)
         if room is None:
             left.append(entry)
-            if wanted not in refused:
-                refused.append(wanted)
+            refused.append((entry.owner, wanted))
         else:
             room.take(entry)
     return left
 
 
-def _best(rooms: Sequence[Room], wanted: Reservation) -> Room | None:
-    fitting = (room for room in rooms if room.fits(wanted))
+def _best(rooms: Sequence[Room], entry: Entry) -> Room | None:
+    fitting = (room for room in rooms if room.fits(entry))
     return min(fitting, key=lambda room: (room.tier, room.slack(), room.key), default=None)
 
 

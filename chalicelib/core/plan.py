@@ -56,6 +56,15 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Reclaim:
+    """Take an attempt back from a host that is not trusted, if it has not begun there."""
+
+    host: Host
+    assignment: Assignment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sicken:
     host: Host
     reason: str
@@ -106,8 +115,8 @@ class Ring:
 
 
 Action = (
-    Resume | Adopt | Missed | Vanish | Settle | Sicken | Drain | Recapture | Retire | Assign | Start | Ring
-)  # fmt: skip
+    Resume | Adopt | Missed | Vanish | Settle | Reclaim | Sicken | Drain | Recapture | Retire | Assign | Start | Ring
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,67 @@
+"""Our rows and EC2 brought together, in both directions.
+
+Absence is concluded only from a list that was really fetched, twice in a row, and never for a host younger than EC2's own lag. An instance
+that no row knows is terminated - unless a launch whose answer was not recorded yet accounts for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chalicelib.core.host import LIVE, Host, HostState
+from chalicelib.core.instance import Instance
+from chalicelib.core.plan import Action, Adopt, Missed, Reclaim, Resume, Settle, Vanish
+from chalicelib.core.snapshot import Snapshot
+
+RESUME_AFTER_S = 35.0  # longer than a pass may run: then nobody is waiting for that answer any more
+LIST_LAG_S = 120.0  # EC2's lists are eventually consistent
+MISSES_MAX = 2
+GOING = frozenset({"shutting-down", "terminated"})
+
+
+def actions(s: Snapshot) -> Iterator[Action]:
+    """Launches to resume, rows without instance, instances without row, attempts of hosts that are gone."""
+    unrecorded = {launch.id for launch in s.launches if not launch.recorded}
+    for launch in s.launches:
+        if not launch.recorded and s.now - launch.created_at > RESUME_AFTER_S:
+            yield Resume(launch, "EC2's answer to this launch was not recorded")
+    for host in s.hosts:
+        if (
+            host.state in LIVE
+            and host.instance_id is None
+            and host.launch not in unrecorded
+            and s.now - host.launched_at > RESUME_AFTER_S
+        ):
+            yield Vanish(host, "no instance was ever launched for it")
+    if s.listed is not None:
+        yield from _compare(s.hosts, s.listed, unrecorded, s.now)
+    for host in s.hosts:
+        if host.state is HostState.TERMINATED:
+            for assignment in host.assignments:
+                yield Settle(host, assignment, f"host {host.id} is gone: {host.reason}")
+        elif host.state is HostState.UNHEALTHY:
+            for assignment in host.assignments:
+                if assignment.started_at is None:
+                    yield Reclaim(host, assignment, f"host {host.id} is unhealthy: {host.reason}")
+
+
+def _compare(
+    hosts: tuple[Host, ...], listed: tuple[Instance, ...], unrecorded: set[str], now: float
+) -> Iterator[Action]:
+    there = {instance.id for instance in listed if instance.state not in GOING}
+    known = {host.instance_id for host in hosts}
+    for host in hosts:
+        if host.state not in LIVE or host.instance_id is None:
+            continue
+        if host.instance_id in there:
+            if host.missed_lists:
+                yield Missed(host, 0, "EC2 lists it again")
+        elif now - host.launched_at > LIST_LAG_S or host.state is HostState.TERMINATING:
+            misses = host.missed_lists + 1
+            if misses >= MISSES_MAX:
+                yield Vanish(host, f"EC2 did not list its instance {host.instance_id} {misses} times in a row")
+            else:
+                yield Missed(host, misses, "EC2 does not list its instance")
+    for instance in listed:
+        if instance.id not in known and instance.id in there and instance.launch not in unrecorded:
+            yield Adopt(instance, f"instance {instance.id} runs with our tags and no host row knows it")

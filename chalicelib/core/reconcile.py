@@ -1,0 +1,162 @@
+"""`reconcile(snapshot) -> Plan`: the one decision of the control plane.
+
+Order of thought: make rows and EC2 agree; place what waits - on ready hosts first, then on draining ones that can be taken back, then on
+ones that boot, then on new ones -; retire what is not needed; ring who must be told. The order of the actions is the order in which they are performed: what stops
+spending or frees attempts comes first, launches come late, doorbells last.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from chalicelib.core import consistency, retirement
+from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import TYPES, Capacity, capacity
+from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.placement import Room, new_room, place, room_of
+from chalicelib.core.plan import Action, Assign, Plan, Recapture, Ring, Start, Vanish
+from chalicelib.core.snapshot import Snapshot
+
+RING_AGAIN_S = 10.0
+_COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, HostState.UNHEALTHY})
+_TIERS = {HostState.READY: 0, HostState.DRAINING: 1, HostState.LAUNCHING: 2}
+_NEW_TIER = 3
+
+
+def reconcile(s: Snapshot) -> Plan:
+    """What to do now, and why. Planning again right after acting plans nothing."""
+    repairs = list(consistency.actions(s))
+    gone = {action.host.id for action in repairs if isinstance(action, Vanish)}
+    hosts = {host.id: host for host in s.hosts if host.id not in gone}
+    rooms = [
+        room_of(host, _TIERS[host.state])
+        for host in hosts.values()
+        if host.state in _TIERS and retirement.unfit(host, s) is None and not retirement.why(_slow, host, s)
+    ]
+    builder = _Builder(s, counted=sum(host.state in _COUNTED for host in hosts.values()))
+    left = place(s.backlog, rooms, builder.open_room)
+    builder.fill_to_minimum()
+
+    assigns = [
+        Assign(entry, room.key, f"it fits on {room.key}")
+        for room in rooms
+        if not room.sole_owner
+        for entry in room.taken
+    ]
+    busy = frozenset(assign.host for assign in assigns)
+    ready = sum(host.state in (HostState.LAUNCHING, HostState.READY) for host in hosts.values())
+    retires = list(retirement.actions(s, busy, spare=ready - s.pool.spec.hosts_min))
+    recaptures = [
+        Recapture(host, "work came before it was gone")
+        for host in hosts.values()
+        if host.state is HostState.DRAINING and host.id in busy
+    ]
+    starts = list(builder.starts())
+    ring = [host.id for host in hosts.values() if _must_ring(host, s) or (host.id in busy and _hears(host))]
+    rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
+    touched = {action.host.id for action in retires if hasattr(action, "host")} | busy
+    return Plan(
+        actions=(*repairs, *retires, *recaptures, *assigns, *starts, *rings),
+        waits={entry.job: builder.why_not(entry) for entry in left},
+        wake_at=min(_due(s, touched, bool(left), builder), default=None),
+    )
+
+
+_slow = retirement.RETIRE_RULES[HostState.LAUNCHING]
+
+
+class _Builder:
+    """Opens rooms on hosts that are still to be launched, up to the pool's maximum, offering by offering."""
+
+    def __init__(self, s: Snapshot, counted: int) -> None:
+        self.s = s
+        self.counted = counted
+        self.opened: list[tuple[Offering, Room]] = []
+        self.usable = [
+            (offering, capacity(offering, s.pool.spec))
+            for offering in s.pool.spec.offerings
+            if offering.instance_type in TYPES and s.pool.skips.get(offering.key, 0.0) <= s.now
+        ]
+
+    def _full(self) -> bool:
+        return self.counted + len(self.opened) >= self.s.pool.spec.hosts_max
+
+    def _open(self, offering: Offering, size: Capacity) -> Room:
+        room = new_room(f"new-{len(self.opened):04d}", _NEW_TIER, size)
+        self.opened.append((offering, room))
+        return room
+
+    def open_room(self, entry: Entry) -> Room | None:
+        """A room on a new host of the first offering that is large enough, or None."""
+        if self._full():
+            return None
+        for offering, size in self.usable:
+            if entry.cpu <= size.cpu and entry.memory_mib <= size.memory_mib and entry.slots <= size.slots:
+                return self._open(offering, size)
+        return None
+
+    def fill_to_minimum(self) -> None:
+        """Hosts that the pool wants whether there is work or not."""
+        while self.usable and self.counted + len(self.opened) < self.s.pool.spec.hosts_min and not self._full():
+            self._open(*self.usable[0])
+
+    def starts(self) -> Iterator[Start]:
+        """One launch for each offering and owner: a manifest holds one owner's jobs."""
+        groups: dict[tuple[str, str], list[tuple[Entry, ...]]] = defaultdict(list)
+        offerings: dict[str, Offering] = {}
+        for offering, room in self.opened:
+            offerings[offering.key] = offering
+            groups[offering.key, room.taken[0].owner if room.taken else ""].append(tuple(room.taken))
+        for (key, _), loads in groups.items():
+            jobs = sum(len(load) for load in loads)
+            yield Start(offerings[key], tuple(loads), f"{jobs} waiting jobs fit on no host that is there")
+
+    def why_not(self, entry: Entry) -> str:
+        """What a job that found no place is waiting for, as a sentence."""
+        if self._full():
+            return f"all {self.s.pool.spec.hosts_max} hosts that the pool may have are taken"
+        skipped = [self.s.pool.skips[o.key] for o in self.s.pool.spec.offerings if o.key in self.s.pool.skips]
+        if skipped and not self.usable:
+            wait_s = max(0.0, min(skipped) - self.s.now)
+            return f"EC2 refused every offering of the pool; the next try is in {wait_s:.0f} s"
+        return "no offering that may be tried now is large enough for it"
+
+
+def _hears(host: Host) -> bool:
+    return host.state in (HostState.READY, HostState.DRAINING)
+
+
+def _must_ring(host: Host, s: Snapshot) -> bool:
+    """Whether a host has something to be told that it was not told, or did not accept, lately."""
+    if not _hears(host):
+        return False
+    due = _ring_due(host)
+    return due is not None and s.now >= due
+
+
+def _ring_due(host: Host) -> float | None:
+    """When its doorbell must ring (again), or None. Work that came in the user data gets its time after boot."""
+    rung = host.rung_at or 0.0
+    dues = []
+    for a in host.assignments:
+        if a.cancel:
+            dues.append(rung + RING_AGAIN_S)
+        elif a.accepted_at is None and a.started_at is None:
+            fresh = not a.inline and rung < a.assigned_at
+            dues.append(0.0 if fresh else max(rung, host.ready_at or 0.0) + RING_AGAIN_S)
+    return min(dues, default=None)
+
+
+def _due(s: Snapshot, touched: set[str], waiting: bool, builder: _Builder) -> Iterator[float]:
+    """The moments at which this plan would be another one, if nothing else happens."""
+    for host in s.hosts:
+        if host.state is HostState.READY and host.id not in touched and host.idle_since is not None:
+            yield host.idle_since + s.pool.spec.linger_s
+        if _hears(host) and (due := _ring_due(host)) is not None:
+            yield max(due, s.now + RING_AGAIN_S)
+    for launch in s.launches:
+        if not launch.recorded:
+            yield max(launch.created_at + consistency.RESUME_AFTER_S, s.now + 1.0)
+    if waiting:
+        yield from (until for until in s.pool.skips.values() if until > s.now)
