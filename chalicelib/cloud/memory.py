@@ -1,0 +1,139 @@
+"""The whole cloud in memory, for tests and the simulator: same promises as boto3's, held by the same contract suite.
+
+clock = [1_000.0]
+cloud = memory_cloud(lambda: clock[0])
+cloud.compute.limit(offering, 3)                       # at most three live at once
+cloud.compute.refuse(offering, "VcpuLimitExceeded")    # until `allow`
+cloud.calls.fail("ec2.RunInstances", CloudUnavailable("…"), answer_lost=True)
+cloud.queues.wakes.receive(clock[0])                   # what would be delivered to a function
+cloud.calls.count("ec2.RunInstances")
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from chalicelib.cloud.memory_calls import Call, Calls
+from chalicelib.cloud.memory_compute import Machine, MemoryCompute, Ring
+from chalicelib.cloud.memory_queues import MemoryQueue, MemoryQueues, Message
+from chalicelib.cloud.ports import Cloud
+
+__all__ = [
+    "Call",
+    "Calls",
+    "Machine",
+    "MemoryBlobs",
+    "MemoryCloud",
+    "MemoryCompute",
+    "MemoryNotices",
+    "MemoryQueue",
+    "MemoryQueues",
+    "Message",
+    "Ring",
+    "memory_cloud",
+]
+
+
+@dataclass(slots=True)
+class MemoryBlobs:
+    """The fake behind `ports.Blobs`. Its signed URLs say `memory://`; `fetch` and `send` do what S3 would do with them."""
+
+    clock: Callable[[], float]
+    calls: Calls
+    objects: dict[str, bytes] = field(default_factory=dict)
+    content_types: dict[str, str] = field(default_factory=dict)
+
+    def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        with self.calls.call("s3.PutObject", key=key, bytes=len(body)):
+            self.objects[key] = body
+            self.content_types[key] = content_type
+
+    def get(self, key: str, start: int = 0) -> bytes | None:
+        with self.calls.call("s3.GetObject", key=key, start=start):
+            body = self.objects.get(key)
+            return None if body is None else body[start:]
+
+    def exists(self, key: str) -> bool:
+        with self.calls.call("s3.HeadObject", key=key):
+            return key in self.objects
+
+    def list(self, prefix: str, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        with self.calls.call("s3.ListObjectsV2", prefix=prefix, after=after):
+            keys = sorted((k for k in self.objects if k.startswith(prefix) and k > after), key=str.encode)
+            return [(key, len(self.objects[key])) for key in keys[:limit]]
+
+    def get_url(self, key: str, expires_s: int, filename: str | None = None) -> str:
+        return self._sign("get", key, expires_s, {"filename": filename} if filename else {})
+
+    def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
+        checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
+        return self._sign("put", key, expires_s, {"sha256": checksum}), {"x-amz-checksum-sha256": checksum}
+
+    def fetch(self, url: str) -> bytes | None:
+        """GET a signed URL; PermissionError once it has expired."""
+        key, _ = self._open(url, "get")
+        return self.objects.get(key)
+
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """PUT to a signed URL; PermissionError when expired, when a header is missing, or when the body is not what was signed."""
+        key, query = self._open(url, "put")
+        checksum = query["sha256"]
+        if headers.get("x-amz-checksum-sha256") != checksum:
+            raise PermissionError("the signed checksum header is missing or another")
+        if base64.b64encode(hashlib.sha256(body).digest()).decode() != checksum:
+            raise PermissionError("the body is not what was signed")
+        self.objects[key] = body
+
+    def _sign(self, method: str, key: str, expires_s: int, more: Mapping[str, str]) -> str:
+        query = urlencode({"method": method, "expires": repr(self.clock() + expires_s), **more})
+        return f"memory://bucket/{quote(key)}?{query}"
+
+    def _open(self, url: str, method: str) -> tuple[str, dict[str, str]]:
+        parts = urlsplit(url)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if query["method"] != method:
+            raise PermissionError(f"this URL was signed for {query['method']}, not {method}")
+        if self.clock() > float(query["expires"]):
+            raise PermissionError("the signed URL has expired")
+        return unquote(parts.path.removeprefix("/")), query
+
+
+@dataclass(slots=True)
+class MemoryNotices:
+    """The fake behind `ports.Notices`."""
+
+    calls: Calls
+    published: list[dict[str, Any]] = field(default_factory=list)
+
+    def publish(self, notice: Mapping[str, Any]) -> None:
+        with self.calls.call("sns.Publish", notice=notice):
+            self.published.append(dict(notice))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCloud(Cloud):
+    """`ports.Cloud` whose parts can be looked into. `calls` has every request made, in order."""
+
+    compute: MemoryCompute
+    blobs: MemoryBlobs
+    queues: MemoryQueues
+    notices: MemoryNotices
+    calls: Calls
+
+
+def memory_cloud(clock: Callable[[], float] = time.time, *, stage: str = "test") -> MemoryCloud:
+    """An empty AWS of its own. `clock` gives epoch seconds."""
+    calls = Calls(clock)
+    return MemoryCloud(
+        compute=MemoryCompute(clock, calls, stage),
+        blobs=MemoryBlobs(clock, calls),
+        queues=MemoryQueues(clock, calls),
+        notices=MemoryNotices(calls),
+        calls=calls,
+    )
