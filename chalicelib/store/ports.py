@@ -18,6 +18,17 @@ from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.story import Line
 
+HOST_FACTS = frozenset(
+    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "missed_lists"}
+)  # what Hosts.touch sets
+PASS_FACTS = frozenset({"list_due_at", "wake_at", "skips"})  # what Registry.note_pass sets
+
+
+def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
+    """Refuse, with a TypeError, a fact that no row has: a misspelt name must not become a new attribute."""
+    if unknown := facts.keys() - allowed:
+        raise TypeError(f"unknown fact {', '.join(sorted(unknown))}; known are {', '.join(sorted(allowed))}")
+
 
 @dataclass(frozen=True, slots=True)
 class KeyHold:
@@ -155,7 +166,10 @@ class Hosts(Protocol):
         """Set single fields of one assignment; False if the host does not carry it."""
 
     def touch(self, pool: str, host_id: str, **facts: Any) -> None:
-        """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, missed_lists."""
+        """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, missed_lists.
+
+        None removes a fact.
+        """
 
 
 class Claims(Protocol):
@@ -183,7 +197,7 @@ class Registry(Protocol):
     def pass_no(self, name: str) -> int | None: ...
 
     def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
-        """SET list_due_at, wake_at, skips - only if `pass_no` is still the row's (the fence)."""
+        """SET list_due_at, wake_at, skips - only if `pass_no` is still the row's (the fence). None removes."""
 
     def token(self, sha256: str) -> Token | None: ...
 
@@ -195,6 +209,8 @@ class Registry(Protocol):
     def family(self, name: str) -> Mapping[str, Any] | None:
         """The default spec of a family (JSON object), or None."""
 
+    def put_family(self, name: str, spec: Mapping[str, Any]) -> None: ...
+
     def setting(self, name: str) -> Mapping[str, Any] | None: ...
 
     def put_setting(self, name: str, value: Mapping[str, Any]) -> None: ...
@@ -205,7 +221,7 @@ class Story(Protocol):
         """Batched by 25. Two lines of one subject at one moment are both kept."""
 
     def of(self, subject: str, limit: int = 100) -> list[Line]:
-        """Oldest first."""
+        """The last `limit` lines, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

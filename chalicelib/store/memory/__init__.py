@@ -1,0 +1,27 @@
+"""The tables in memory: the same promises as the PynamoDB stores, for tests, the simulator and `plan` without an account.
+
+Every store has one lock around each call, so a call is as atomic as one DynamoDB write. Rows are the domain's own frozen records;
+what DynamoDB would expire is remembered in `expires` and, as there, never acted upon by reads.
+"""
+
+from __future__ import annotations
+
+from chalicelib.store.memory.backlog import MemoryBacklog
+from chalicelib.store.memory.claims import MemoryClaims
+from chalicelib.store.memory.hosts import MemoryHosts
+from chalicelib.store.memory.jobs import MemoryJobs
+from chalicelib.store.memory.registry import MemoryRegistry
+from chalicelib.store.memory.story import MemoryStory
+from chalicelib.store.ports import Stores
+
+
+def memory_stores() -> Stores:
+    """A new, empty set of tables."""
+    return Stores(
+        jobs=MemoryJobs(),
+        backlog=MemoryBacklog(),
+        hosts=MemoryHosts(),
+        claims=MemoryClaims(),
+        registry=MemoryRegistry(),
+        story=MemoryStory(),
+    )

@@ -1,0 +1,108 @@
+"""Jobs in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from threading import Lock
+
+from chalicelib.core.job import Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.store.ports import KeyHold
+
+
+class MemoryJobs:
+    """`ports.Jobs` over a dict."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rows: dict[str, Job] = {}
+        self._keys: dict[tuple[str, str], KeyHold] = {}
+        self.expires: dict[str, float] = {}
+
+    def put(self, job: Job) -> bool:
+        with self._lock:
+            if job.id in self._rows:
+                return False
+            self._rows[job.id] = job
+            return True
+
+    def put_many(self, jobs: Sequence[Job]) -> None:
+        with self._lock:
+            self._rows.update((job.id, job) for job in jobs)
+
+    def get(self, job_id: str) -> Job | None:
+        with self._lock:
+            return self._rows.get(job_id)
+
+    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        with self._lock:
+            return {i: self._rows[i] for i in job_ids if i in self._rows}
+
+    def move(
+        self,
+        job_id: str,
+        event: JobEvent,
+        *,
+        attempt: int,
+        at: float,
+        reason: str,
+        host: str | None = None,
+        userid: str | None = None,
+        finish: Finish | None = None,
+        charge: bool = False,
+        expires_at: float | None = None,
+    ) -> Job | None:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or job.attempt != attempt or job.state not in sources(event):
+                return None
+            state = target(event)
+            job = self._rows[job_id] = replace(
+                job,
+                state=state,
+                entered={**job.entered, str(state): at},
+                reason=reason,
+                waiting_for="",
+                attempt=job.attempt + (event in (JobEvent.RELEASE, JobEvent.RETRY)),
+                charged=job.charged + charge,
+                host=job.host if host is None else host,
+                userid=job.userid if userid is None else userid,
+                finish=job.finish if finish is None else finish,
+            )
+            if job.ended and expires_at is not None:
+                self.expires[job_id] = expires_at
+            return job
+
+    def request_cancel(self, job_id: str) -> Job | None:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or job.ended:
+                return None
+            job = self._rows[job_id] = replace(job, cancel_requested=True)
+            return job
+
+    def wait_for(self, job_id: str, attempt: int, sentence: str) -> None:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is not None and job.state == JobState.PENDING and job.attempt == attempt:
+                self._rows[job_id] = replace(job, waiting_for=sentence)
+
+    def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        with self._lock:
+            ids = sorted(job.id for job in self._rows.values() if job.pool == pool and not job.ended)
+        return _page([i for i in ids if after is None or i > after], limit)
+
+    def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        with self._lock:
+            ids = sorted((job.id for job in self._rows.values() if job.pool == pool), reverse=True)
+        return _page([i for i in ids if before is None or i < before], limit)
+
+    def hold_key(self, owner: str, key: str, body_hash: str, job_id: str, expires_at: float) -> KeyHold:
+        with self._lock:
+            return self._keys.setdefault((owner, key), KeyHold(job_id, body_hash))
+
+
+def _page(ids: list[str], limit: int) -> tuple[list[str], str | None]:
+    """As DynamoDB does: a full page has a cursor, even when nothing follows."""
+    page = ids[:limit]
+    return page, page[-1] if len(page) == limit else None

@@ -1,0 +1,93 @@
+"""Pools, tokens, families and settings in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.store.ports import PASS_FACTS, Token, only
+
+
+class MemoryRegistry:
+    """`ports.Registry`: pools, tokens, families, settings."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pools: dict[str, Pool] = {}
+        self._tokens: dict[str, Token] = {}
+        self._families: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}
+
+    def pools(self) -> list[Pool]:
+        with self._lock:
+            return [self._pools[name] for name in sorted(self._pools)]
+
+    def pool(self, name: str) -> Pool | None:
+        with self._lock:
+            return self._pools.get(name)
+
+    def put_pool(self, name: str, spec: PoolSpec, *, version: int | None) -> Pool | None:
+        with self._lock:
+            row = self._pools.get(name)
+            if (row.version if row else None) != version:
+                return None
+            pool = replace(row, spec=spec, version=row.version + 1) if row else Pool(name=name, spec=spec)
+            self._pools[name] = pool
+            return pool
+
+    def begin_pass(self, name: str) -> Pool | None:
+        with self._lock:
+            row = self._pools.get(name)
+            if row is None:
+                return None
+            pool = self._pools[name] = replace(row, pass_no=row.pass_no + 1)
+            return pool
+
+    def pass_no(self, name: str) -> int | None:
+        with self._lock:
+            row = self._pools.get(name)
+            return None if row is None else row.pass_no
+
+    def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
+        only(PASS_FACTS, facts)
+        with self._lock:
+            row = self._pools.get(name)
+            if row is None or row.pass_no != pass_no:
+                return False
+            self._pools[name] = replace(row, **deepcopy(facts))
+            return True
+
+    def token(self, sha256: str) -> Token | None:
+        with self._lock:
+            return self._tokens.get(sha256)
+
+    def put_token(self, token: Token) -> bool:
+        with self._lock:
+            if token.sha256 in self._tokens:
+                return False
+            self._tokens[token.sha256] = token
+            return True
+
+    def tokens(self) -> list[Token]:
+        with self._lock:
+            return [self._tokens[sha256] for sha256 in sorted(self._tokens)]
+
+    def family(self, name: str) -> Mapping[str, Any] | None:
+        with self._lock:
+            return deepcopy(self._families.get(name))
+
+    def put_family(self, name: str, spec: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._families[name] = deepcopy(dict(spec))
+
+    def setting(self, name: str) -> Mapping[str, Any] | None:
+        with self._lock:
+            return deepcopy(self._settings.get(name))
+
+    def put_setting(self, name: str, value: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._settings[name] = deepcopy(dict(value))
