@@ -1,8 +1,8 @@
 """`reconcile(snapshot) -> Plan`: the one decision of the control plane.
 
-Order of thought: make rows and EC2 agree; place what waits - on ready hosts first, then on draining ones that can be taken back, then on
-ones that boot, then on new ones -; retire what is not needed; ring who must be told. The order of the actions is the order in which they are performed: what stops
-spending or frees attempts comes first, launches come late, doorbells last.
+Order of thought: make rows and EC2 agree; place what waits - on ready hosts first, then on draining ones that can be taken
+back, then on ones that boot, then on new ones -; retire what is not needed; ring who must be told. The order of the actions is the order
+in which they are performed: what stops spending or frees attempts comes first, launches come late, doorbells last.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from chalicelib.core import consistency, retirement
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import TYPES, Capacity, capacity
-from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.host import WORKING, Host, HostState, Offering
 from chalicelib.core.placement import Room, new_room, place, room_of
-from chalicelib.core.plan import Action, Assign, Plan, Recapture, Ring, Start, Vanish
+from chalicelib.core.plan import Assign, Plan, Recapture, Ring, Start, Vanish
 from chalicelib.core.snapshot import Snapshot
 
 RING_AGAIN_S = 10.0
@@ -35,10 +35,17 @@ def reconcile(s: Snapshot) -> Plan:
         if host.state in _TIERS and retirement.unfit(host, s) is None and not retirement.why(_slow, host, s)
     ]
     builder = _Builder(s, counted=sum(host.state in _COUNTED for host in hosts.values()))
-    left = place(s.backlog, rooms, builder.open_room)
+    carried = {
+        (a.job, a.attempt): host.id for host in hosts.values() if host.state in WORKING for a in host.assignments
+    }
+    left = place((e for e in s.backlog if (e.job, e.attempt) not in carried), rooms, builder.open_room)
     builder.fill_to_minimum()
 
     assigns = [
+        Assign(entry, carried[entry.job, entry.attempt], "the host carries it already; the rest was not written")
+        for entry in s.backlog
+        if (entry.job, entry.attempt) in carried
+    ] + [
         Assign(entry, room.key, f"it fits on {room.key}")
         for room in rooms
         if not room.sole_owner
@@ -55,7 +62,7 @@ def reconcile(s: Snapshot) -> Plan:
     starts = list(builder.starts())
     ring = [host.id for host in hosts.values() if _must_ring(host, s) or (host.id in busy and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
-    touched = {action.host.id for action in retires if hasattr(action, "host")} | busy
+    touched = {action.host.id for action in retires} | busy
     return Plan(
         actions=(*repairs, *retires, *recaptures, *assigns, *starts, *rings),
         waits={entry.job: builder.why_not(entry) for entry in left},
@@ -116,11 +123,16 @@ class _Builder:
         """What a job that found no place is waiting for, as a sentence."""
         if self._full():
             return f"all {self.s.pool.spec.hosts_max} hosts that the pool may have are taken"
-        skipped = [self.s.pool.skips[o.key] for o in self.s.pool.spec.offerings if o.key in self.s.pool.skips]
-        if skipped and not self.usable:
-            wait_s = max(0.0, min(skipped) - self.s.now)
-            return f"EC2 refused every offering of the pool; the next try is in {wait_s:.0f} s"
+        skips = {o.key: self.s.pool.skips[o.key] for o in self.s.pool.spec.offerings if o.key in self.s.pool.skips}
+        if skips and not self.usable:
+            key, until = min(skips.items(), key=lambda item: item[1])
+            return f"EC2 has no capacity for it now; next try: {key} at {_clock(until)} UTC"
         return "no offering that may be tried now is large enough for it"
+
+
+def _clock(at: float) -> str:
+    seconds = int(at) % 86_400
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}"
 
 
 def _hears(host: Host) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chalicelib.core.host import Assignment, Host, HostState
-from chalicelib.core.plan import Action, Drain, Retire, Sicken
+from chalicelib.core.plan import Drain, Retire, Sicken
 from chalicelib.core.snapshot import Snapshot
 
 OVERDUE_GRACE_S = 120.0  # after an attempt's own timeout: uploads, a slow queue
@@ -86,7 +86,7 @@ def unfit(host: Host, s: Snapshot) -> str | None:
     return why(SICKEN_RULES, host, s) or why(DRAIN_RULES, host, s)
 
 
-def actions(s: Snapshot, busy: frozenset[str], spare: int) -> Iterator[Action]:
+def actions(s: Snapshot, busy: frozenset[str], spare: int) -> Iterator[Sicken | Drain | Retire]:
     """Sicken, drain, retire.
 
     `busy`: ids of hosts that this plan gives work to; `spare`: how many idle hosts may leave before the pool's minimum is reached.

@@ -1,0 +1,38 @@
+"""Cancelling: what waits ends at once; what is on a host is flagged there, and the next pass tells the host."""
+
+from __future__ import annotations
+
+from chalicelib.control.settle import JOB_TTL_S
+from chalicelib.control.wake import wake
+from chalicelib.core.backlog import entry_of
+from chalicelib.core.job import Job, JobEvent, JobState
+from chalicelib.errors import NotFound
+from chalicelib.wiring import Plane
+
+
+def cancel(plane: Plane, job_id: str) -> Job:
+    """Ask for the end of a job; the job as it is then. A job that has ended stays as it is. Raises NotFound."""
+    job = plane.stores.jobs.request_cancel(job_id) or plane.stores.jobs.get(job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    if job.ended:
+        return job
+    if job.state in (JobState.PENDING, JobState.SCHEDULED, JobState.BLOCKED):
+        now = plane.clock()
+        ended = plane.stores.jobs.move(
+            job.id,
+            JobEvent.CANCEL,
+            attempt=job.attempt,
+            at=now,
+            reason="cancelled before it began",
+            expires_at=now + JOB_TTL_S,
+        )
+        if ended is not None:
+            plane.stores.backlog.remove([entry_of(job, now)])
+            return ended
+        job = plane.stores.jobs.get(job_id) or job  # a pass was quicker: it is on a host now
+    if job.host is not None and not job.ended:
+        plane.stores.hosts.mark(job.pool, job.host, f"{job.id}#{job.attempt}", cancel=True)
+        plane.stores.hosts.touch(job.pool, job.host, rung_at=0.0)
+        wake(plane, job.pool)
+    return job

@@ -1,0 +1,28 @@
+"""Where messages go that cannot be handled: kept whole in the bucket with the sentence that says why, and told in a notice."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from chalicelib.control.notices import notify
+from chalicelib.wiring import Plane
+
+BODY_KEPT_MAX = 262_144
+
+
+def quarantine(plane: Plane, queue: str, message_id: str, body: str, reason: str) -> str:
+    """Keep a bad message; its key in the bucket is returned. Writing the same message again changes nothing."""
+    day = datetime.fromtimestamp(plane.clock(), UTC).date().isoformat()
+    key = f"quarantine/{queue}/{day}/{message_id}.json"
+    document = {"queue": queue, "message_id": message_id, "reason": reason, "body": body[:BODY_KEPT_MAX]}
+    plane.cloud.blobs.put(key, json.dumps(document).encode())
+    notify(
+        plane,
+        "message_quarantined",
+        "error",
+        subject=message_id,
+        reason=f"a message on the {queue} queue was set aside: {reason}",
+        detail={"queue": queue, "key": key},
+    )
+    return key

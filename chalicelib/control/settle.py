@@ -1,0 +1,105 @@
+"""How an attempt ends in the tables. Order of the writes: job first, host second; each step finds "already so" and goes on.
+
+`finished` is told by an agent; `gone` and `reclaim` are concluded by a pass, and take the attempt back only by winning
+its claim, so that it never runs twice.
+"""
+
+from __future__ import annotations
+
+from chalicelib.core.backlog import entry_of
+from chalicelib.core.host import Assignment, Host
+from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
+from chalicelib.core.retry import Verdict, began_and_was_lost, never_began, verdict
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+CLAIM_TTL_S = 1_209_600.0  # 14 days: longer than any message may travel
+JOB_TTL_S = 90 * 86_400.0
+
+
+def finished(plane: Plane, pool: str, host: str, userid: str, job_id: str, attempt: int, finish: Finish) -> Job | None:
+    """Apply an agent's finish ping; the job as it is then, or None if the ping was late and changed nothing."""
+    job = plane.stores.jobs.get(job_id)
+    moved = None
+    if job is not None and job.attempt == attempt and not job.ended and job.host == host:
+        moved = _apply(plane, job, verdict(job, finish), userid=userid, finish=finish)
+    plane.stores.hosts.unassign(pool, host, f"{job_id}#{attempt}", plane.clock())
+    return moved
+
+
+def gone(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job | None:
+    """The host is gone: an attempt that never began goes back to the backlog, one that may have begun is lost or repeated."""
+    job = plane.stores.jobs.get(assignment.job)
+    moved = None
+    if _is_current(job, host.id, assignment.attempt) and job is not None:
+        ruling = (
+            never_began if _won_back(plane, host.userid, assignment.job, assignment.attempt) else began_and_was_lost
+        )
+        moved = _apply(plane, job, ruling(job, reason))
+    plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
+    return moved
+
+
+def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job | None:
+    """The host is not trusted: take back what has not begun there. What has begun is left to its deadline."""
+    job = plane.stores.jobs.get(assignment.job)
+    if not _is_current(job, host.id, assignment.attempt) or job is None:
+        plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
+        return None
+    if not _won_back(plane, host.userid, assignment.job, assignment.attempt):
+        plane.stores.hosts.mark(host.pool, host.id, assignment.key, started_at=plane.clock())
+        return None
+    moved = _apply(plane, job, never_began(job, reason))
+    plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
+    return moved
+
+
+def _is_current(job: Job | None, host: str, attempt: int) -> bool:
+    """Whether the job's row speaks of this very attempt on this very host."""
+    return (
+        job is not None
+        and job.attempt == attempt
+        and job.host == host
+        and job.state in (JobState.ASSIGNED, JobState.RUNNING)
+    )
+
+
+def _won_back(plane: Plane, userid: str | None, job_id: str, attempt: int) -> bool:
+    """Win the claim for ourselves: then the attempt has not begun and never will."""
+    if userid is None:
+        return True  # no instance was ever recorded for the host: nobody could have claimed
+    claims, now = plane.stores.claims, plane.clock()
+    if claims.take(userid, job_id, attempt, by="control", at=now, expires_at=now + CLAIM_TTL_S):
+        return True
+    return claims.holder(userid, job_id, attempt) == "control"  # won before a crash
+
+
+def _apply(
+    plane: Plane, job: Job, ruling: Verdict, *, userid: str | None = None, finish: Finish | None = None
+) -> Job | None:
+    """Move the job; put it into the backlog again where the ruling says so."""
+    event = ruling.event
+    if event is JobEvent.RELEASE and job.state is JobState.RUNNING:
+        event = JobEvent.RETRY  # a start ping cannot be, where the claim was ours; the table has one word for it
+    now = plane.clock()
+    moved = plane.stores.jobs.move(
+        job.id,
+        event,
+        attempt=job.attempt,
+        at=now,
+        reason=ruling.reason,
+        userid=userid,
+        finish=finish,
+        charge=ruling.charge,
+        expires_at=now + JOB_TTL_S,
+    )
+    if moved is None:
+        log.info("an attempt was settled already", extra={"job": job.id, "attempt": job.attempt, "event": event})
+        return None
+    if target(event) is JobState.PENDING:
+        plane.stores.backlog.put(entry_of(moved, now))
+    log.info(
+        "settled an attempt",
+        extra={"job": job.id, "attempt": job.attempt, "state": moved.state, "reason": ruling.reason},
+    )
+    return moved

@@ -1,0 +1,113 @@
+"""Submitting: validate, write the record, write its backlog entry, wake the pool, answer. Never places, never calls EC2.
+
+A crash between the writes is repaired by the client's retry (same idempotency key, same job) or by the tick's sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from chalicelib.control.wake import wake
+from chalicelib.core import admission
+from chalicelib.core.backlog import entry_of, rank
+from chalicelib.core.job import Job, JobSpec, JobState
+from chalicelib.core.pool import Pool
+from chalicelib.errors import BadRequest, Conflict, Fault
+from chalicelib.wiring import Plane
+
+POOL_AGE_MAX_S = 10.0
+KEY_TTL_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """`created` is False where an idempotency key led to a job that was there."""
+
+    job: Job
+    created: bool
+
+
+def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
+    """One job. Raises BadRequest (with fields) or Conflict (idempotency key used with another body)."""
+    check(plane, [spec], prefix=lambda index: "")
+    submitted = _record(plane, spec, owner)
+    wake(plane, spec.pool)
+    return submitted
+
+
+def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Submitted]:
+    """Several jobs: all are checked before any is written."""
+    check(plane, specs, prefix=lambda index: f"jobs[{index}].")
+    if any(spec.idempotency_key for spec in specs):
+        submitted = [_record(plane, spec, owner) for spec in specs]
+    else:
+        jobs = [_new_job(plane, spec, owner) for spec in specs]
+        plane.stores.jobs.put_many(jobs)
+        plane.stores.backlog.put_many([entry_of(job, job.submitted_at) for job in jobs])
+        submitted = [Submitted(job, created=True) for job in jobs]
+    for pool in dict.fromkeys(spec.pool for spec in specs):
+        wake(plane, pool)
+    return submitted
+
+
+def check(plane: Plane, specs: Sequence[JobSpec], prefix: Callable[[int], str]) -> None:
+    """Refuse, with every fault of every spec by field, what no host of its pool could ever run."""
+    faults: list[Fault] = []
+    for index, spec in enumerate(specs):
+        pool = known_pool(plane, spec.pool)
+        if pool is None:
+            faults.append(Fault(f"{prefix(index)}pool", f"there is no pool named {spec.pool!r}"))
+        else:
+            faults += [Fault(prefix(index) + f.field, f.message) for f in admission.faults(spec, pool.spec)]
+    if faults:
+        raise BadRequest(f"{faults[0].field} {faults[0].message}", tuple(faults))
+
+
+def known_pool(plane: Plane, name: str) -> Pool | None:
+    """The pool, at most some seconds old."""
+    return plane.recall.get(f"pool/{name}", plane.clock(), POOL_AGE_MAX_S, lambda: plane.stores.registry.pool(name))
+
+
+def _new_job(plane: Plane, spec: JobSpec, owner: str, job_id: str | None = None) -> Job:
+    now = plane.clock()
+    job_id = job_id or plane.new_id("job")
+    return Job(
+        id=job_id,
+        pool=spec.pool,
+        owner=owner,
+        spec=spec,
+        state=JobState.PENDING,
+        submitted_at=now,
+        entered={JobState.PENDING: now},
+        reason="submitted",
+        rank=rank(spec.priority, now, job_id),
+    )
+
+
+def _record(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
+    """Write one job and its entry; with an idempotency key, find the job that the key stands for."""
+    if not spec.idempotency_key:
+        job = _new_job(plane, spec, owner)
+        plane.stores.jobs.put(job)
+        plane.stores.backlog.put(entry_of(job, job.submitted_at))
+        return Submitted(job, created=True)
+    job = _new_job(plane, spec, owner)
+    digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()
+    hold = plane.stores.jobs.hold_key(owner, spec.idempotency_key, digest, job.id, job.submitted_at + KEY_TTL_S)
+    if hold.body_hash != digest:
+        raise Conflict(
+            f"idempotency_key {spec.idempotency_key!r} was used for {hold.job} with another body",
+            (Fault("idempotency_key", f"stands for {hold.job}, which was submitted with another body"),),
+        )
+    first = hold.job == job.id
+    job = job if first else replace(job, id=hold.job, rank=rank(spec.priority, job.submitted_at, hold.job))
+    created = plane.stores.jobs.put(job)
+    if not created:
+        job = plane.stores.jobs.get(hold.job) or job
+    if job.state is JobState.PENDING and job.attempt == 1:
+        plane.stores.backlog.put(entry_of(job, job.submitted_at))
+    return Submitted(job, created=first)
