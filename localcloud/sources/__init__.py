@@ -1,0 +1,1 @@
+"""What invokes functions: SQS mappings, schedules, EventBridge rules, SNS subscriptions."""
