@@ -40,7 +40,8 @@ from pathlib import Path
 
 BUILD_CPU_S, BUILD_WALL_S, BUILD_MEMORY_MIB = 30, 240, 2048
 WALL_S = 90  # many times RUN_CPU_S: twenty jobs may share two cores
-PROCESSES_MAX = 6
+PROCESSES_MAX = 6  # seen in one look
+THREADS_MAX = 16  # held by the kernel between two looks, except for root
 OUTPUT_BYTES_MAX = 64 * 1024
 FILE_BYTES_MAX = 8 * 1024 * 1024
 GIVE_UP_AFTER = 2  # tests stopped by a limit; the rest would only cost time
@@ -103,7 +104,9 @@ def grade(assignment: dict, submission: Path, scratch: Path) -> dict:
         folder = scratch / f"run-{number}"
         shutil.copytree(build_folder, folder, symlinks=True)
         text = test["input"] * test.get("repeat", 1)
-        ran = execute(run, folder, text, assignment["cpu_s"], WALL_S, assignment["memory_mib"])
+        ran = execute(
+            run, folder, text, assignment["cpu_s"], WALL_S, assignment["memory_mib"], own_threads() + THREADS_MAX
+        )
         stops += ran.stopped is not None
         outcomes.append(outcome(test, judge(test, ran)))
     score = sum(o["points"] for o in outcomes)
@@ -156,14 +159,18 @@ def nothing(tests: list, why: str) -> dict:
     }
 
 
-def execute(argv: list, folder: Path, text: str, cpu_s: int, wall_s: float, memory_mib: int) -> Ran:
-    """Run a foreign program under all limits; when this returns, no process of it is left."""
+def execute(
+    argv: list, folder: Path, text: str, cpu_s: int, wall_s: float, memory_mib: int, threads_max: int = 0
+) -> Ran:
+    """Run a program under all limits; when this returns, no process of it is left. `threads_max` 0: not limited."""
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))  # first SIGXCPU, which says why; then SIGKILL
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, FILE_BYTES_MAX))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        lower(resource.RLIMIT_CPU, cpu_s, cpu_s + 1)  # first SIGXCPU, which says why; then SIGKILL
+        lower(resource.RLIMIT_AS, memory_mib << 20, memory_mib << 20)
+        lower(resource.RLIMIT_FSIZE, FILE_BYTES_MAX, FILE_BYTES_MAX)
+        lower(resource.RLIMIT_CORE, 0, 0)
+        if threads_max:
+            lower(resource.RLIMIT_NPROC, threads_max, threads_max)
 
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "LANG": "C.UTF-8"}
     with tempfile.TemporaryFile() as given:  # a file, not a pipe: nobody has to feed a program that does not read
@@ -190,6 +197,23 @@ def execute(argv: list, folder: Path, text: str, cpu_s: int, wall_s: float, memo
     if stopped is None and process.returncode == -signal.SIGXFSZ:
         stopped = "It was stopped: it wrote too large a file."
     return Ran(process.returncode, out, err, stopped)
+
+
+def lower(kind: int, soft: int, hard: int) -> None:
+    """Set a limit, unless a lower one is in force already (nobody but root may raise it)."""
+    now = resource.getrlimit(kind)[1]
+    most = now if now != resource.RLIM_INFINITY else max(soft, hard)
+    resource.setrlimit(kind, (min(soft, most), min(hard, most)))
+
+
+def own_threads() -> int:
+    """How many threads this user has: the kernel counts a user's threads against RLIMIT_NPROC, whoever started them."""
+    count = 0
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{entry}").st_uid == os.getuid():
+                count += len(os.listdir(f"/proc/{entry}/task"))
+    return count
 
 
 def watch(process: subprocess.Popen, collected: dict, wall_s: float) -> str | None:
