@@ -1,7 +1,7 @@
 """SQS in memory: one queue class for standard and FIFO, and the stage's four queues with their dead letters.
 
 FIFO as SQS does it: an id is swallowed for five minutes after its first message was sent, *even if that message is long deleted*;
-ids count per group (the wakes queue's deduplication scope); a message in flight holds back its whole group until it is deleted or shows again.
+ids count per group (the wakes queue's scope); a message in flight holds back its whole group until it is deleted or shows again.
 """
 
 from __future__ import annotations

@@ -1,0 +1,71 @@
+"""AWS clients: made when first used, once per service and region, all with the same short patience.
+
+A function has 30 s, so no call may take them all: two attempts of at most 2 + 10 s. A launch gets one attempt of 20 s: whatever
+becomes of it, a later pass sends the same launch again with the same ClientToken; and EC2 says "no capacity" with status 500, which
+would be retried for nothing. (`adaptive` retries would sleep inside us instead of telling the pass that it is being throttled.)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.cloud.requests import Requests
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+CONNECT_TIMEOUT_S = 2
+READ_TIMEOUT_S = 10
+LAUNCH_READ_TIMEOUT_S = 20
+
+
+class Clients:
+    """The only maker of AWS clients. `endpoint_url` overrides AWS_ENDPOINT_URL, `session` the default credentials."""
+
+    def __init__(self, requests: Requests, endpoint_url: str | None = None, session: Session | None = None) -> None:
+        self.requests = requests
+        self._endpoint_url = endpoint_url
+        self._session = session
+        self._made: dict[tuple[str, str, bool], Any] = {}
+
+    def get(self, service: str, region: str) -> Any:
+        """The client of a service in a region."""
+        return self._get(service, region, launching=False)
+
+    def launcher(self, region: str) -> Any:
+        """The EC2 client for RunInstances: more patience, no retries."""
+        return self._get("ec2", region, launching=True)
+
+    def _get(self, service: str, region: str, *, launching: bool) -> Any:
+        key = (service, region, launching)
+        if key not in self._made:
+            self._made[key] = self._make(service, region, launching=launching)
+        return self._made[key]
+
+    def _make(self, service: str, region: str, *, launching: bool) -> Any:
+        import botocore.session  # 0.1 s and more: not before the first call
+        from botocore.config import Config
+
+        if self._session is None:
+            self._session = botocore.session.get_session()
+        own_endpoint = self._endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=LAUNCH_READ_TIMEOUT_S if launching else READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": 1 if launching else 2},
+            tcp_keepalive=True,
+            signature_version="s3v4" if service == "s3" else None,
+            s3={"addressing_style": "path" if own_endpoint else "virtual"},
+            # A default CRC would be signed into upload URLs too, and their users would have to send it.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        client = self._session.create_client(
+            service, region_name=region, endpoint_url=self._endpoint_url, config=config
+        )
+        client.meta.events.register("before-send", self._count)
+        return client
+
+    def _count(self, event_name: str, **_: Any) -> None:
+        self.requests.add(event_name.removeprefix("before-send."))
