@@ -1,0 +1,1 @@
+"""Infrastructure of a stage: its stacks, what bootstrap writes, and the Lambda package."""

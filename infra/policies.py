@@ -1,0 +1,71 @@
+"""From the committed policies, which any stage could use, to those of one stage, which fit nothing else.
+
+policies/*.json are valid IAM documents with wildcards for region, account and stage: `arn:aws:sqs:*:*:spillway-*-wakes.fifo`. Prefixes
+would not keep stages apart (`spillway-a-*` also matches what belongs to a stage `a-b`), so each wildcard is replaced by the fact.
+EC2 and Run Command keep their region open: a pool may have offerings in any.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.errors import InfraError
+
+ANY_REGION = frozenset({"ec2", "ssm"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the wildcards stand for in one stage."""
+
+    stage: str
+    region: str
+    account: str
+    partition: str
+    bucket: str
+
+
+def render(policy: Any, facts: Facts) -> Any:
+    """The policy with every wildcard that means region, account, stage or bucket replaced."""
+    if isinstance(policy, dict):
+        return {key: _value(key, value, facts) for key, value in policy.items()}
+    if isinstance(policy, list):
+        return [render(item, facts) for item in policy]
+    return _arn(policy, facts) if isinstance(policy, str) else policy
+
+
+def _value(key: str, value: Any, facts: Facts) -> Any:
+    if key.endswith("Tag/spillway:stage"):
+        return facts.stage
+    return render(value, facts)
+
+
+def _arn(text: str, facts: Facts) -> str:
+    if not text.startswith("arn:aws:"):
+        return text
+    _, _, service, region, account, rest = text.split(":", 5)
+    region = facts.region if region == "*" and service not in ANY_REGION else region
+    account = facts.account if account == "*" else account
+    rest = rest.replace("spillway-*-home-bucket-*", facts.bucket).replace("spillway-*", f"spillway-{facts.stage}")
+    return f"arn:{facts.partition}:{service}:{region}:{account}:{rest}"
+
+
+def write_stage(project_dir: Path, functions: tuple[str, ...], facts: Facts) -> dict[str, str]:
+    """Write `.chalice/policies/<stage>/<function>.json`; return function → the path as Chalice wants it, relative to `.chalice`."""
+    target = project_dir / ".chalice" / "policies" / facts.stage
+    target.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for function in functions:
+        source = project_dir / "policies" / f"{function}.json"
+        try:
+            policy = json.loads(source.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InfraError(f"{source} is missing: every function needs its own policy.") from None
+        except json.JSONDecodeError as error:
+            raise InfraError(f"{source} is not JSON: {error}") from None
+        (target / source.name).write_text(json.dumps(render(policy, facts), indent=2) + "\n", encoding="utf-8")
+        paths[function] = f"policies/{facts.stage}/{source.name}"
+    return paths
