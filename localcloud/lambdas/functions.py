@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
+from localcloud.front import Front
 from localcloud.identity import Identities, UnknownRole
+from localcloud.lambdas import aws_api
 from localcloud.lambdas.config import FunctionConfig, deployed, deployed_everywhere, function_name
 from localcloud.lambdas.invocation import Invocation, Pending
 from localcloud.lambdas.logs import LogFile, LogPump
@@ -32,12 +33,6 @@ CREDENTIALS_S = 3600.0
 DEFAULT_REGION = "us-east-1"
 
 
-class HasUrl(Protocol):
-    """The part of the front that functions need: where this cloud answers."""
-
-    url: str
-
-
 class Functions:
     """Runs deployed functions.
 
@@ -47,7 +42,7 @@ class Functions:
 
     def __init__(
         self,
-        front: HasUrl,
+        front: Front,
         identities: Identities,
         state_dir: Path,
         *,
@@ -71,7 +66,8 @@ class Functions:
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="functions-watch")
 
     def start(self) -> None:
-        """Begin to watch; invocations may come."""
+        """Begin to watch and to answer `lambda:Invoke`; invocations may come."""
+        aws_api.register(self._front, self)
         self._pump = LogPump()
         self._watcher.start()
 

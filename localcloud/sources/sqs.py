@@ -17,6 +17,7 @@ from typing import Any
 from moto.backends import get_backend
 from moto.sqs.models import Message, Queue
 
+from localcloud.front import Front
 from localcloud.identity import ACCOUNT_ID
 from localcloud.lambdas.functions import Functions
 from localcloud.lambdas.invocation import Invocation
@@ -44,8 +45,9 @@ class MappingStats:
 class SqsSources:
     """Runs every SQS mapping that exists in moto, from `start` to `stop`."""
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, front: Front) -> None:
         self._functions = functions
+        self._front = front
         self._hooks = Hooks()
         self._mappings: dict[str, SqsMapping] = {}
         self._by_queue: dict[str, list[SqsMapping]] = {}
@@ -55,6 +57,8 @@ class SqsSources:
 
     def start(self) -> None:
         queues.install(self._hooks, self.changed)
+        for action in ("CreateEventSourceMapping", "UpdateEventSourceMapping", "DeleteEventSourceMapping"):
+            self._front.observe("lambda", action, lambda call, reply: self.rescan())
         self._thread.start()
 
     def stop(self) -> None:
