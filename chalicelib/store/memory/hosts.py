@@ -112,6 +112,8 @@ class MemoryHosts:
     ) -> bool:
         given = {"accepted_at": accepted_at, "started_at": started_at, "cancel": cancel or None}
         fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if not fields:
+            raise ValueError("mark needs a field: accepted_at, started_at or cancel")
         with self._lock:
             host = self._hosts.get(pool, {}).get(host_id)
             if host is None or key not in (a.key for a in host.assignments):

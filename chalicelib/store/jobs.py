@@ -1,0 +1,168 @@
+"""Jobs in DynamoDB. Every change of state is one UpdateItem that names the states it may leave and the attempt it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+
+from chalicelib.core.job import FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.store.batches import read_batch, write_batch
+from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.ports import KeyHold
+from chalicelib.store.tables import JobRow, KeyRow
+
+PART = "job"
+
+
+class DynamoJobs:
+    """`ports.Jobs` over the jobs table."""
+
+    def __init__(self, row: type[JobRow], key: type[KeyRow]) -> None:
+        self._row, self._key = row, key
+
+    def put(self, job: Job) -> bool:
+        try:
+            self._of(job).save(condition=self._row.id.does_not_exist())
+        except ConditionFailed:
+            return False
+        return True
+
+    def put_many(self, jobs: Sequence[Job]) -> None:
+        write_batch(self._row, puts=map(self._of, jobs))
+
+    def get(self, job_id: str) -> Job | None:
+        try:
+            return _job(self._row.get(job_id, PART, consistent_read=True))
+        except self._row.DoesNotExist:
+            return None
+
+    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        wanted = dict.fromkeys(job_ids)
+        rows = read_batch(self._row, [{"id": job_id, "part": PART} for job_id in wanted])
+        found = {row.id: _job(row) for row in rows}
+        return {job_id: found[job_id] for job_id in wanted if job_id in found}
+
+    def move(
+        self,
+        job_id: str,
+        event: JobEvent,
+        *,
+        attempt: int,
+        at: float,
+        reason: str,
+        host: str | None = None,
+        userid: str | None = None,
+        finish: Finish | None = None,
+        charge: bool = False,
+        expires_at: float | None = None,
+    ) -> Job | None:
+        row, state = self._row, target(event)
+        changes: list[Action] = [
+            row.state.set(str(state)),
+            row.entered[str(state)].set(at),
+            row.reason.set(reason),
+            row.waiting_for.remove(),
+        ]
+        if host is not None:
+            changes.append(row.host.set(host))
+        if userid is not None:
+            changes.append(row.userid.set(userid))
+        if finish is not None:
+            changes.append(row.finish.set(finish))
+        if event in (JobEvent.RELEASE, JobEvent.RETRY):
+            changes.append(row.attempt.set(attempt + 1))
+        if charge:
+            changes.append(row.charged.add(1))
+        if state in FINAL:
+            changes.append(row.active_pool.remove())
+            if expires_at is not None:
+                changes.append(row.expires_at.set(expires_at))
+        return self._change(job_id, changes, row.state.is_in(*map(str, sources(event))) & (row.attempt == attempt))
+
+    def request_cancel(self, job_id: str) -> Job | None:
+        return self._change(job_id, [self._row.cancel_requested.set(True)], self._row.active_pool.exists())
+
+    def wait_for(self, job_id: str, attempt: int, sentence: str) -> None:
+        pending = (self._row.state == str(JobState.PENDING)) & (self._row.attempt == attempt)
+        self._change(job_id, [self._row.waiting_for.set(sentence)], pending)
+
+    def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        later = None if after is None else self._row.id > after
+        rows = self._row.by_active.query(pool, later, limit=limit)
+        return _page([row.id for row in rows], limit)
+
+    def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        earlier = None if before is None else self._row.id < before
+        rows = self._row.by_pool.query(pool, earlier, limit=limit, scan_index_forward=False)
+        return _page([row.id for row in rows], limit)
+
+    def hold_key(self, owner: str, key: str, body_hash: str, job_id: str, expires_at: float) -> KeyHold:
+        """One write that is its own answer: each attribute is set only where there is none."""
+        shape = self._key
+        row = shape(f"key-{quote(owner, safe='')}/{key}", "key")
+        row.update(
+            [
+                shape.job.set(shape.job | job_id),
+                shape.body_hash.set(shape.body_hash | body_hash),
+                shape.expires_at.set(shape.expires_at | expires_at),
+            ]
+        )
+        return KeyHold(row.job, row.body_hash)
+
+    def _change(self, job_id: str, changes: list[Action], condition: Condition) -> Job | None:
+        row = self._row(job_id, PART)
+        try:
+            row.update(changes, condition=condition)
+        except ConditionFailed:
+            return None
+        return _job(row)
+
+    def _of(self, job: Job) -> JobRow:
+        return self._row(
+            job.id,
+            PART,
+            pool=job.pool,
+            active_pool=None if job.ended else job.pool,
+            owner=job.owner,
+            spec=job.spec,
+            state=str(job.state),
+            submitted_at=job.submitted_at,
+            attempt=job.attempt,
+            charged=job.charged,
+            entered=dict(job.entered),
+            reason=job.reason,
+            waiting_for=job.waiting_for or None,
+            cancel_requested=job.cancel_requested,
+            rank=job.rank,
+            host=job.host,
+            userid=job.userid,
+            finish=job.finish,
+        )
+
+
+def _page(ids: list[str], limit: int) -> tuple[list[str], str | None]:
+    return ids, ids[-1] if len(ids) == limit else None
+
+
+def _job(row: JobRow) -> Job:
+    return Job(
+        id=row.id,
+        pool=row.pool,
+        owner=row.owner,
+        spec=row.spec,
+        state=JobState(row.state),
+        submitted_at=row.submitted_at,
+        attempt=row.attempt,
+        charged=row.charged,
+        entered=row.entered,
+        reason=row.reason,
+        waiting_for=row.waiting_for or "",
+        cancel_requested=row.cancel_requested,
+        rank=row.rank,
+        host=row.host,
+        userid=row.userid,
+        finish=row.finish,
+    )

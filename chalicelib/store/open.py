@@ -1,0 +1,43 @@
+"""Opening a stage's tables. Nothing is sent, and no client made, before the first call of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chalicelib.config import Settings
+from chalicelib.store import tables
+from chalicelib.store.backlog import DynamoBacklog
+from chalicelib.store.claims import DynamoClaims
+from chalicelib.store.connection import CountedConnection, Requests, bind
+from chalicelib.store.hosts import DynamoHosts
+from chalicelib.store.jobs import DynamoJobs
+from chalicelib.store.ports import Stores
+from chalicelib.store.registry import DynamoRegistry
+from chalicelib.store.story import DynamoStory
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoStores(Stores):
+    """A stage's tables in DynamoDB, and the count of what was asked of them."""
+
+    requests: Requests
+
+
+def dynamo_stores(settings: Settings) -> DynamoStores:
+    """The tables of `settings`' stage in its home region."""
+    connection = CountedConnection(settings.region)
+    jobs, registry, hosts = settings.table("jobs"), settings.table("registry"), settings.table("hosts")
+    return DynamoStores(
+        jobs=DynamoJobs(bind(tables.JobRow, jobs, connection), bind(tables.KeyRow, jobs, connection)),
+        backlog=DynamoBacklog(bind(tables.EntryRow, settings.table("backlog"), connection)),
+        hosts=DynamoHosts(bind(tables.HostRow, hosts, connection), bind(tables.LaunchRow, hosts, connection)),
+        claims=DynamoClaims(bind(tables.ClaimRow, settings.table("claims"), connection)),
+        registry=DynamoRegistry(
+            bind(tables.PoolRow, registry, connection),
+            bind(tables.TokenRow, registry, connection),
+            bind(tables.FamilyRow, registry, connection),
+            bind(tables.SettingRow, registry, connection),
+        ),
+        story=DynamoStory(bind(tables.StoryRow, jobs, connection)),
+        requests=connection.requests,
+    )

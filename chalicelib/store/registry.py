@@ -1,0 +1,134 @@
+"""The registry in DynamoDB: pools, tokens, families, settings.
+
+A pool's row holds two kinds of fact that never overwrite each other: the spec, guarded by `version`, and what passes know, guarded by
+`pass_no`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pynamodb.expressions.update import Action
+
+from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.store.batches import read_all
+from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.ports import PASS_FACTS, Token, only
+from chalicelib.store.tables import FamilyRow, PoolRow, SettingRow, TokenRow
+
+
+class DynamoRegistry:
+    """`ports.Registry` over the registry table."""
+
+    def __init__(
+        self, pool: type[PoolRow], token: type[TokenRow], family: type[FamilyRow], setting: type[SettingRow]
+    ) -> None:
+        self._pool, self._token, self._family, self._setting = pool, token, family, setting
+
+    def pools(self) -> list[Pool]:
+        return [_pool(self._pool.from_raw_data(item)) for item in read_all(self._pool, "pool")]
+
+    def pool(self, name: str) -> Pool | None:
+        try:
+            return _pool(self._pool.get("pool", name, consistent_read=True))
+        except self._pool.DoesNotExist:
+            return None
+
+    def put_pool(self, name: str, spec: PoolSpec, *, version: int | None) -> Pool | None:
+        row = self._pool("pool", name, spec=spec, version=1, pass_no=0)
+        try:
+            if version is None:
+                row.save(condition=self._pool.name.does_not_exist())
+            else:
+                changes: list[Action] = [self._pool.spec.set(spec), self._pool.version.set(version + 1)]
+                row.update(changes, condition=self._pool.version == version)
+        except ConditionFailed:
+            return None
+        return _pool(row)
+
+    def begin_pass(self, name: str) -> Pool | None:
+        row = self._pool("pool", name)
+        try:
+            row.update([self._pool.pass_no.add(1)], condition=self._pool.name.exists())
+        except ConditionFailed:
+            return None
+        return _pool(row)
+
+    def pass_no(self, name: str) -> int | None:
+        try:
+            return self._pool.get("pool", name, consistent_read=True, attributes_to_get=["pass_no"]).pass_no
+        except self._pool.DoesNotExist:
+            return None
+
+    def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
+        only(PASS_FACTS, facts)
+        if not facts:
+            return self.pass_no(name) == pass_no
+        attributes = self._pool.get_attributes()
+        changes: list[Action] = [
+            attributes[name].remove() if value is None else attributes[name].set(value) for name, value in facts.items()
+        ]
+        try:
+            self._pool("pool", name).update(changes, condition=self._pool.pass_no == pass_no)
+        except ConditionFailed:
+            return False
+        return True
+
+    def token(self, sha256: str) -> Token | None:
+        try:
+            return _token(self._token.get("token", sha256, consistent_read=True))
+        except self._token.DoesNotExist:
+            return None
+
+    def put_token(self, token: Token) -> bool:
+        row = self._token(
+            "token",
+            token.sha256,
+            role=token.role,
+            owner=token.owner,
+            created_at=token.created_at,
+            expires_at=token.expires_at,
+        )
+        try:
+            row.save(condition=self._token.name.does_not_exist())
+        except ConditionFailed:
+            return False
+        return True
+
+    def tokens(self) -> list[Token]:
+        return [_token(self._token.from_raw_data(item)) for item in read_all(self._token, "token")]
+
+    def family(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            return self._family.get("family", name, consistent_read=True).spec
+        except self._family.DoesNotExist:
+            return None
+
+    def put_family(self, name: str, spec: Mapping[str, Any]) -> None:
+        self._family("family", name, spec=dict(spec)).save()
+
+    def setting(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            return self._setting.get("setting", name, consistent_read=True).value
+        except self._setting.DoesNotExist:
+            return None
+
+    def put_setting(self, name: str, value: Mapping[str, Any]) -> None:
+        self._setting("setting", name, value=dict(value)).save()
+
+
+def _pool(row: PoolRow) -> Pool:
+    return Pool(
+        name=row.name,
+        spec=row.spec,
+        version=row.version,
+        pass_no=row.pass_no,
+        list_due_at=row.list_due_at,
+        wake_at=row.wake_at,
+        skips=row.skips,
+    )
+
+
+def _token(row: TokenRow) -> Token:
+    return Token(sha256=row.name, role=row.role, owner=row.owner, created_at=row.created_at, expires_at=row.expires_at)

@@ -1,0 +1,191 @@
+"""The rows of the five tables (docs/contracts.md §2) as PynamoDB models: names, types and keys, nothing else.
+
+A model here is not bound to any table. `connection.bind` makes the bound ones, so that two stages (or a test's thousand) live side by side
+in one process. Attributes that are None are absent from the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pynamodb.attributes import BinaryAttribute, BooleanAttribute, UnicodeAttribute
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from chalicelib.core.host import Offering
+from chalicelib.core.job import Finish, JobSpec
+from chalicelib.core.pool import PoolSpec
+from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
+
+
+class ByPool(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB's hook has no annotations
+    """All jobs of a pool, by id and so by time of submission."""
+
+    class Meta:
+        index_name = "by_pool"
+        projection = KeysOnlyProjection()
+
+    pool = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class ByActive(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
+    """A pool's jobs that have not ended: sparse, `active_pool` is removed when a job ends."""
+
+    class Meta:
+        index_name = "by_active"
+        projection = KeysOnlyProjection()
+
+    active_pool = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class JobsTable(Model):
+    """The keys of the jobs table, which holds three kinds of row: `part` says which."""
+
+    id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True)
+    pool = UnicodeAttribute(null=True)
+    active_pool = UnicodeAttribute(null=True)
+    expires_at = Moment(null=True)
+    by_pool = ByPool()
+    by_active = ByActive()
+
+
+class JobRow(JobsTable):
+    """`part` = "job"."""
+
+    owner = UnicodeAttribute()
+    spec = Json(JobSpec)
+    state = UnicodeAttribute()
+    submitted_at = Float()
+    attempt = Int()
+    charged = Int()
+    entered = Floats()
+    reason = UnicodeAttribute(default="")
+    waiting_for = UnicodeAttribute(null=True)
+    cancel_requested = BooleanAttribute(default=False)
+    rank = UnicodeAttribute()
+    host = UnicodeAttribute(null=True)
+    userid = UnicodeAttribute(null=True)
+    finish = Json(Finish, null=True)
+
+
+class KeyRow(JobsTable):
+    """`part` = "key": an idempotency key."""
+
+    job = UnicodeAttribute()
+    body_hash = UnicodeAttribute()
+
+
+class StoryRow(JobsTable):
+    """`part` = "story#…": one line about the subject `id`."""
+
+    at = Float()
+    event = UnicodeAttribute()
+    reason = UnicodeAttribute()
+
+
+class EntryRow(Model):
+    """A backlog entry; `queue` is `<pool>#<shard>`."""
+
+    queue = UnicodeAttribute(hash_key=True)
+    rank = UnicodeAttribute(range_key=True)
+    job = UnicodeAttribute()
+    attempt = Int()
+    owner = UnicodeAttribute()
+    cpu = Float()
+    memory_mib = Int()
+    slots = Int()
+    timeout_s = Int()
+    queued_at = Float()
+
+
+class HostsTable(Model):
+    """The keys of the hosts table, which holds hosts (`host-…`) and launches (`launch-…`)."""
+
+    pool = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+    expires_at = Moment(null=True)
+
+
+class HostRow(HostsTable):
+    state = UnicodeAttribute()
+    offering = Json(Offering)
+    launch = UnicodeAttribute()
+    launch_index = Int()
+    cpu = Float()
+    memory_mib = Int()
+    slots = Int()
+    launched_at = Float()
+    generation = Int()
+    instance_id = UnicodeAttribute(null=True)
+    userid = UnicodeAttribute(null=True)
+    entered_at = Float()
+    ready_at = Float(null=True)
+    seen_at = Float(null=True)
+    freed_at = Float(null=True)
+    rung_at = Float(null=True)
+    retire_sent_at = Float(null=True)
+    interrupt_at = Float(null=True)
+    missed_lists = Int(default=0)
+    reason = UnicodeAttribute(default="")
+    assignments = Assignments()
+
+
+class LaunchRow(HostsTable):
+    offering = Json(Offering)
+    hosts = Json(tuple[str, ...])
+    user_data = BinaryAttribute(legacy_encoding=False, null=True)
+    image = UnicodeAttribute(null=True)
+    created_at = Float()
+    recorded = BooleanAttribute(default=False)
+
+
+class ClaimRow(Model):
+    """Also written by agents, with the same attributes (docs/contracts.md §2)."""
+
+    host = UnicodeAttribute(hash_key=True)
+    attempt = UnicodeAttribute(range_key=True)
+    by = UnicodeAttribute()
+    at = Float()
+    expires_at = Moment()
+
+
+class RegistryTable(Model):
+    """The keys of the registry; `kind` says which row it is."""
+
+    kind = UnicodeAttribute(hash_key=True)
+    name = UnicodeAttribute(range_key=True)
+    expires_at = Moment(null=True)
+
+
+class PoolRow(RegistryTable):
+    """`kind` = "pool"."""
+
+    spec = Json(PoolSpec)
+    version = Int()
+    pass_no = Int()
+    list_due_at = Float(default=0.0)
+    wake_at = Float(null=True)
+    skips = Floats(default=dict)
+
+
+class TokenRow(RegistryTable):
+    """`kind` = "token", `name` = SHA-256 of its text."""
+
+    role = UnicodeAttribute()
+    owner = UnicodeAttribute()
+    created_at = Float()
+
+
+class FamilyRow(RegistryTable):
+    """`kind` = "family"."""
+
+    spec = Json(dict[str, Any])
+
+
+class SettingRow(RegistryTable):
+    """`kind` = "setting"."""
+
+    value = Json(dict[str, Any])

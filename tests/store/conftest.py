@@ -1,0 +1,78 @@
+"""The two families of stores, each test with fresh ones. DynamoDB is moto's server; the tables are those of infra/home/template.yaml."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint.decode import cfn_yaml
+from moto.server import ThreadedMotoServer
+
+from chalicelib.config import Settings
+from chalicelib.store.memory import memory_stores
+from chalicelib.store.open import DynamoStores, dynamo_stores
+from chalicelib.store.ports import Stores
+
+TEMPLATE = Path(__file__).parents[2] / "infra" / "home" / "template.yaml"
+NOT_OF_CREATE_TABLE = {"TimeToLiveSpecification", "PointInTimeRecoverySpecification", "SSESpecification", "Tags"}
+STAGES = itertools.count()
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def table_definitions(stage: str) -> list[dict[str, Any]]:
+    """CreateTable's arguments for each table of the template."""
+    resources = cfn_yaml.load(str(TEMPLATE))["Resources"]
+    tables = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::DynamoDB::Table"]
+    return [
+        {name: value for name, value in table.items() if name not in NOT_OF_CREATE_TABLE}
+        | {"TableName": table["TableName"]["Fn::Sub"].replace("${Stage}", stage)}
+        for table in tables
+    ]
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[str]:
+    """moto's server on a free port, and the environment that leads every AWS client of this process there."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=f"http://{host}:{port}")
+    yield os.environ["AWS_ENDPOINT_URL"]
+    os.environ.clear()
+    os.environ.update(before)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def dynamodb(aws: str) -> Any:
+    """A plain client, to look at rows as they are."""
+    return boto3.client("dynamodb", region_name="us-east-1")
+
+
+@pytest.fixture
+def settings(dynamodb: Any) -> Settings:
+    """A stage of its own, with empty tables."""
+    settings = Settings(stage=f"t{next(STAGES)}")
+    for definition in table_definitions(settings.stage):
+        dynamodb.create_table(**definition)
+    return settings
+
+
+@pytest.fixture
+def dynamo(settings: Settings) -> DynamoStores:
+    return dynamo_stores(settings)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    return memory_stores() if request.param == "memory" else request.getfixturevalue("dynamo")
