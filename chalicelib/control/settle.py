@@ -54,6 +54,12 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
     return moved
 
 
+def abandoned(plane: Plane, job: Job, userid: str | None, reason: str) -> Job | None:
+    """No host carries this assigned job: back to the backlog if its claim can be won, lost or repeated if it began."""
+    ruling = never_began if _won_back(plane, userid, job.id, job.attempt) else began_and_was_lost
+    return _apply(plane, job, ruling(job, reason))
+
+
 def _is_current(job: Job | None, host: str, attempt: int) -> bool:
     """Whether the job's row speaks of this very attempt on this very host."""
     return (

@@ -33,7 +33,7 @@ def rank(priority: int, virtual_at: float, job_id: str) -> str:
 
 
 def entry_of(job: Job, now: float) -> Entry:
-    """The entry that stands for a pending job. Each attempt has an entry of its own, so that removing an old one never removes a new one."""
+    """The entry of a pending job. Each attempt has its own, so that removing an old one never removes a new one."""
     return Entry(
         pool=job.pool,
         rank=f"{job.rank}#{job.attempt}",

@@ -5,8 +5,7 @@ An action is a value; `control/perform.py` performs it and `spillway plan` print
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Assignment, Host, Launch, Offering
@@ -121,10 +120,10 @@ Action = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`waits`: job id → sentence, for jobs that were looked at and not placed. `wake_at`: when something falls due next."""
+    """`waits`: who was looked at and not placed, with the sentence that says why. `wake_at`: when something falls due next."""
 
     actions: tuple[Action, ...] = ()
-    waits: Mapping[str, str] = field(default_factory=dict)
+    waits: tuple[tuple[Entry, str], ...] = ()
     wake_at: float | None = None
 
     def kinds(self) -> list[type[Action]]:

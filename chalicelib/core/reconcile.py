@@ -65,7 +65,7 @@ def reconcile(s: Snapshot) -> Plan:
     touched = {action.host.id for action in retires} | busy
     return Plan(
         actions=(*repairs, *retires, *recaptures, *assigns, *starts, *rings),
-        waits={entry.job: builder.why_not(entry) for entry in left},
+        waits=tuple((entry, builder.why_not(entry)) for entry in left),
         wake_at=min(_due(s, touched, bool(left), builder), default=None),
     )
 

@@ -1,0 +1,213 @@
+"""What users send and get, as strict structs: unknown fields, wrong types and impossible values are refused with the path of what is wrong.
+
+`control` and `core` never see these; `job_spec` and `pool_spec` make plain records of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from chalicelib.core.catalogue import TYPES
+from chalicelib.core.host import Offering
+from chalicelib.core.job import Input, JobSpec
+from chalicelib.core.pool import PoolSpec
+from chalicelib.errors import BadRequest, Fault, TooLarge
+
+SPEC_BYTES_MAX = 131_072  # of one job's document
+BATCH_MAX = 500
+BATCH_BYTES_MAX = 4_194_304
+TEXT_BYTES_MAX = 65_536
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Path = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_BYTES_MAX)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    pass
+
+
+class InputWire(_Strict):
+    """A file or folder in the work folder: an upload by `sha256` (unpacked if `unpack`), or a short `text`."""
+
+    path: Path
+    sha256: Sha256 | None = None
+    unpack: bool = False
+    text: Text | None = None
+
+
+class JobSpecWire(_Strict):
+    """One job, as `POST /jobs` and the submissions queue take it."""
+
+    command: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)] | None = None
+    family: Name | None = None
+    pool: Name = "default"
+    name: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    owner: Name | None = None
+    cpu: Annotated[float, msgspec.Meta(gt=0, le=1024)] = 1.0
+    memory_mib: Annotated[int, msgspec.Meta(ge=16, le=25_165_824)] = 512
+    slots: Count = 1
+    timeout_s: Annotated[int, msgspec.Meta(ge=1, le=1_209_600)]
+    priority: Annotated[int, msgspec.Meta(ge=0, le=9)] = 5
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 1
+    network: bool = False
+    untrusted: bool = True
+    environment: Annotated[dict[str, Annotated[str, msgspec.Meta(max_length=8192)]], msgspec.Meta(max_length=100)] = {}
+    inputs: Annotated[list[InputWire], msgspec.Meta(max_length=50)] = []
+    outputs: Annotated[list[Path], msgspec.Meta(max_length=50)] = []
+    result: Path | None = None
+    labels: Annotated[dict[Name, Annotated[str, msgspec.Meta(max_length=256)]], msgspec.Meta(max_length=20)] = {}
+    idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+
+
+class BatchWire(_Strict):
+    jobs: Annotated[list[JobSpecWire], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class UploadWire(_Strict):
+    """An upload announced: its SHA-256 in hex and its size."""
+
+    sha256: Sha256
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=5_368_709_120)]
+
+
+class OfferingWire(_Strict):
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    instance_type: str
+    market: Literal["spot", "on_demand"] = "on_demand"
+    zone: str | None = None
+
+
+class PoolSpecWire(_Strict):
+    """What an operator sets of a pool; what is left out has the default. Durations in seconds."""
+
+    offerings: Annotated[list[OfferingWire], msgspec.Meta(min_length=1, max_length=20)] | None = None
+    hosts_min: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 0
+    hosts_max: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 20
+    slots_per_host: Count | None = None
+    linger_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
+    lifetime_max_s: Annotated[int, msgspec.Meta(ge=300, le=2_592_000)] = 86_400
+    boot_timeout_s: Annotated[int, msgspec.Meta(ge=30, le=3600)] = 600
+    ping_every_s: Annotated[int, msgspec.Meta(ge=1, le=300)] = 30
+    missed_pings_s: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 180
+    idle_max_s: Annotated[int, msgspec.Meta(ge=30, le=86_400)] = 900
+    unreachable_max_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
+    sandbox: Literal["auto", "bwrap", "none"] = "auto"
+    log_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=104_857_600)] = 1_048_576
+    timeout_max_s: Annotated[int, msgspec.Meta(ge=1, le=1_209_600)] = 86_400
+    generation: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+W = TypeVar("W", bound=_Strict)
+
+_AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+
+
+def decode(body: bytes, type_: type[W], bytes_max: int = SPEC_BYTES_MAX) -> W:
+    """Decode a document. Raises BadRequest (which field, what) or TooLarge."""
+    if len(body) > bytes_max:
+        raise TooLarge(f"the body has {len(body)} bytes; at most {bytes_max} are taken here")
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as error:
+        fault = _fault(str(error))
+        raise BadRequest(f"{fault.field or 'the body'}: {fault.message}", (fault,)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}", (Fault("", f"is not JSON: {error}"),)) from None
+
+
+def _fault(sentence: str) -> Fault:
+    """Our field path out of msgspec's sentence: "Expected `int`, got `str` - at `$.jobs[3].cpu`"."""
+    at = _AT.search(sentence)
+    path = at["path"] if at else ""
+    message = sentence[: at.start()] if at else sentence
+    for pattern, says in ((_UNKNOWN, "is not a field that is known here"), (_MISSING, "is required")):
+        if (named := pattern.search(message)) is not None:
+            path, message = f"{path}.{named['field']}".lstrip("."), says
+    return Fault(path, message)
+
+
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
+    """The record of a job's document; `command` must be there by now. Raises BadRequest with what no schema can say."""
+    faults = [Fault(prefix + field, message) for field, message in _spec_faults(wire)]
+    if faults:
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+    return JobSpec(
+        command=wire.command or "",
+        timeout_s=wire.timeout_s,
+        pool=wire.pool,
+        family=wire.family,
+        name=wire.name,
+        cpu=wire.cpu,
+        memory_mib=wire.memory_mib,
+        slots=wire.slots,
+        priority=wire.priority,
+        max_attempts=wire.max_attempts,
+        network=wire.network,
+        untrusted=wire.untrusted,
+        environment=wire.environment,
+        inputs=tuple(Input(path=i.path, sha256=i.sha256, unpack=i.unpack, text=i.text) for i in wire.inputs),
+        outputs=tuple(wire.outputs),
+        result=wire.result,
+        labels=wire.labels,
+        idempotency_key=wire.idempotency_key,
+    )
+
+
+def _spec_faults(wire: JobSpecWire) -> list[tuple[str, str]]:
+    faults = []
+    if wire.command is None:
+        faults.append(("command", "is required where no family is named"))
+    for index, item in enumerate(wire.inputs):
+        if (item.sha256 is None) == (item.text is None):
+            faults.append((f"inputs[{index}]", "needs either sha256 or text"))
+        elif _leaves(item.path):
+            faults.append((f"inputs[{index}].path", "must be relative and stay inside the work folder"))
+    paths = [(f"outputs[{i}]", path) for i, path in enumerate(wire.outputs)]
+    if wire.result is not None:
+        paths.append(("result", wire.result))
+    faults += [(field, "must be relative and stay inside the work folder") for field, path in paths if _leaves(path)]
+    for name in wire.environment:
+        if not _VARIABLE.match(name):
+            faults.append((f"environment.{name}", "is not a name of an environment variable"))
+    return faults
+
+
+def _leaves(path: str) -> bool:
+    return path.startswith(("/", "~")) or "\\" in path or "\0" in path or ".." in path.split("/")
+
+
+def pool_spec(wire: PoolSpecWire) -> PoolSpec:
+    """The record of a pool's document. Raises BadRequest for types that are not known and limits that contradict."""
+    faults = []
+    for index, offering in enumerate(wire.offerings or []):
+        if offering.instance_type not in TYPES:
+            known = ", ".join(sorted(TYPES))
+            faults.append(
+                Fault(f"offerings[{index}].instance_type", f"{offering.instance_type!r} is not known; known: {known}")
+            )
+    if wire.hosts_min > wire.hosts_max:
+        faults.append(Fault("hosts_min", f"is {wire.hosts_min}, more than hosts_max, {wire.hosts_max}"))
+    if faults:
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+    given = {f: getattr(wire, f) for f in wire.__struct_fields__ if f != "offerings"}
+    if wire.offerings is not None:
+        given["offerings"] = tuple(
+            Offering(region=o.region, instance_type=o.instance_type, market=o.market, zone=o.zone)
+            for o in wire.offerings
+        )
+    return PoolSpec(**given)
+
+
+def to_json(document: Any) -> str:
+    return msgspec.json.encode(document).decode()

@@ -1,0 +1,116 @@
+"""What is handed to a host: the manifest in its user data, and its inbox (docs/contracts.md §4, §5).
+
+User data is readable by everything on the machine and the same on all machines of a launch: so a manifest holds one owner's jobs and
+no signed URL. Those go into each host's own inbox, which only that host can read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.core.host import Host, Offering
+from chalicelib.core.job import Job
+from chalicelib.core.pool import Pool
+from chalicelib.errors import CloudUnavailable
+from chalicelib.wiring import Plane
+
+INPUT_URL_S = 3600  # Lambda's own credentials may end sooner: an agent that meets an expired URL says so
+BOOT_SCRIPT_AGE_MAX_S = 3600.0
+
+
+def assignment(job: Job, attempt: int) -> dict[str, Any]:
+    """An ASSIGNMENT document without URLs."""
+    spec = job.spec
+    return {
+        "job": job.id,
+        "attempt": attempt,
+        "command": spec.command,
+        "cpu": spec.cpu,
+        "memory_mib": spec.memory_mib,
+        "slots": spec.slots,
+        "timeout_s": spec.timeout_s,
+        "network": spec.network,
+        "untrusted": spec.untrusted,
+        "environment": dict(spec.environment),
+        "inputs": [
+            {"path": i.path, "sha256": i.sha256, "unpack": i.unpack} if i.sha256 else {"path": i.path, "text": i.text}
+            for i in spec.inputs
+        ],
+        "outputs": list(spec.outputs),
+        "result": spec.result,
+    }
+
+
+def manifest(
+    plane: Plane, pool: Pool, launch: str, offering: Offering, slots: int, hosts: Sequence[tuple[str, Sequence[Job]]]
+) -> dict[str, Any]:
+    """The manifest of a launch: what every host of it reads at boot, each at its own launch index."""
+    settings = plane.settings
+    return {
+        "v": 1,
+        "stage": settings.stage,
+        "pool": pool.name,
+        "launch": launch,
+        "region": offering.region,
+        "home_region": settings.region,
+        "role_id": settings.host_role_id,
+        "generation": pool.spec.generation,
+        "bucket": settings.bucket,
+        "heartbeats_url": settings.heartbeats_url,
+        "claims_table": settings.table("claims"),
+        "agent": {"key": f"agent/{settings.agent_sha256}.pyz", "sha256": settings.agent_sha256},
+        "settings": {
+            "slots": slots,
+            "ping_every_s": pool.spec.ping_every_s,
+            "idle_max_s": pool.spec.idle_max_s,
+            "lifetime_max_s": pool.spec.lifetime_max_s,
+            "unreachable_max_s": pool.spec.unreachable_max_s,
+            "sandbox": pool.spec.sandbox,
+            "log_limit_bytes": pool.spec.log_limit_bytes,
+            "claim_ttl_s": 1_209_600,
+        },
+        "hosts": [
+            {
+                "host": host,
+                "assignments": [assignment(job, job.attempt) for job in jobs],
+                "inbox": any(job.spec.uploads for job in jobs),
+            }
+            for host, jobs in hosts
+        ],
+    }
+
+
+def through_inbox(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same manifest with every assignment left to the inboxes: for work that does not fit into user data."""
+    return {**document, "hosts": [{"host": h["host"], "assignments": [], "inbox": True} for h in document["hosts"]]}
+
+
+def write_inbox(plane: Plane, host: Host, jobs: Mapping[str, Job], pass_no: int) -> list[str]:
+    """Write a host's whole present state into its inbox; returns keys of assignments that its jobs' rows do not confirm.
+
+    Such an assignment is the trace of a crash between two writes. It is never handed over: the job may be on another host.
+    """
+    stale, documents, cancels = [], [], []
+    for a in host.assignments:
+        job = jobs.get(a.job)
+        if job is None or job.ended or job.attempt != a.attempt or job.host != host.id:
+            stale.append(a.key)
+        elif a.cancel or job.cancel_requested:
+            cancels.append({"job": a.job, "attempt": a.attempt})
+        elif a.started_at is None:
+            urls = {sha: plane.cloud.blobs.get_url(f"uploads/{sha}", INPUT_URL_S) for sha in sorted(job.spec.uploads)}
+            documents.append({**assignment(job, a.attempt), "urls": urls})
+    inbox = {"v": 1, "pass_no": pass_no, "assignments": documents, "cancel": cancels, "stop": None}
+    plane.cloud.blobs.put(f"inbox/{host.userid}/inbox.json", json.dumps(inbox, separators=(",", ":")).encode())
+    return stale
+
+
+def boot_script(plane: Plane) -> str:
+    """The script that hosts boot with, as bootstrap uploaded it beside its agent."""
+    key = f"agent/{plane.settings.agent_sha256}.boot.py"
+    body = plane.recall.get(key, plane.clock(), BOOT_SCRIPT_AGE_MAX_S, lambda: plane.cloud.blobs.get(key))
+    if body is None:
+        raise CloudUnavailable(f"the boot script {key} is not in the bucket; run `spillway bootstrap` for this stage")
+    return body.decode()

@@ -1,0 +1,158 @@
+"""Cold start: n hosts, each with its jobs, in one RunInstances call that may crash anywhere.
+
+Order: host rows with their assignments → jobs → backlog → launch row (the exact request) → EC2 → instance ids on the host
+rows → inboxes → launch row recorded. Whatever the crash leaves, a later pass finds: hosts without launch row were never asked
+for and vanish; a launch row that is not recorded is sent again, byte for byte, under the same ClientToken, and gives the same instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from chalicelib.cloud.user_data import ManifestTooLarge, user_data
+from chalicelib.control import handover, settle
+from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import capacity
+from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch, Offering
+from chalicelib.core.job import Job, JobEvent
+from chalicelib.core.plan import Start
+from chalicelib.core.pool import Pool
+from chalicelib.errors import CapacityRefused, LaunchImpossible
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+CAPACITY_SKIP_S = 180.0  # Karpenter's figure for an offering that was refused
+IMPOSSIBLE_SKIP_S = 600.0
+ROW_TTL_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """How a launch went: hosts asked for and given; the offering is skipped until then, with EC2's words, if it refused."""
+
+    asked: int
+    given: int
+    skip_until: float | None = None
+    refusal: str = ""
+    impossible: bool = False
+
+
+def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
+    """Perform a Start. Raises CloudUnavailable where nobody knows whether EC2 got it: the launch row then resumes it."""
+    now = plane.clock()
+    launch_id = plane.new_id("launch")
+    hosts = [_host(pool, launch_id, index, action.offering, load, now) for index, load in enumerate(action.loads)]
+    script = handover.boot_script(plane)
+    plane.stores.hosts.create(hosts)
+    carried = [(host, _assign(plane, host, load, now)) for host, load in zip(hosts, action.loads, strict=True)]
+    plane.stores.backlog.remove([entry for load in action.loads for entry in load])
+    document = handover.manifest(
+        plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried]
+    )
+    try:
+        data = user_data(document, script)
+    except ManifestTooLarge:
+        data = user_data(handover.through_inbox(document), script)
+    launch = Launch(
+        id=launch_id,
+        pool=pool.name,
+        offering=action.offering,
+        hosts=tuple(host.id for host in hosts),
+        user_data=data,
+        created_at=now,
+    )
+    plane.stores.hosts.put_launch(launch)
+    return send(plane, launch, pass_no)
+
+
+def send(plane: Plane, launch: Launch, pass_no: int) -> Launched:
+    """Ask EC2 (again) and record its answer on the rows."""
+    try:
+        instances = plane.cloud.compute.launch(launch)
+    except (CapacityRefused, LaunchImpossible) as error:
+        impossible = isinstance(error, LaunchImpossible)
+        _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
+        plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
+        skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
+        return Launched(len(launch.hosts), 0, plane.clock() + skip_s, str(error), impossible)
+    given = []
+    for host_id, instance in zip(launch.hosts, instances, strict=False):
+        userid = f"{plane.settings.host_role_id}:{instance.id}"
+        if plane.stores.hosts.record(launch.pool, host_id, instance.id, userid):
+            given.append(host_id)
+    _give_back(plane, launch, launch.hosts[len(instances) :], f"EC2 gave {len(instances)} of {len(launch.hosts)} hosts")
+    _write_inboxes(plane, launch, given, pass_no)
+    plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
+    log.info("launched hosts", extra={"launch": launch.id, "asked": len(launch.hosts), "given": len(instances)})
+    return Launched(len(launch.hosts), len(instances))
+
+
+def _host(pool: Pool, launch: str, index: int, offering: Offering, load: Sequence[Entry], now: float) -> Host:
+    size = capacity(offering, pool.spec)
+    return Host(
+        id=f"host-{launch.removeprefix('launch-')}-{index}",
+        pool=pool.name,
+        state=HostState.LAUNCHING,
+        offering=offering,
+        launch=launch,
+        launch_index=index,
+        cpu=size.cpu,
+        memory_mib=size.memory_mib,
+        slots=size.slots,
+        launched_at=now,
+        entered_at=now,
+        generation=pool.spec.generation,
+        reason="waiting jobs fit on no host that was there" if load else "the pool wants a minimum of hosts",
+        assignments=tuple(assignment_of(entry, now, inline=True) for entry in load),
+    )
+
+
+def assignment_of(entry: Entry, now: float, *, inline: bool) -> Assignment:
+    """The assignment that a backlog entry becomes."""
+    return Assignment(
+        job=entry.job,
+        attempt=entry.attempt,
+        cpu=entry.cpu,
+        memory_mib=entry.memory_mib,
+        slots=entry.slots,
+        timeout_s=entry.timeout_s,
+        assigned_at=now,
+        inline=inline,
+    )
+
+
+def _assign(plane: Plane, host: Host, load: Sequence[Entry], now: float) -> list[Job]:
+    """Move a new host's jobs; those that lost the race (cancelled meanwhile) leave it again."""
+    jobs = []
+    for entry in load:
+        job = plane.stores.jobs.move(
+            entry.job, JobEvent.ASSIGN, attempt=entry.attempt, at=now, reason=f"assigned to {host.id}", host=host.id
+        )
+        if job is None:
+            plane.stores.hosts.unassign(host.pool, host.id, f"{entry.job}#{entry.attempt}", now)
+        else:
+            jobs.append(job)
+    return jobs
+
+
+def _give_back(plane: Plane, launch: Launch, host_ids: Sequence[str], reason: str) -> None:
+    """Hosts that EC2 did not give: their rows end, their jobs wait again."""
+    for host_id in host_ids:
+        now = plane.clock()
+        host = plane.stores.hosts.move(
+            launch.pool, host_id, HostEvent.VANISH, at=now, reason=reason, expires_at=now + ROW_TTL_S
+        ) or plane.stores.hosts.get(launch.pool, host_id)
+        if host is None:
+            continue
+        for assignment in host.assignments:
+            settle.gone(plane, replace(host, userid=None), assignment, reason)
+
+
+def _write_inboxes(plane: Plane, launch: Launch, host_ids: Sequence[str], pass_no: int) -> None:
+    """Signed URLs for those whose jobs have uploads."""
+    hosts = [host for host_id in host_ids if (host := plane.stores.hosts.get(launch.pool, host_id)) is not None]
+    jobs = plane.stores.jobs.get_many({a.job for host in hosts for a in host.assignments})
+    for host in hosts:
+        if any(job.spec.uploads for a in host.assignments if (job := jobs.get(a.job)) is not None):
+            handover.write_inbox(plane, host, jobs, pass_no)

@@ -1,0 +1,233 @@
+"""Performs a plan. One method for one kind of action; each expects to find that its work is done already, or that it lost the race."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from chalicelib.control import handover, launches, settle
+from chalicelib.control.notices import notify
+from chalicelib.core import plan as do
+from chalicelib.core.host import Host, HostEvent, HostState, Offering
+from chalicelib.core.job import Job, JobEvent
+from chalicelib.core.plan import Plan
+from chalicelib.core.pool import Pool
+from chalicelib.core.reconcile import RING_AGAIN_S
+from chalicelib.core.story import Line
+from chalicelib.errors import CloudUnavailable
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+STORY_TTL_S = 30 * 86_400.0
+RING_REFUSED_RETRY_S = 2.0  # a host that Run Command does not know yet will be known soon
+WAITS_TOLD_MAX = 25
+
+
+class Performer:
+    """Performs one pass's plan for one pool; `outcomes` counts what happened, `lines` is the story of it."""
+
+    def __init__(self, plane: Plane, pool: Pool, pass_no: int) -> None:
+        self.plane = plane
+        self.pool = pool
+        self.pass_no = pass_no
+        self.outcomes: Counter[str] = Counter()
+        self.lines: list[Line] = []
+        self.skips: dict[str, float] = {}
+        self.again = False  # whether another pass has something to do at once
+        self._jobs: dict[str, Job] = {}
+        self._retired: dict[str, list[str]] = {}
+
+    def perform(self, plan: Plan) -> None:
+        """All actions in order. An action that AWS failed does not stop the others: the next pass plans it again."""
+        for action in plan.actions:
+            method = _METHODS[type(action)]
+            try:
+                outcome = method(self, action)
+            except CloudUnavailable as error:
+                outcome = "unavailable"
+                log.warning("an action failed", extra={"action": type(action).__name__, "error": str(error)})
+            self.outcomes[f"{type(action).__name__.lower()}:{outcome}"] += 1
+        for region, instance_ids in self._retired.items():
+            self._terminate(region, instance_ids)
+        for entry, sentence in plan.waits[:WAITS_TOLD_MAX]:
+            self.plane.stores.jobs.wait_for(entry.job, entry.attempt, sentence)
+        if self.lines:
+            self.plane.stores.story.append(self.lines, self.plane.clock() + STORY_TTL_S)
+
+    # -- repairs
+
+    def resume(self, action: do.Resume) -> str:
+        return self._launched(action.launch.offering, launches.send(self.plane, action.launch, self.pass_no))
+
+    def adopt(self, action: do.Adopt) -> str:
+        self.plane.cloud.compute.terminate(action.instance.region, [action.instance.id])
+        self._tell(self.pool.name, "adopt", action.reason)
+        notify(
+            self.plane,
+            "orphan_terminated",
+            "warning",
+            subject=action.instance.id,
+            reason=action.reason,
+            pool=self.pool.name,
+        )
+        return "terminated"
+
+    def missed(self, action: do.Missed) -> str:
+        self.plane.stores.hosts.touch(self.pool.name, action.host.id, missed_lists=action.missed_lists)
+        return "noted"
+
+    def vanish(self, action: do.Vanish) -> str:
+        host = self._move(action.host, HostEvent.VANISH, action.reason)
+        for assignment in host.assignments if host else ():
+            settle.gone(self.plane, host or action.host, assignment, action.reason)
+            self.again = True
+        return "done" if host else "lost"
+
+    def settle(self, action: do.Settle) -> str:
+        job = settle.gone(self.plane, action.host, action.assignment, action.reason)
+        self.again = True
+        if job is not None:
+            self._tell(job.id, str(job.state), job.reason)
+        return str(job.state) if job else "stale"
+
+    def reclaim(self, action: do.Reclaim) -> str:
+        job = settle.reclaim(self.plane, action.host, action.assignment, action.reason)
+        self.again = True
+        if job is not None:
+            self._tell(job.id, str(job.state), job.reason)
+        return str(job.state) if job else "began"
+
+    # -- hosts
+
+    def sicken(self, action: do.Sicken) -> str:
+        return self._simple(action.host, HostEvent.SICKEN, action.reason)
+
+    def drain(self, action: do.Drain) -> str:
+        return self._simple(action.host, HostEvent.DRAIN, action.reason)
+
+    def recapture(self, action: do.Recapture) -> str:
+        return self._simple(action.host, HostEvent.RECAPTURE, action.reason)
+
+    def retire(self, action: do.Retire) -> str:
+        """Row first, EC2 second; only an empty host, unless it is not trusted."""
+        host = action.host
+        if host.state is not HostState.TERMINATING:
+            empty = host.state in (HostState.READY, HostState.DRAINING)
+            if self._move(host, HostEvent.RETIRE, action.reason, empty=empty) is None:
+                return "lost"
+        if host.instance_id is not None:
+            self._retired.setdefault(host.offering.region, []).append(host.instance_id)
+            self.plane.stores.hosts.touch(self.pool.name, host.id, retire_sent_at=self.plane.clock())
+        return "asked"
+
+    # -- work
+
+    def assign(self, action: do.Assign) -> str:
+        """Host, then job, then backlog."""
+        entry, now, stores = action.entry, self.plane.clock(), self.plane.stores
+        key = f"{entry.job}#{entry.attempt}"
+        if not stores.hosts.assign(self.pool.name, action.host, launches.assignment_of(entry, now, inline=False)):
+            host = stores.hosts.get(self.pool.name, action.host)
+            if host is None or all(a.key != key for a in host.assignments):
+                self.again = True
+                return "host_lost"
+        job = stores.jobs.move(
+            entry.job,
+            JobEvent.ASSIGN,
+            attempt=entry.attempt,
+            at=now,
+            reason=f"assigned to {action.host}: {action.reason}",
+            host=action.host,
+        ) or stores.jobs.get(entry.job)
+        stores.backlog.remove([entry])
+        if job is None or job.attempt != entry.attempt or job.host != action.host or job.ended:
+            stores.hosts.unassign(self.pool.name, action.host, key, now)
+            return "job_lost"
+        self._jobs[job.id] = job
+        return "assigned"
+
+    def start(self, action: do.Start) -> str:
+        return self._launched(action.offering, launches.start(self.plane, self.pool, action, self.pass_no))
+
+    def ring(self, action: do.Ring) -> str:
+        """Inboxes first, then the doorbells, region by region."""
+        by_region: dict[str, list[Host]] = {}
+        hosts = [self.plane.stores.hosts.get(self.pool.name, host_id) for host_id in action.hosts]
+        wanted = {a.job for host in hosts if host for a in host.assignments} - self._jobs.keys()
+        self._jobs.update(self.plane.stores.jobs.get_many(wanted) if wanted else {})
+        for host in hosts:
+            if host is None or host.instance_id is None or host.state not in (HostState.READY, HostState.DRAINING):
+                continue
+            for key in handover.write_inbox(self.plane, host, self._jobs, self.pass_no):
+                self.plane.stores.hosts.unassign(host.pool, host.id, key, self.plane.clock())
+            by_region.setdefault(host.offering.region, []).append(host)
+        for region, there in by_region.items():
+            self._ring_region(region, there)
+        return "rung"
+
+    def _ring_region(self, region: str, hosts: list[Host]) -> None:
+        refused = set(self.plane.cloud.compute.ring(region, [h.instance_id for h in hosts if h.instance_id]))
+        now = self.plane.clock()
+        for host in hosts:
+            late = RING_AGAIN_S - RING_REFUSED_RETRY_S if host.instance_id in refused else 0.0
+            self.plane.stores.hosts.touch(host.pool, host.id, rung_at=now - late)
+
+    # -- shared steps
+
+    def _terminate(self, region: str, instance_ids: list[str]) -> None:
+        """The rows say `terminating` already: if EC2 does not answer now, a later pass asks again."""
+        try:
+            self.plane.cloud.compute.terminate(region, instance_ids)
+        except CloudUnavailable as error:
+            log.warning("a termination failed", extra={"instances": instance_ids, "error": str(error)})
+
+    def _launched(self, offering: Offering, launched: launches.Launched) -> str:
+        if launched.skip_until is not None:
+            self.skips[offering.key] = launched.skip_until
+            self._tell(self.pool.name, "refused", launched.refusal)
+            if launched.impossible:
+                notify(
+                    self.plane,
+                    "launch_impossible",
+                    "error",
+                    subject=offering.key,
+                    reason=launched.refusal,
+                    pool=self.pool.name,
+                )
+        if launched.given < launched.asked:
+            self.again = True
+        return "launched" if launched.given else "refused"
+
+    def _move(self, host: Host, event: HostEvent, reason: str, *, empty: bool = False) -> Host | None:
+        now = self.plane.clock()
+        expires_at = now + launches.ROW_TTL_S if event is HostEvent.VANISH else None
+        moved = self.plane.stores.hosts.move(
+            self.pool.name, host.id, event, at=now, reason=reason, empty=empty, expires_at=expires_at
+        )
+        if moved is not None:
+            self._tell(host.id, str(moved.state), reason)
+        return moved
+
+    def _simple(self, host: Host, event: HostEvent, reason: str) -> str:
+        return "done" if self._move(host, event, reason) else "lost"
+
+    def _tell(self, subject: str, event: str, reason: str) -> None:
+        self.lines.append(Line(at=self.plane.clock(), subject=subject, event=event, reason=reason))
+
+
+_METHODS: dict[type[Any], Callable[[Performer, Any], str]] = {
+    do.Resume: Performer.resume,
+    do.Adopt: Performer.adopt,
+    do.Missed: Performer.missed,
+    do.Vanish: Performer.vanish,
+    do.Settle: Performer.settle,
+    do.Reclaim: Performer.reclaim,
+    do.Sicken: Performer.sicken,
+    do.Drain: Performer.drain,
+    do.Recapture: Performer.recapture,
+    do.Retire: Performer.retire,
+    do.Assign: Performer.assign,
+    do.Start: Performer.start,
+    do.Ring: Performer.ring,
+}

@@ -1,0 +1,216 @@
+"""What agents say on the heartbeat queue (docs/contracts.md §6).
+
+The sender is proven by SQS's own SenderId. A ping counts only for the attempt that it names; finish may overtake start. Every
+ping may come twice, late and out of order, so each handler is a conditional write that finds "already so" and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from chalicelib.control import settle
+from chalicelib.control.quarantine import quarantine
+from chalicelib.control.wake import wake
+from chalicelib.core.host import Host, HostEvent
+from chalicelib.core.job import Finish, JobEvent
+from chalicelib.core.story import Line
+from chalicelib.errors import CloudUnavailable, StoreUnavailable
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+UNKNOWN_RETRY_S = 2  # an instance may speak before the pass that launched it has written down its id
+UNKNOWN_TRIES_MAX = 30
+SEEN_EVERY_S = 10.0
+STORY_TTL_S = 30 * 86_400.0
+
+
+class BadPing(Exception):
+    """A message that no agent of ours writes; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    sender: str
+    body: str
+    message_id: str = ""
+    tries: int = 0
+
+
+def receive(plane: Plane, messages: Iterable[Message]) -> None:
+    """Messages one by one: a bad one is set aside and never replays its neighbours.
+
+    Raises StoreUnavailable or CloudUnavailable after all were tried, if one could not be: then the batch comes again.
+    """
+    wakes: set[str] = set()
+    unavailable: Exception | None = None
+    for message in messages:
+        try:
+            wakes |= _one(plane, message)
+        except BadPing as error:
+            quarantine(plane, "heartbeats", message.message_id, message.body, str(error))
+        except (StoreUnavailable, CloudUnavailable) as error:
+            log.warning("a ping could not be handled now", extra={"error": str(error)})
+            unavailable = error
+    for pool in sorted(wakes):
+        wake(plane, pool)
+    if unavailable is not None:
+        raise unavailable
+
+
+def _one(plane: Plane, message: Message) -> set[str]:
+    """Handle one message; the pools that are to be looked at because of it."""
+    document = _document(message.body)
+    if "canary" in document:
+        plane.stores.registry.put_setting("canary", {"at": float(document["canary"]["at"])})
+        return set()
+    pool, host_id = str(document["pool"]), str(document["host"])
+    host = plane.stores.hosts.get(pool, host_id)
+    if host is None:
+        log.warning("a ping of an unknown host", extra={"pool": pool, "host": host_id, "sender": message.sender})
+        return set()
+    if host.userid is None:
+        _later(plane, message, document)
+        return set()
+    if host.userid != message.sender:
+        raise BadPing(f"it speaks for {host_id}, but {message.sender} sent it")
+    log.append_keys(host=host_id)
+    now = plane.clock()
+    if host.seen_at is None or now - host.seen_at > SEEN_EVERY_S:
+        plane.stores.hosts.touch(pool, host_id, seen_at=now)
+    outcomes = [_ping(plane, host, ping) for ping in document["pings"]]
+    return {pool} if any(outcomes) else set()
+
+
+def _document(body: str) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise BadPing(f"it is not JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("v") != 1:
+        raise BadPing("it is not a version 1 document")
+    if "canary" not in document and not {"pool", "host", "pings"} <= document.keys():
+        raise BadPing("it lacks pool, host or pings")
+    return document
+
+
+def _later(plane: Plane, message: Message, document: dict[str, Any]) -> None:
+    """Send it through the timers queue, with the sender that SQS proved (only the control plane can write there)."""
+    if message.tries >= UNKNOWN_TRIES_MAX:
+        raise BadPing(f"host {document['host']} has no instance, {message.tries} tries long")
+    plane.cloud.queues.timer(
+        {"v": 1, "kind": "ping", "sender": message.sender, "body": document, "tries": message.tries + 1},
+        UNKNOWN_RETRY_S,
+    )
+
+
+def _ping(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    handler = _HANDLERS.get(str(ping.get("kind")))
+    if handler is None:
+        raise BadPing(f"no agent of ours says {ping.get('kind')!r}")
+    try:
+        return handler(plane, host, ping)
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+        raise BadPing(f"its {ping['kind']} ping is malformed: {type(error).__name__}: {error}") from None
+
+
+# Each handler says whether the pool is to be looked at.
+
+
+def _hello(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    reason = f"its agent said hello (sandbox: {ping.get('sandbox', '?')})"
+    plane.stores.hosts.move(host.pool, host.id, HostEvent.HELLO, at=plane.clock(), reason=reason)
+    return True
+
+
+def _alive(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    problems = ping.get("problems") or []
+    if not problems:
+        return False
+    plane.stores.hosts.move(
+        host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=f"its agent says: {problems[0]}"
+    )
+    return True
+
+
+def _accepted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    plane.stores.hosts.mark(host.pool, host.id, f"{ping['job']}#{ping['attempt']}", accepted_at=plane.clock())
+    return False
+
+
+def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    job_id, attempt, at = str(ping["job"]), int(ping["attempt"]), float(ping["at"])
+    job = plane.stores.jobs.get(job_id)
+    if job is None or job.host != host.id:
+        return False
+    plane.stores.jobs.move(
+        job_id, JobEvent.START, attempt=attempt, at=at, reason=f"runs on {host.id}", host=host.id, userid=host.userid
+    )
+    plane.stores.hosts.mark(host.pool, host.id, f"{job_id}#{attempt}", started_at=at)
+    return False
+
+
+def _progress(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    return False  # that the host was seen is all that is kept of it
+
+
+def _finish(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    fields = {k: v for k, v in ping.items() if k not in ("kind", "at", "job", "attempt")}
+    finish = msgspec.convert(fields, Finish)
+    settle.finished(plane, host.pool, host.id, str(host.userid), str(ping["job"]), int(ping["attempt"]), finish)
+    return True
+
+
+def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    """Handed over and not begun: with fresh URLs again, or taken back."""
+    job_id, attempt, why = str(ping["job"]), int(ping["attempt"]), str(ping["why"])
+    reason = f"{host.id} refused it ({why}): {ping.get('reason', '')}"
+    assignment = next((a for a in host.assignments if a.job == job_id and a.attempt == attempt), None)
+    if assignment is None:
+        return False
+    if why in ("urls_expired", "urls_missing"):
+        plane.stores.hosts.touch(host.pool, host.id, rung_at=0.0)
+        return True
+    if why == "bad_input":
+        finish = Finish(outcome="failed", reason=str(ping.get("reason", "an input is bad")), finished_at=plane.clock())
+        settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
+        return True
+    if why == "no_sandbox":
+        plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
+    settle.reclaim(plane, host, assignment, reason)
+    now = plane.clock()
+    plane.stores.story.append([Line(at=now, subject=job_id, event="refused", reason=reason)], now + STORY_TTL_S)
+    return True
+
+
+def _idle(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    return True
+
+
+def _interrupted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    plane.stores.hosts.touch(host.pool, host.id, interrupt_at=float(ping["interrupt_at"]))
+    return True
+
+
+def _bye(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    reason = f"it said bye: {ping.get('reason', '')}"
+    plane.stores.hosts.move(host.pool, host.id, HostEvent.DRAIN, at=plane.clock(), reason=reason)
+    return True
+
+
+_HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
+    "hello": _hello,
+    "alive": _alive,
+    "accepted": _accepted,
+    "refused": _refused,
+    "start": _start,
+    "progress": _progress,
+    "finish": _finish,
+    "idle": _idle,
+    "interrupted": _interrupted,
+    "bye": _bye,
+}

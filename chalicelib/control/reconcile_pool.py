@@ -1,0 +1,110 @@
+"""One pass over one pool: observe, plan, act."""
+
+from __future__ import annotations
+
+import math
+
+from chalicelib.control.perform import Performer
+from chalicelib.control.wake import wake
+from chalicelib.core.host import LIVE, HostState
+from chalicelib.core.instance import Instance
+from chalicelib.core.plan import Missed, Plan
+from chalicelib.core.pool import Pool
+from chalicelib.core.reconcile import reconcile
+from chalicelib.core.snapshot import Snapshot
+from chalicelib.errors import CloudUnavailable
+from chalicelib.telemetry import log, metrics
+from chalicelib.wiring import Plane
+
+BACKLOG_PER_PASS_MAX = 500
+LIST_EVERY_S = 60.0  # while the pool has hosts
+LIST_IDLE_S = 900.0  # … and while it has none: only to find instances that nobody knows
+LIST_AGAIN_S = 15.0  # after a miss: the second look decides
+TIMER_MAX_S = 60.0  # what falls due later than that, a tick finds
+SKIPS_KEPT_MAX = 50
+
+
+def run(plane: Plane, name: str) -> Plan | None:
+    """A whole pass. None if there is no such pool, or a newer pass has begun meanwhile."""
+    pool = plane.stores.registry.begin_pass(name)
+    if pool is None:
+        log.warning("a wake names an unknown pool", extra={"pool": name})
+        return None
+    log.append_keys(pool=name, pass_no=pool.pass_no)
+    snapshot, list_due_at = observe(plane, pool)
+    plan = reconcile(snapshot)
+    wake_at = _timer(plane, pool, plan)
+    if any(isinstance(action, Missed) and action.missed_lists for action in plan.actions):
+        list_due_at = plane.clock() + LIST_AGAIN_S
+    if not plane.stores.registry.note_pass(name, pool.pass_no, list_due_at=list_due_at, wake_at=wake_at):
+        log.info("a newer pass has begun; this one does nothing")
+        return None
+    performer = Performer(plane, pool, pool.pass_no)
+    performer.perform(plan)
+    if performer.skips:
+        now = plane.clock()
+        kept = {key: until for key, until in pool.skips.items() if until > now} | performer.skips
+        plane.stores.registry.note_pass(
+            name, pool.pass_no, skips=dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
+        )
+    if performer.again or not snapshot.backlog_complete:
+        wake(plane, name)
+    for outcome, count in performer.outcomes.items():
+        metrics.add_metric(name=f"Pass.{outcome}", unit="Count", value=count)
+    log.info(
+        "looked at a pool",
+        extra={
+            "hosts": len(snapshot.hosts),
+            "backlog": len(snapshot.backlog),
+            "outcomes": dict(performer.outcomes),
+            "wake_at": wake_at,
+        },
+    )
+    return plan
+
+
+def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
+    """What is so now, and when EC2 is to be listed next. Reads only."""
+    now = plane.clock()
+    hosts, launches = plane.stores.hosts.of_pool(pool.name)
+    backlog = plane.stores.backlog.head(pool.name, BACKLOG_PER_PASS_MAX)
+    listed, list_due_at = None, pool.list_due_at
+    if now >= pool.list_due_at:
+        listed = _listed(plane, pool)
+        live = any(host.state in LIVE for host in hosts)
+        list_due_at = now + (LIST_EVERY_S if live else LIST_IDLE_S)
+    canary = plane.stores.registry.setting("canary") if any(h.state is HostState.READY for h in hosts) else None
+    snapshot = Snapshot(
+        now=now,
+        pool=pool,
+        hosts=tuple(host for host in hosts if host.state in LIVE or host.assignments),
+        launches=tuple(launches),
+        backlog=tuple(backlog),
+        backlog_complete=len(backlog) < BACKLOG_PER_PASS_MAX,
+        listed=listed,
+        canary_at=float(canary["at"]) if canary else None,
+    )
+    return snapshot, list_due_at
+
+
+def _listed(plane: Plane, pool: Pool) -> tuple[Instance, ...] | None:
+    """EC2's own list, or None where EC2 did not answer: then nothing is concluded from it."""
+    regions = sorted({offering.region for offering in pool.spec.offerings})
+    try:
+        return tuple(plane.cloud.compute.instances(pool.name, regions))
+    except CloudUnavailable as error:
+        log.warning("EC2 could not be listed", extra={"error": str(error)})
+        return None
+
+
+def _timer(plane: Plane, pool: Pool, plan: Plan) -> float | None:
+    """Order a wake for when the plan's next thing falls due, unless an earlier or equal one is on its way."""
+    now = plane.clock()
+    ordered = pool.wake_at if pool.wake_at is not None and pool.wake_at > now else None
+    if plan.wake_at is None or plan.wake_at - now > TIMER_MAX_S:
+        return ordered
+    delay_s = max(1, math.ceil(plan.wake_at - now))
+    if ordered is not None and ordered <= now + delay_s + 0.5:
+        return ordered
+    plane.cloud.queues.timer({"v": 1, "kind": "wake", "pool": pool.name}, delay_s)
+    return now + delay_s

@@ -1,0 +1,66 @@
+"""The tick's sweep: what a crash between two writes left behind is found and put right, in both directions.
+
+Looks at every job that has not ended and at every host that carries something; touches only what has stood still for longer
+than any handler may run.
+"""
+
+from __future__ import annotations
+
+from chalicelib.control import settle
+from chalicelib.control.wake import wake
+from chalicelib.core.backlog import entry_of
+from chalicelib.core.host import Assignment, Host
+from chalicelib.core.job import Job, JobState
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+STILL_S = 60.0
+PAGES_MAX = 10
+PAGE = 500
+
+
+def sweep(plane: Plane, pool: str) -> int:
+    """Repair one pool; how many repairs were made."""
+    hosts, _ = plane.stores.hosts.of_pool(pool)
+    carried = {(a.job, a.attempt): host for host in hosts for a in host.assignments}
+    repairs = _stale_assignments(plane, hosts)
+    after: str | None = None
+    for _page in range(PAGES_MAX):
+        ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
+        for job in plane.stores.jobs.get_many(ids).values():
+            if not job.ended and plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
+                repairs += _job(plane, job, carried)
+        if after is None:
+            break
+    if repairs:
+        wake(plane, pool)
+    return repairs
+
+
+def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host]) -> int:
+    entry = entry_of(job, job.submitted_at)
+    if job.state is JobState.PENDING and not plane.stores.backlog.has(entry):
+        log.warning("a pending job was not in the backlog", extra={"job": job.id})
+        plane.stores.backlog.put(entry)
+        return 1
+    if job.state in (JobState.ASSIGNED, JobState.RUNNING) and (job.id, job.attempt) not in carried and job.host:
+        log.warning("no host carries an assigned job", extra={"job": job.id, "host": job.host})
+        host = plane.stores.hosts.get(job.pool, job.host)
+        settle.abandoned(plane, job, host.userid if host else job.userid, f"host {job.host} does not carry it any more")
+        return 1
+    return 0
+
+
+def _stale_assignments(plane: Plane, hosts: list[Host]) -> int:
+    """Assignments whose job has ended, or is elsewhere: the second write of a settlement was lost."""
+    old = [(h, a) for h in hosts for a in h.assignments if plane.clock() - a.assigned_at > STILL_S]
+    jobs = plane.stores.jobs.get_many({a.job for _, a in old})
+    stale = [(h, a) for h, a in old if _is_stale(h, a, jobs.get(a.job))]
+    for host, assignment in stale:
+        log.warning("a host carried an attempt that is over", extra={"host": host.id, "job": assignment.job})
+        plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
+    return len(stale)
+
+
+def _is_stale(host: Host, assignment: Assignment, job: Job | None) -> bool:
+    return job is None or job.ended or job.attempt != assignment.attempt or job.host not in (host.id, None)

@@ -1,0 +1,51 @@
+"""Once a minute: wake every pool whatever happened, sweep, send the canary, read the dead letters.
+
+Each part runs even if another one failed; what failed is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from chalicelib.control.notices import notify
+from chalicelib.control.quarantine import quarantine
+from chalicelib.control.sweep import sweep
+from chalicelib.control.wake import wake_on_tick
+from chalicelib.telemetry import log, metrics
+from chalicelib.wiring import Plane
+
+
+def run(plane: Plane) -> None:
+    """One tick. Two ticks at a time do no harm: wakes are deduplicated by the minute, repairs are conditional."""
+    now = plane.clock()
+    failures: list[str] = []
+    _guard(failures, "canary", lambda: plane.cloud.queues.canary(now))
+    for pool in plane.stores.registry.pools():
+        _guard(failures, f"wake {pool.name}", partial(wake_on_tick, plane, pool.name, now))
+        _guard(failures, f"sweep {pool.name}", partial(_swept, plane, pool.name))
+    _guard(failures, "dead letters", lambda: _dead_letters(plane))
+    if failures:
+        notify(plane, "tick_failed", "error", subject="tick", reason="; ".join(failures))
+
+
+def _swept(plane: Plane, pool: str) -> None:
+    repairs = sweep(plane, pool)
+    if repairs:
+        metrics.add_metric(name="Repairs", unit="Count", value=repairs)
+
+
+def _dead_letters(plane: Plane) -> None:
+    """Keep each dead letter in quarantine, tell it, and only then delete it."""
+    for letter in plane.cloud.queues.dead_letters():
+        reason = f"the {letter.queue} function failed on it again and again"
+        quarantine(plane, letter.queue, letter.message_id, letter.body, reason)
+        plane.cloud.queues.bury(letter)
+
+
+def _guard(failures: list[str], what: str, do: Callable[[], None]) -> None:
+    try:
+        do()
+    except Exception as error:  # a tick that dies at its first fault would leave all pools asleep
+        log.exception("a part of the tick failed", extra={"part": what})
+        failures.append(f"{what}: {type(error).__name__}: {error}")
