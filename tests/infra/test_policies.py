@@ -1,0 +1,111 @@
+"""The functions' policies: least privilege as committed, exact for one stage as rendered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.policies import Facts, render
+from infra.stage import FUNCTIONS
+from localcloud.policy import Decision, Request, evaluate
+
+ROOT = Path(__file__).parents[2]
+POLICIES = {f: json.loads((ROOT / "policies" / f"{f}.json").read_text()) for f in FUNCTIONS}
+WIDE = {"ec2:DescribeInstances"}  # EC2 knows no narrower resource for it
+
+
+def facts(stage: str = "a", region: str = "eu-central-1") -> Facts:
+    return Facts(
+        stage=stage,
+        region=region,
+        account="111122223333",
+        partition="aws",
+        bucket=f"spillway-{stage}-home-bucket-x1y2",
+    )
+
+
+def statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(policy["Statement"])
+
+
+def listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_policies_name_actions_singly_and_resources_of_spillway_only(function: str) -> None:
+    """No action wildcards; `*` as a resource only where AWS has nothing narrower; no managed policies hide here."""
+    for statement in statements(POLICIES[function]):
+        assert statement["Effect"] == "Allow"
+        assert not [a for a in listed(statement["Action"]) if "*" in a]
+        if "*" in listed(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= WIDE
+    assert (
+        len(json.dumps(POLICIES[function], separators=(",", ":"))) < 10_240
+    )  # IAM's limit for a role's inline policies
+
+
+def test_there_is_a_policy_for_each_function_and_no_other() -> None:
+    """A policy without a function would be forgotten when it should shrink."""
+    assert {p.stem for p in (ROOT / "policies").glob("*.json")} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_rendered_policy_has_no_wildcard_for_stage_account_or_bucket(function: str) -> None:
+    """What is left open is what lies inside the stage: keys below a prefix, log streams, EC2's regions."""
+    rendered = render(POLICIES[function], facts())
+    for statement in statements(rendered):
+        for resource in listed(statement["Resource"]):
+            if resource == "*":
+                continue
+            _, _, service, region, account, rest = resource.split(":", 5)
+            assert "spillway-*" not in rest
+            assert account in ("111122223333", "")
+            assert region in ("eu-central-1", "") or service in ("ec2", "ssm")
+    assert '"*"' not in json.dumps([s.get("Condition", {}) for s in statements(rendered)])
+
+
+@given(stage=st.from_regex(r"a-[a-z0-9]{1,10}", fullmatch=True), function=st.sampled_from(FUNCTIONS))
+def test_stages_never_touch_each_other(stage: str, function: str) -> None:
+    """Everything that stage `a` may name is out of bounds for a stage whose name starts like it, and the other way round."""
+    ours, theirs = render(POLICIES[function], facts("a")), render(POLICIES[function], facts(stage))
+    for mine, other in ((ours, theirs), (theirs, ours)):
+        for statement in statements(other):
+            for action in listed(statement["Action"]):
+                for resource in listed(statement["Resource"]):
+                    if "spillway-" in resource:
+                        request = Request(action, resource.replace("*", "x"), {})
+                        assert evaluate([json.dumps(mine)], request) is Decision.IMPLICIT_DENY
+
+
+def test_only_instances_of_the_stage_can_be_terminated_or_rung() -> None:
+    """By tag, because instance ids are not known beforehand."""
+    document = json.dumps(render(POLICIES["wakes"], facts("a")))
+    instance = "arn:aws:ec2:us-west-2:111122223333:instance/i-1"
+    for action, key in (("ec2:TerminateInstances", "aws:ResourceTag"), ("ssm:SendCommand", "ssm:resourceTag")):
+        for tag, decision in (("a", Decision.ALLOW), ("a-b", Decision.IMPLICIT_DENY)):
+            request = Request(action, instance, {f"{key}/spillway:stage".lower(): [tag]})
+            assert evaluate([document], request) is decision
+        assert evaluate([document], Request(action, instance, {})) is Decision.IMPLICIT_DENY
+
+
+def test_the_api_cannot_make_itself_a_token() -> None:
+    """Tokens are written by bootstrap only; a hole in the API must not become an admin."""
+    document = json.dumps(render(POLICIES["api_handler"], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
+    for kind, decision in (("pool", Decision.ALLOW), ("token", Decision.IMPLICIT_DENY)):
+        assert evaluate([document], Request("dynamodb:PutItem", table, {"dynamodb:leadingkeys": [kind]})) is decision
+    assert evaluate([document], Request("dynamodb:PutItem", table, {})) is Decision.IMPLICIT_DENY
+
+
+def test_other_partitions_are_named_as_such() -> None:
+    """In China and GovCloud every ARN starts differently."""
+    china = Facts(stage="a", region="cn-north-1", account="111122223333", partition="aws-cn", bucket="b")
+    text = json.dumps(render(POLICIES["wakes"], china))
+    assert "arn:aws:" not in text
+    assert "arn:aws-cn:dynamodb:cn-north-1:111122223333:table/spillway-a-claims" in text
