@@ -11,6 +11,7 @@ from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.refusals import asking, code_of
 
 PAGE_KEYS = 1000
+UPLOAD_TYPE = "application/octet-stream"  # fixed, so that nobody's upload is served as a page
 ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -79,11 +80,11 @@ class S3Blobs:
         return str(self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
     def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
-        """The checksum header is signed: a PUT without it is refused, and S3 refuses a body that does not match it."""
+        """The headers are signed: a PUT without them is refused, and S3 refuses a body that does not match the checksum."""
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
         url = self._s3.generate_presigned_url(
             "put_object",
-            Params={"Bucket": self._bucket, "Key": key, "ChecksumSHA256": checksum},
+            Params={"Bucket": self._bucket, "Key": key, "ChecksumSHA256": checksum, "ContentType": UPLOAD_TYPE},
             ExpiresIn=expires_s,
         )
-        return str(url), {"x-amz-checksum-sha256": checksum}
+        return str(url), {"content-type": UPLOAD_TYPE, "x-amz-checksum-sha256": checksum}

@@ -73,7 +73,10 @@ class MemoryBlobs:
 
     def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
-        return self._sign("put", key, expires_s, {"sha256": checksum}), {"x-amz-checksum-sha256": checksum}
+        return self._sign("put", key, expires_s, {"sha256": checksum}), {
+            "content-type": "application/octet-stream",
+            "x-amz-checksum-sha256": checksum,
+        }
 
     def fetch(self, url: str) -> bytes | None:
         """GET a signed URL; PermissionError once it has expired."""
