@@ -1,0 +1,334 @@
+"""One attempt, from its inputs to its finish ping, in a thread of its own.
+
+The order is what makes "at most once" true: inputs first (a refusal gives the attempt back untouched), then the journal says
+`claiming`, then the claim is won, then the journal says `begun`, then the command is executed. Whatever happens after `begun`
+ends in one finish ping, which the journal holds until it is delivered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import threading
+import time
+from typing import Any, Callable, NamedTuple, Optional
+
+from agent import inputs, outputs, processes, verdict
+from agent.aws import Aws
+from agent.cgroups import Group, Places, Use
+from agent.journal import Journal
+from agent.limits import Limits
+from agent.logs import Log
+from agent.manifest import Assignment, Manifest
+from agent.paths import Paths
+from agent.pings import Pings
+from agent.sandbox import Ask, Choice
+from agent.supervise import Bounds, Command, Stopper
+
+DISK_LOOK_SHARE = 0.02  # of the time may go into measuring work folders
+DISK_LOOK_EVERY_S = 1.0
+SCRATCH_FILES_MAX = 200000
+
+
+class Host(NamedTuple):
+    """What all attempts of a host share."""
+
+    manifest: Manifest
+    userid: str
+    paths: Paths
+    aws: Aws
+    pings: Pings
+    journal: Journal
+    sandbox: Choice
+    groups: Places
+    group_prefix: str
+
+
+class Refusal(Exception):
+    """The attempt is given back, not begun. `why` is a `refused` ping's."""
+
+    def __init__(self, why: str, reason: str) -> None:
+        super().__init__(reason)
+        self.why = why
+
+
+class Attempt(threading.Thread):
+    """Runs `assignment`; calls `ended(key, why)` at the end, `why` being that of a refusal or ""."""
+
+    def __init__(self, host: Host, assignment: Assignment, uid: int, ended: Callable[[str, str], None]) -> None:
+        super().__init__(name=assignment.key, daemon=True)
+        self.assignment = assignment
+        self.uid = uid
+        self.begun = False
+        self._host = host
+        self._ended = ended
+        self._stopper = Stopper()
+        self._folder = os.path.join(host.paths.work, "%s.%d" % (assignment.job, assignment.attempt))
+        self._work = self._folder + "/work"
+        self._log: Optional[Log] = None
+        self._started_at = 0.0
+
+    def stop(self, why: str) -> None:
+        """End it: "cancel" or "stopped"."""
+        self._stopper.stop(why)
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of log kept so far."""
+        return self._log.kept_bytes if self._log is not None else 0
+
+    def run(self) -> None:
+        """The thread."""
+        why = ""
+        try:
+            self._whole()
+        except Refusal as refusal:
+            why = refusal.why
+            if why not in ("urls_expired", "urls_missing"):
+                self._note("settled")
+            self._ping("refused", why=why, reason=str(refusal))
+        except Exception as error:  # never silent: a thread that dies would leave the attempt unfinished for ever
+            self._finish("infrastructure", "the agent failed: %s: %s" % (type(error).__name__, error))
+        finally:
+            _remove(self._folder)
+            self._ended(self.assignment.key, why)
+            self._stopper.close()
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        self._host.journal.append(kind, self.assignment.key, **fields)
+
+    def _ping(self, kind: str, **fields: Any) -> None:
+        self._host.pings.post(kind, job=self.assignment.job, attempt=self.assignment.attempt, **fields)
+
+    def _finish(self, outcome: str, reason: str, **fields: Any) -> None:
+        now = round(time.time(), 6)
+        ping = {
+            "kind": "finish",
+            "at": now,
+            "job": self.assignment.job,
+            "attempt": self.assignment.attempt,
+            "outcome": outcome,
+            "reason": reason,
+            "exit_code": None,
+            "signal": None,
+            "started_at": self._started_at or None,
+            "finished_at": now,
+            "cpu_s": 0.0,
+            "memory_peak_mib": 0,
+            "log": {"bytes": 0, "cut": False, "text": ""},
+            "result": None,
+            "outputs": [],
+            **fields,
+        }
+        with contextlib.suppress(OSError):  # a full disk: the ping goes out all the same
+            self._note("finished", ping=ping)
+        self._host.pings.post_again(ping)
+
+    def _whole(self) -> None:
+        assignment, host = self.assignment, self._host
+        fault = ""
+        if not self._stopper.why:
+            if host.sandbox.default is None or (assignment.untrusted and not host.sandbox.untrusted):
+                raise Refusal("no_sandbox", host.sandbox.reason)
+            fault = self._prepare()
+        self._claim()
+        if fault:
+            self._finish("infrastructure", fault)
+        elif self._stopper.why == "cancel":
+            self._finish("cancelled", "cancelled before it began")
+        elif self._stopper.why:
+            self._finish("infrastructure", "the agent on this host was stopped before it began")
+        else:
+            self._execute()
+
+    def _prepare(self) -> str:
+        """Fill the work folder; a sentence when that failed through no fault of the attempt."""
+        _remove(self._folder)
+        try:
+            os.makedirs(self._work)
+            os.makedirs(self._folder + "/tmp")
+            inputs.prepare(self.assignment, self._work, self._host.paths.inputs)
+            sandbox = self._host.sandbox.default
+            if sandbox is not None and sandbox.drops_uid:
+                _give(self._folder, self.uid)
+        except inputs.NotUsable as error:
+            if error.why:
+                raise Refusal(error.why, str(error)) from error
+            return str(error)
+        except OSError as error:
+            return "the work folder could not be made: %s" % error
+        return ""
+
+    def _claim(self) -> None:
+        host, key = self._host, self.assignment.key
+        self._note("claiming", assignment=dict(self.assignment.document))
+        now = time.time()
+        expires_at = int(now + host.manifest.settings.claim_ttl_s)
+        answer = host.aws.claim(host.manifest.claims_table, host.userid, key, round(now, 6), expires_at)
+        if answer.won or answer.held_by == "agent":
+            # Held by "agent": only this host writes that under this key, and the journal says that it never began. It is
+            # our own claim, whose answer was lost.
+            return
+        if answer.held_by == "control":
+            raise Refusal("claim_lost", "the control plane took the attempt back before it began")
+        raise Refusal("claim_lost", "the claim is held already and AWS did not say by whom")
+
+    def _execute(self) -> None:
+        host, assignment = self._host, self.assignment
+        settings = host.manifest.settings
+        sandbox = host.sandbox.default
+        assert sandbox is not None
+        prefix = "hosts/%s/%s/%d/" % (host.userid, assignment.job, assignment.attempt)
+        group: Optional[Group] = None
+        if host.groups.folders:
+            group = Group(host.groups, "%s%s.%d" % (host.group_prefix, assignment.job, assignment.attempt))
+        try:
+            holds = group.holds if group is not None else frozenset()
+            if group is not None:
+                group.limit(assignment.cpu, assignment.memory_mib, settings.processes_max)
+            limits = Limits(
+                file_bytes=settings.work_limit_bytes,
+                cpu_s=assignment.timeout_s * (os.cpu_count() or 1),
+                memory_bytes=0 if "memory" in holds else assignment.memory_mib << 20,
+                processes=0 if "pids" in holds else settings.processes_max,
+            )
+            self._log = Log(
+                self._folder + "/log",
+                settings.log_limit_bytes,
+                lambda offset, data: host.aws.put_object(prefix + "log/%012d" % offset, data, "text/plain"),
+            )
+            ask = Ask(
+                assignment.command,
+                self._work,
+                self._folder + "/tmp",
+                assignment.network,
+                assignment.environment,
+                assignment.job,
+                assignment.attempt,
+                self.uid,
+            )
+            launch = sandbox.launch(ask)
+            self._started_at = round(time.time(), 6)
+            self._note("begun", at=self._started_at)
+            self.begun = True
+            self._ping("start")
+            command = Command(launch, group, limits.pairs())
+            self._note("begun", pid=command.pid, pid_started=processes.started(command.pid))
+            bounds = Bounds(
+                assignment.timeout_s, settings.processes_max, _DiskWatch(self._folder, settings.work_limit_bytes)
+            )
+            ended = command.run(bounds, self._stopper, self._log.feed)
+            use = group.use() if group is not None else Use(0.0, 0, 0, 0)
+            self._report(ended, use, prefix)
+        finally:
+            if group is not None:
+                group.kill()
+                group.remove()
+
+    def _report(self, ended: Any, use: Use, prefix: str) -> None:
+        host, assignment = self._host, self.assignment
+        settings = host.manifest.settings
+        found = verdict.decide(
+            verdict.Facts(
+                exit_code=ended.exit_code,
+                killed=ended.killed,
+                fault="",
+                oom_kills=use.oom_kills,
+                memory_peak_mib=use.memory_peak_mib,
+                memory_mib=assignment.memory_mib,
+                timeout_s=assignment.timeout_s,
+                processes_max=settings.processes_max,
+                work_limit_bytes=settings.work_limit_bytes,
+            )
+        )
+        problems = []
+        if not ended.clean:
+            problems.append("not all of its processes could be killed")
+        result = None
+        if assignment.result:
+            result, problem = outputs.read_result(self._work, assignment.result)
+            problems.append(problem)
+        stored, problem = outputs.upload(
+            self._work,
+            outputs.find(self._work, assignment.outputs),
+            lambda path, full, size: host.aws.put_file(prefix + "out/" + path, full, size),
+        )
+        problems.append(problem)
+        assert self._log is not None
+        log, problem = self._log.finish()
+        problems.append(problem)
+        self._finish(
+            found.outcome,
+            "; ".join([found.reason, *filter(None, problems)]),
+            exit_code=ended.exit_code,
+            signal=verdict.signal_of(ended.exit_code),
+            cpu_s=round(use.cpu_s or ended.cpu_s, 6),
+            memory_peak_mib=use.memory_peak_mib,
+            log=log,
+            result=result,
+            outputs=stored,
+        )
+
+
+class _DiskWatch:
+    """Measures a folder now and then, the more seldom the longer it takes."""
+
+    def __init__(self, folder: str, limit_bytes: int) -> None:
+        self._folder, self._limit = folder, limit_bytes
+        self._next = time.monotonic() + DISK_LOOK_EVERY_S
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        full = _size(self._folder, self._limit)
+        spent = time.monotonic() - now
+        self._next = now + max(DISK_LOOK_EVERY_S, spent / DISK_LOOK_SHARE)
+        return full
+
+
+def _size(folder: str, limit_bytes: int) -> bool:
+    """Whether the folder holds more bytes, or absurdly many files."""
+    total = files = 0
+    pending = [folder]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    total += status.st_blocks * 512
+                    files += 1
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(entry.path)
+                if total > limit_bytes or files > SCRATCH_FILES_MAX:
+                    return True
+    return False
+
+
+def _give(folder: str, uid: int) -> None:
+    """Hand the work and tmp folders to the attempt's own user; nobody else may look inside."""
+    os.chmod(folder, 0o711)
+    for name in ("work", "tmp"):
+        for parent, folders, files in os.walk(os.path.join(folder, name)):
+            os.lchown(parent, uid, uid)
+            for entry in (*folders, *files):
+                os.lchown(os.path.join(parent, entry), uid, uid)
+        os.chmod(os.path.join(folder, name), 0o700)
+
+
+def _remove(folder: str) -> None:
+    """Remove a work folder, also one whose modes were made to prevent it."""
+
+    def unlock(remove: Callable[[str], Any], path: str, _: Any) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(path), 0o700)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, 0o700)
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                remove(path)
+
+    if os.path.isdir(folder):
+        shutil.rmtree(folder, onerror=unlock)

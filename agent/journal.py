@@ -1,0 +1,151 @@
+"""What this host has done with each attempt, on disk before it is done.
+
+The journal answers one question after a crash, a kill -9 or a reboot: may this attempt still begin? Each event is one line
+of JSON, appended and fsynced *before* the step it names. Replaying them gives each attempt's stage:
+
+    claiming   the claim may or may not have been written; nothing was executed (ask for the claim again)
+    begun      the command may have run: never again, whatever happens
+    finished   the finish ping exists, and is not known to be delivered
+    settled    delivered, lost to another claim, or refused for good: nothing is left to do
+
+A torn last line (power loss in the middle of a write) is no event: the step that it names was not taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import Any, Iterable, Mapping, NamedTuple, Optional
+
+ORDER = ("claiming", "begun", "finished", "settled")
+
+
+class Entry(NamedTuple):
+    """One attempt: its stage, the assignment as it came, the finish ping, and the process that ran it."""
+
+    stage: str
+    assignment: Optional[Mapping[str, Any]] = None
+    ping: Optional[Mapping[str, Any]] = None
+    pid: int = 0
+    pid_started: int = 0
+    begun_at: float = 0.0
+
+
+class Replay(NamedTuple):
+    """The journal's sum. `pass_no` is the newest inbox obeyed, `born_at` when this host's agent first started."""
+
+    entries: Mapping[str, Entry]
+    pass_no: int
+    born_at: float
+
+
+def parse(data: bytes) -> list[dict[str, Any]]:
+    """The events of a journal file; lines that are torn or no events are left out."""
+    events = []
+    for line in data.split(b"\n")[:-1]:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and isinstance(event.get("e"), str):
+            events.append(event)
+    return events
+
+
+def replay(events: Iterable[Mapping[str, Any]]) -> Replay:
+    """Add events up. A stage never goes back: `settled` stays settled whatever follows."""
+    entries: dict[str, Entry] = {}
+    pass_no, born_at = 0, 0.0
+    for event in events:
+        kind = event["e"]
+        if kind == "pass":
+            pass_no = max(pass_no, int(event["pass_no"]))
+        elif kind == "born":
+            born_at = born_at or float(event["at"])
+        elif kind in ORDER:
+            key = str(event["key"])
+            old = entries.get(key)
+            if old is not None and ORDER.index(kind) < ORDER.index(old.stage):
+                continue
+            entry = old or Entry(kind)
+            entries[key] = entry._replace(
+                stage=kind,
+                assignment=event.get("assignment") or entry.assignment,
+                ping=event.get("ping") or entry.ping,
+                pid=int(event.get("pid") or entry.pid),
+                pid_started=int(event.get("pid_started") or entry.pid_started),
+                begun_at=float(event.get("at") or entry.begun_at) if kind == "begun" else entry.begun_at,
+            )
+    return Replay(entries, pass_no, born_at)
+
+
+def compacted(sum_: Replay) -> list[dict[str, Any]]:
+    """The fewest events that replay to the same sum; settled attempts keep only their name."""
+    events: list[dict[str, Any]] = [{"e": "born", "at": sum_.born_at}] if sum_.born_at else []
+    if sum_.pass_no:
+        events.append({"e": "pass", "pass_no": sum_.pass_no})
+    for key, entry in sum_.entries.items():
+        event: dict[str, Any] = {"e": entry.stage, "key": key}
+        if entry.stage != "settled":
+            if entry.begun_at:
+                events.append({"e": "begun", "key": key, "at": entry.begun_at})
+            event.update(
+                (name, value)
+                for name, value in (
+                    ("assignment", entry.assignment),
+                    ("ping", entry.ping),
+                    ("pid", entry.pid),
+                    ("pid_started", entry.pid_started),
+                )
+                if value
+            )
+        events.append(event)
+    return events
+
+
+class Journal:
+    """The file. Any thread may append; an append returns only when the event is on the disk."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            data = b""
+        self.at_start = replay(parse(data))
+        if data:
+            lines = b"".join(self._line(event) for event in compacted(self.at_start))
+            with open(path + ".new", "wb") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(path + ".new", path)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+        os.fsync(folder)
+        os.close(folder)
+
+    @staticmethod
+    def _line(event: Mapping[str, Any]) -> bytes:
+        return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+    def append(self, kind: str, key: str = "", **fields: Any) -> None:
+        """Write one event and wait for the disk. Raises OSError (disk full): then the step must not be taken."""
+        event: dict[str, Any] = {"e": kind}
+        if key:
+            event["key"] = key
+        event.update(fields)
+        line = self._line(event)
+        with self._lock:
+            written = os.write(self._fd, line)
+            if written != len(line):
+                os.write(self._fd, b"\n")  # ends the torn line, so that the next event starts on one of its own
+                raise OSError("the journal could not be written whole: the disk is full")
+            os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Close the file; appending is an error from now on."""
+        os.close(self._fd)

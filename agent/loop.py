@@ -1,0 +1,328 @@
+"""The agent's one decision-maker: a single thread takes events from a queue and is the only one that changes what is known.
+
+Threads around it do what may take long - run an attempt, send pings, read the inbox, wait at the doorbell, watch for an
+interruption - and tell it by events. Decisions themselves are pure functions (inbox, admission, ending), so what is left here
+is the order of things: what an event changes, then admission, then whether the machine ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import subprocess
+import time
+from typing import Any, Callable, Mapping, Optional
+
+from agent import admission, ending, inbox, inputs, processes
+from agent.admission import Load
+from agent.attempt import Attempt, Host
+from agent.journal import Entry
+from agent.manifest import Assignment, Wrong, assignment
+from agent.watch import InboxWatch
+
+BOOT_INBOX_MAX_S = 120.0
+BOOT_INBOX_FIRST_S = 0.2
+BOOT_INBOX_EVERY_MAX_S = 5.0
+INBOX_EVERY_S = 60.0  # a doorbell may get lost
+LAST_WORDS_MAX_S = 10.0
+CACHE_MAX_BYTES = 4 << 30
+
+
+class Loop:
+    """`capacity` is what the host has; `uids` are the attempts' own users; `events` holds callables for this thread."""
+
+    def __init__(
+        self, host: Host, capacity: Load, first_uid: int, events: "queue.SimpleQueue[Callable[[], None]]"
+    ) -> None:
+        self.host = host
+        self.inbox: Optional[InboxWatch] = None
+        self.heard_at = time.monotonic()
+        self._capacity, self._first_uid, self._events = capacity, first_uid, events
+        self._settings = host.manifest.settings
+        self._known: dict[str, str] = {}
+        self._waiting: list[Assignment] = []
+        self._held: dict[str, Assignment] = {}  # of the manifest, until signed URLs come by the inbox
+        self._running: dict[str, Attempt] = {}
+        self._pass_no = host.journal.at_start.pass_no
+        self._stop: Optional[str] = None
+        self._terminated = False
+        self._problems: dict[str, str] = {}
+        self._idle_told = False
+        now = time.monotonic()
+        self._idle_since = now
+        self._born = now
+        self._next_alive = now + self._settings.ping_every_s
+        self._next_inbox = now + INBOX_EVERY_S
+        self._boot_inbox_ends = now + BOOT_INBOX_MAX_S
+        self._boot_inbox_delay = BOOT_INBOX_FIRST_S
+
+    def problem(self, kind: str, sentence: str) -> None:
+        """Remember (or with "" forget) a sentence for the next `alive`."""
+        if sentence:
+            self._problems[kind] = sentence
+        else:
+            self._problems.pop(kind, None)
+
+    # --- what was and what is given at the start
+
+    def resume(self) -> list[dict[str, Any]]:
+        """Settle what the journal left open. Returns the attempts that had begun, for `hello`."""
+        replayed = self.host.journal.at_start
+        if replayed.born_at:
+            self._born -= max(0.0, time.time() - replayed.born_at)
+        else:
+            self.host.journal.append("born", at=time.time())
+        interrupted = []
+        for key, entry in replayed.entries.items():
+            self._known[key] = inbox.KNOWN
+            if entry.stage == "begun":
+                interrupted.append(_name(key))
+                self._end_interrupted(key, entry)
+            elif entry.stage == "finished" and entry.ping is not None:
+                self.host.pings.post_again(dict(entry.ping))
+            elif entry.stage == "claiming" and entry.assignment is not None:
+                self._waiting.append(assignment(entry.assignment))
+        return interrupted
+
+    def _end_interrupted(self, key: str, entry: Entry) -> None:
+        if entry.pid and processes.started(entry.pid) == entry.pid_started:
+            processes.end_session(entry.pid)
+        now = round(time.time(), 6)
+        name = _name(key)
+        ping = {
+            "kind": "finish",
+            "at": now,
+            **name,
+            "outcome": "infrastructure",
+            "reason": "the agent or its host restarted while the attempt ran; it is not started again",
+            "exit_code": None,
+            "signal": None,
+            "started_at": entry.begun_at or None,
+            "finished_at": now,
+            "cpu_s": 0.0,
+            "memory_peak_mib": 0,
+            "log": {"bytes": 0, "cut": False, "text": None},
+            "result": None,
+            "outputs": [],
+        }
+        self.host.journal.append("finished", key, ping=ping)
+        self.host.pings.post_again(ping)
+
+    def take_manifest(self) -> None:
+        """The assignments that came in the user data."""
+        fresh = [one for one in self.host.manifest.assignments if one.key not in self._known]
+        for one in fresh:
+            if self.host.manifest.inbox and one.missing_urls:
+                self._known[one.key] = inbox.fingerprint(one)
+                self._held[one.key] = one
+            else:
+                self._accept(one)
+        self._next_boot_inbox: Optional[float] = None
+        if self._held or self.host.manifest.inbox:
+            self._next_boot_inbox = time.monotonic()
+
+    def _accept(self, one: Assignment) -> None:
+        self._known[one.key] = inbox.KNOWN
+        self._held.pop(one.key, None)
+        self._waiting.append(one)
+        self.host.pings.post("accepted", job=one.job, attempt=one.attempt)
+
+    # --- events
+
+    def on_inbox(self, document: Optional[bytes], problem: str) -> None:
+        """The inbox was looked into; None: nothing is there."""
+        self.problem("inbox", problem)
+        if document is None:
+            return
+        try:
+            orders = inbox.read(document, self._pass_no, self._known)
+        except (Wrong, KeyError, TypeError) as error:
+            self.problem("inbox", "the inbox cannot be understood: %s" % error)
+            return
+        if orders is None:
+            return
+        self.problem("assignments", "; ".join(orders.problems))
+        if orders.pass_no > self._pass_no:
+            self._pass_no = orders.pass_no
+            self.host.journal.append("pass", pass_no=orders.pass_no)
+        if self._stop is None:
+            for one in orders.assignments:
+                self._accept(one)
+        for key in orders.cancel:
+            self._cancel(key)
+        if orders.stop is not None:
+            self._stop = orders.stop
+        if not self._held:
+            self._next_boot_inbox = None
+
+    def _cancel(self, key: str) -> None:
+        attempt = self._running.get(key)
+        if attempt is not None:
+            attempt.stop("cancel")
+            return
+        for one in (*self._waiting, *self._held.values()):
+            if one.key == key:
+                # It still has to be claimed: the claim says who ends it, the control plane or we.
+                self._waiting = [other for other in self._waiting if other.key != key]
+                self._held.pop(key, None)
+                self._known[key] = inbox.KNOWN
+                self._begin(one, "cancel")
+                return
+
+    def on_ended(self, key: str, why: str) -> None:
+        """An attempt's thread is through; `why` of a refusal, else ""."""
+        attempt = self._running.pop(key)
+        if why in ("urls_expired", "urls_missing"):
+            self._known[key] = inbox.fingerprint(attempt.assignment)
+        self._idle_since = time.monotonic()
+        inputs.trim(self.host.paths.inputs, CACHE_MAX_BYTES, self._inputs_in_use())
+
+    def _inputs_in_use(self) -> Mapping[str, object]:
+        busy = [*self._waiting, *(one.assignment for one in self._running.values())]
+        return {one.sha256: True for each in busy for one in each.inputs}
+
+    def on_terminate(self) -> None:
+        """SIGTERM: the agent goes, the machine may stay."""
+        self._terminated = True
+
+    # --- the loop
+
+    def run(self) -> Optional[str]:
+        """Until the machine is to end (the reason) or the agent was told to go (None)."""
+        while True:
+            self._admit()
+            self._tell()
+            if self._terminated:
+                self._leave()
+                return None
+            reason = ending.over(self._facts(), self._settings)
+            if reason is not None:
+                return reason
+            timeout = max(0.0, min(self._next_alive, self._next_due()) - time.monotonic())
+            try:
+                self._events.get(timeout=min(timeout, 1.0))()
+                while True:
+                    self._events.get_nowait()()
+            except queue.Empty:
+                pass
+
+    def _next_due(self) -> float:
+        return self._next_inbox if self._next_boot_inbox is None else min(self._next_inbox, self._next_boot_inbox)
+
+    def _facts(self) -> ending.Facts:
+        now = time.monotonic()
+        return ending.Facts(
+            stop=self._stop,
+            running=len(self._running),
+            waiting=len(self._waiting) + len(self._held),
+            unsent=self.host.pings.unsent(),
+            age_s=now - self._born,
+            idle_s=now - self._idle_since,
+            unreachable_s=now - self.heard_at,
+        )
+
+    def _admit(self) -> None:
+        if self._waiting and not self._terminated and ending.draining(self._facts(), self._settings) is None:
+            running = [_load(one.assignment) for one in self._running.values()]
+            count = admission.admit([_load(one) for one in self._waiting], running, self._capacity)
+            begin, self._waiting = self._waiting[:count], self._waiting[count:]
+            for one in begin:
+                self._begin(one)
+
+    def _begin(self, one: Assignment, stopped: str = "") -> None:
+        taken = {attempt.uid for attempt in self._running.values()}
+        uid = next(uid for uid in range(self._first_uid, self._first_uid + len(taken) + 1) if uid not in taken)
+        attempt = Attempt(self.host, one, uid, lambda key, why: self._events.put(lambda: self.on_ended(key, why)))
+        if stopped:
+            attempt.stop(stopped)
+        self._running[one.key] = attempt
+        self._idle_told = False
+        attempt.start()
+
+    def _tell(self) -> None:
+        """What is due by the clock: alive, progress, idle, a look into the inbox."""
+        now = time.monotonic()
+        if self._next_boot_inbox is not None and now >= self._next_boot_inbox:
+            self._look_at_boot(now)
+        if now >= self._next_inbox:
+            self._next_inbox = now + max(INBOX_EVERY_S, self._settings.ping_every_s)
+            self._look()
+        if now >= self._next_alive:
+            self._next_alive = now + self._settings.ping_every_s
+            for one in list(self._running.values()):
+                if one.begun:
+                    name = _name(one.assignment.key)
+                    self.host.pings.post("progress", **name, percent=None, note="", log_bytes=one.log_bytes)
+            self.host.pings.post("alive", running=self.running(), free_slots=self._free(), problems=self._sentences())
+        if not self._running and not self._waiting and not self._held and not self._idle_told:
+            self._idle_told = True
+            self.host.pings.post("idle")
+
+    def _look(self) -> None:
+        if self.inbox is not None:
+            self.inbox.look()
+
+    def _look_at_boot(self, now: float) -> None:
+        """Signed URLs are written after RunInstances answers, which may be after this host has booted."""
+        if now < self._boot_inbox_ends:
+            self._next_boot_inbox = now + self._boot_inbox_delay
+            self._boot_inbox_delay = min(BOOT_INBOX_EVERY_MAX_S, self._boot_inbox_delay * 1.6)
+            self._look()
+            return
+        self._next_boot_inbox = None
+        for one in self._held.values():
+            reason = "no signed address came within %d s for its inputs" % BOOT_INBOX_MAX_S
+            self.host.pings.post("refused", job=one.job, attempt=one.attempt, why="urls_missing", reason=reason)
+        self._held.clear()
+
+    def _sentences(self) -> list[str]:
+        trouble = self.host.pings.trouble
+        return [*self._problems.values(), *([trouble] if trouble else [])][:10]
+
+    def running(self) -> list[dict[str, Any]]:
+        """The attempts that run, as pings name them."""
+        return [_name(key) for key in self._running]
+
+    def _free(self) -> int:
+        used = sum(one.assignment.slots for one in self._running.values()) + sum(one.slots for one in self._waiting)
+        return max(0, self._capacity.slots - used)
+
+    def _leave(self) -> None:
+        """End what runs, and say so as far as time allows; the journal says the rest after the next start."""
+        for attempt in self._running.values():
+            attempt.stop("stopped")
+        give_up = time.monotonic() + LAST_WORDS_MAX_S
+        while self._running and time.monotonic() < give_up:
+            with contextlib.suppress(queue.Empty):
+                self._events.get(timeout=0.2)()
+        self.host.pings.post("bye", reason="the agent was told to stop by its host")
+        self.host.pings.flush(max(0.5, give_up - time.monotonic()))
+
+
+def shut_down(host: Host, reason: str) -> None:
+    """Say bye, then end the machine; tried again for as long as it still runs."""
+    host.pings.post("bye", reason=reason)
+    host.pings.flush(LAST_WORDS_MAX_S)
+    shutdown = shutil.which("shutdown") or "/sbin/shutdown"
+    while True:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run([shutdown, "-h", "now"], stdin=subprocess.DEVNULL, timeout=30, check=False)
+        time.sleep(30)
+
+
+def _name(key: str) -> dict[str, Any]:
+    job, _, attempt = key.partition("#")
+    return {"job": job, "attempt": int(attempt)}
+
+
+def _load(one: Assignment) -> Load:
+    return Load(one.slots, one.cpu, one.memory_mib)
+
+
+def capacity(slots: int) -> Load:
+    """What this machine has."""
+    with open("/proc/meminfo") as file:
+        total_kib = int(file.readline().split()[1])
+    return Load(slots, float(os.cpu_count() or 1), total_kib >> 10)

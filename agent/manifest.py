@@ -1,0 +1,198 @@
+"""The manifest and assignments as records (docs/contracts.md §4). Unknown fields are ignored, wrong ones refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping, NamedTuple, Optional
+
+ENVIRONMENT_MAX_BYTES = 64 * 1024
+
+
+class Wrong(ValueError):
+    """A document of ours does not say what it must. The message is a sentence that names the field."""
+
+
+class Input(NamedTuple):
+    """A file (or with `unpack` an archive) at `path` in the work folder: by `sha256`, or `text` itself."""
+
+    path: str
+    sha256: str
+    text: Optional[str]
+    unpack: bool
+
+
+class Assignment(NamedTuple):
+    """One attempt that is to be run here. `document` is the JSON that it came as."""
+
+    job: str
+    attempt: int
+    command: str
+    cpu: float
+    memory_mib: int
+    slots: int
+    timeout_s: float
+    network: bool
+    untrusted: bool
+    environment: Mapping[str, str]
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    result: str
+    urls: Mapping[str, str]
+    document: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """`<job>#<attempt>`, the name of an attempt everywhere in the agent and in the claims table."""
+        return "%s#%d" % (self.job, self.attempt)
+
+    @property
+    def missing_urls(self) -> tuple[str, ...]:
+        """Hashes of inputs that no signed URL has come for yet."""
+        return tuple(i.sha256 for i in self.inputs if i.sha256 and i.text is None and i.sha256 not in self.urls)
+
+
+class Settings(NamedTuple):
+    """What the pool says about its hosts' agents. Durations in seconds."""
+
+    slots: int
+    ping_every_s: float
+    idle_max_s: float
+    lifetime_max_s: float
+    unreachable_max_s: float
+    sandbox: str
+    log_limit_bytes: int
+    claim_ttl_s: float
+    work_limit_bytes: int
+    processes_max: int
+
+
+class Manifest(NamedTuple):
+    """This host's part of the manifest."""
+
+    pool: str
+    host: str
+    region: str
+    home_region: str
+    role_id: str
+    bucket: str
+    heartbeats_url: str
+    claims_table: str
+    agent_sha256: str
+    settings: Settings
+    assignments: tuple[Assignment, ...]
+    inbox: bool
+
+
+def _number(document: Mapping[str, Any], name: str, default: float, least: float) -> float:
+    value = document.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+        raise Wrong("%s must be a number of at least %g, not %r" % (name, least, value))
+    return value
+
+
+def _text(document: Mapping[str, Any], name: str, default: Optional[str] = None) -> str:
+    value = document.get(name, default)
+    if value is None and default is not None:
+        value = default
+    if not isinstance(value, str) or "\0" in value:
+        raise Wrong("%s must be text, not %r" % (name, value))
+    return value
+
+
+def _input(document: Mapping[str, Any]) -> Input:
+    sha256 = _text(document, "sha256", "")
+    text = document.get("text")
+    if text is not None and not isinstance(text, str):
+        raise Wrong("inputs: text must be text, not %r" % (text,))
+    if text is None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+        raise Wrong("inputs: %r has neither text nor a SHA-256 in hex" % (document.get("path"),))
+    return Input(_text(document, "path"), sha256, text, bool(document.get("unpack", False)))
+
+
+def assignment(document: Mapping[str, Any]) -> Assignment:
+    """One ASSIGNMENT. Raises Wrong."""
+    environment = document.get("environment") or {}
+    urls = document.get("urls") or {}
+    for name, mapping in (("environment", environment), ("urls", urls)):
+        if not isinstance(mapping, dict) or not all(isinstance(v, str) and "\0" not in v for v in mapping.values()):
+            raise Wrong("%s must be names and texts, not %r" % (name, mapping))
+    if any(not key or "=" in key or "\0" in key for key in environment):
+        raise Wrong("environment: a name is empty or holds '='")
+    if sum(len(k) + len(v) for k, v in environment.items()) > ENVIRONMENT_MAX_BYTES:
+        raise Wrong("environment is larger than %d bytes" % ENVIRONMENT_MAX_BYTES)
+    job = _text(document, "job")
+    if not job or "/" in job or "#" in job or job.startswith("."):
+        raise Wrong("job must be an id, not %r" % job)
+    return Assignment(
+        job=job,
+        attempt=int(_number(document, "attempt", 1, 1)),
+        command=_text(document, "command"),
+        cpu=float(_number(document, "cpu", 1.0, 0)),
+        memory_mib=int(_number(document, "memory_mib", 512, 1)),
+        slots=int(_number(document, "slots", 1, 0)),
+        timeout_s=float(_number(document, "timeout_s", 3600, 0)),
+        network=bool(document.get("network", False)),
+        untrusted=bool(document.get("untrusted", True)),
+        environment=environment,
+        inputs=tuple(_input(one) for one in document.get("inputs") or ()),
+        outputs=tuple(str(one) for one in document.get("outputs") or ()),
+        result=_text(document, "result", ""),
+        urls=urls,
+        document=document,
+    )
+
+
+def settings(document: Mapping[str, Any]) -> Settings:
+    """The manifest's `settings`. Raises Wrong."""
+    sandbox = _text(document, "sandbox", "auto")
+    if sandbox not in ("auto", "bwrap", "none"):
+        raise Wrong("settings.sandbox must be auto, bwrap or none, not %r" % sandbox)
+    return Settings(
+        slots=int(_number(document, "slots", 1, 1)),
+        ping_every_s=_number(document, "ping_every_s", 30, 0.1),
+        idle_max_s=_number(document, "idle_max_s", 900, 0),
+        lifetime_max_s=_number(document, "lifetime_max_s", 86400, 0),
+        unreachable_max_s=_number(document, "unreachable_max_s", 900, 1),
+        sandbox=sandbox,
+        log_limit_bytes=int(_number(document, "log_limit_bytes", 1 << 20, 0)),
+        claim_ttl_s=_number(document, "claim_ttl_s", 1209600, 1),
+        work_limit_bytes=int(_number(document, "work_limit_bytes", 2 << 30, 1)),
+        processes_max=int(_number(document, "processes_max", 256, 8)),
+    )
+
+
+def read(text: str, index: int) -> tuple[Manifest, list[str]]:
+    """Entry `index` of the manifest, and a sentence for each of its assignments that cannot be understood.
+
+    Raises Wrong when the manifest as a whole is unusable.
+    """
+    try:
+        document = json.loads(text)
+        hosts = document["hosts"]
+        entry = hosts[index]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Wrong("the manifest is no manifest: %r" % (error,)) from error
+    except IndexError:
+        raise Wrong("the manifest has %d hosts, and this is number %d" % (len(hosts), index)) from None
+    assignments, problems = [], []
+    for one in entry.get("assignments") or ():
+        try:
+            assignments.append(assignment(one))
+        except Wrong as error:
+            problems.append("an assignment of the manifest is unusable: %s" % error)
+    region = _text(document, "region")
+    found = Manifest(
+        pool=_text(document, "pool"),
+        host=_text(entry, "host"),
+        region=region,
+        home_region=_text(document, "home_region", region),
+        role_id=_text(document, "role_id", ""),
+        bucket=_text(document, "bucket"),
+        heartbeats_url=_text(document, "heartbeats_url"),
+        claims_table=_text(document, "claims_table"),
+        agent_sha256=_text(document.get("agent") or {}, "sha256", ""),
+        settings=settings(document.get("settings") or {}),
+        assignments=tuple(assignments),
+        inbox=bool(entry.get("inbox", False)),
+    )
+    return found, problems

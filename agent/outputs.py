@@ -1,0 +1,138 @@
+"""What an attempt leaves behind: the files that its patterns name, and its result. Nothing outside the work folder is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from typing import Any, Callable, NamedTuple, Optional, Pattern, Sequence
+
+FILES_MAX = 1000
+TOTAL_MAX_BYTES = 1 << 30
+NAMES_MAX_BYTES = 32 * 1024
+RESULT_MAX_BYTES = 32 * 1024
+WALK_MAX = 200000
+
+
+class Found(NamedTuple):
+    """Paths relative to the work folder with their sizes, and a sentence when a limit left some out."""
+
+    files: tuple[tuple[str, int], ...]
+    problem: str
+
+
+def _part(part: str) -> str:
+    """One component of a glob as a regular expression that never crosses a slash."""
+    text, position = "", 0
+    while position < len(part):
+        char = part[position]
+        position += 1
+        closing = part.find("]", position + 1) if char == "[" else -1
+        if char in "*?":
+            text += "[^/]*" if char == "*" else "[^/]"
+        elif closing > 0:
+            inside = part[position:closing]
+            negated = inside[:1] in ("!", "^")
+            body = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
+            text += "(?!/)[%s%s]" % ("^" if negated else "", body)
+            position = closing + 1
+        else:
+            text += re.escape(char)
+    return text
+
+
+def pattern(glob: str) -> Pattern[str]:
+    """A glob over relative paths: `*` and `?` stay within a folder, `**` crosses them; a folder's name means all in it."""
+    parts = [part for part in glob.split("/") if part not in ("", ".")]
+    text = ""
+    for position, part in enumerate(parts):
+        last = position == len(parts) - 1
+        if part == "**":
+            text += ".*" if last else "(?:[^/]+/)*"
+        else:
+            text += _part(part) + ("" if last else "/")
+    try:
+        return re.compile(text + r"(?:/.*)?\Z", re.DOTALL)
+    except re.error:  # a set such as [z-a]: taken literally
+        return re.compile(re.escape("/".join(parts)) + r"(?:/.*)?\Z", re.DOTALL)
+
+
+def find(work: str, globs: Sequence[str]) -> Found:
+    """Regular files in `work` that a pattern names; links are neither followed nor taken."""
+    patterns = [pattern(glob) for glob in globs if ".." not in glob.split("/") and not glob.startswith("/")]
+    problem = "" if len(patterns) == len(globs) else "outputs outside of the work folder were not taken"
+    if not patterns:
+        return Found((), problem)
+    files: list[tuple[str, int]] = []
+    total = names = walked = 0
+    for folder, folders, entries in os.walk(work, followlinks=False):
+        folders.sort()
+        walked += len(entries) + 1
+        if walked > WALK_MAX:
+            return Found(tuple(files), "outputs were not all looked at: more than %d files" % WALK_MAX)
+        for entry in sorted(entries):
+            path = os.path.relpath(os.path.join(folder, entry), work)
+            if not any(one.match(path) for one in patterns):
+                continue
+            status = os.lstat(os.path.join(folder, entry))
+            if not stat.S_ISREG(status.st_mode):
+                problem = problem or "output %r is no regular file and was not taken" % path
+                continue
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                problem = problem or "an output whose name is not UTF-8 was not taken"
+                continue
+            total += status.st_size
+            names += len(json.dumps(path)) + 24
+            if len(files) >= FILES_MAX or total > TOTAL_MAX_BYTES or names > NAMES_MAX_BYTES:
+                return Found(
+                    tuple(files),
+                    "only the first %d outputs were kept: at most %d files, %d MiB and %d bytes of names"
+                    % (len(files), FILES_MAX, TOTAL_MAX_BYTES >> 20, NAMES_MAX_BYTES),
+                )
+            files.append((path, status.st_size))
+    return Found(tuple(files), problem)
+
+
+def upload(work: str, found: Found, put: Callable[[str, str, int], None]) -> tuple[list[dict[str, Any]], str]:
+    """Store each file; the finish ping's `outputs` and a sentence about what could not be stored."""
+    stored, problem = [], found.problem
+    for path, size in found.files:
+        try:
+            put(path, os.path.join(work, path), size)
+            stored.append({"path": path, "bytes": size})
+        except Exception as error:  # the others may still go through
+            problem = "output %r could not be stored: %s" % (path, error)
+    return stored, problem
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError("%s is not JSON" % name)
+
+
+def read_result(work: str, path: str) -> tuple[Optional[Any], str]:
+    """The parsed result, or None and a sentence."""
+    full = os.path.join(work, path)
+    real, root = os.path.realpath(full), os.path.realpath(work)
+    if path.startswith("/") or not real.startswith(root + os.sep):
+        return None, "its result %r is not in the work folder" % path
+    try:
+        fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None, "it wrote no result %r" % path
+    except OSError as error:
+        return None, "its result %r cannot be read: %s" % (path, error.strerror)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None, "its result %r is no file" % path
+        data = file.read(RESULT_MAX_BYTES + 1)
+    if len(data) > RESULT_MAX_BYTES:
+        return None, "its result %r is larger than %d KiB" % (path, RESULT_MAX_BYTES >> 10)
+    try:
+        result = json.loads(data.decode(), parse_constant=_no_number)
+        json.dumps(result, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        return None, "its result %r is not JSON: %s" % (path, str(error)[:100] or type(error).__name__)
+    return result, ""

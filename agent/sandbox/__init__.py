@@ -1,0 +1,75 @@
+"""What stands between a command and the host: one small interface, two ways.
+
+A sandbox turns "run this command there" into an argument vector. Limits on memory, processes and time are not its business.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, NamedTuple, Optional, Sequence
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Ask(NamedTuple):
+    """What is to run. `work` and `tmp` are folders of the host; `uid` is the attempt's own, 0 when it has none."""
+
+    command: str
+    work: str
+    tmp: str
+    network: bool
+    environment: Mapping[str, str]
+    job: str
+    attempt: int
+    uid: int
+
+
+class Launch(NamedTuple):
+    """How to start it. `inherit` are descriptors to pass on; the caller closes them afterwards. `keeper`: the first process
+    is the sandbox's own, and everything ends with it."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    cwd: str
+    inherit: tuple[int, ...]
+    keeper: bool
+
+
+def environment(ask: Ask, home: str, tmp: str) -> dict[str, str]:
+    """Nothing of the agent's own environment; the job's may replace all but its names."""
+    found = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": tmp}
+    found.update(ask.environment)
+    found.update({"SPILLWAY_JOB": ask.job, "SPILLWAY_ATTEMPT": str(ask.attempt)})
+    return found
+
+
+class Sandbox:
+    """One way to confine a command."""
+
+    name = ""
+    drops_uid = False  # whether commands run as `Ask.uid` instead of the agent's own user
+
+    def launch(self, ask: Ask) -> Launch:
+        """How to start `ask`. Raises OSError."""
+        raise NotImplementedError
+
+
+class Choice(NamedTuple):
+    """`default` runs everything that may run; an untrusted job may not when `untrusted` is False."""
+
+    default: Optional[Sandbox]
+    untrusted: bool
+    reason: str
+
+
+def choose(setting: str, probe_folder: str, uid: int) -> Choice:
+    """What the pool's `sandbox` setting ("auto", "bwrap", "none") means on this machine."""
+    from agent.sandbox import bwrap, none
+
+    if setting == "none":
+        return Choice(none.Unconfined(), True, "the pool runs commands without a sandbox")
+    found, why = bwrap.find(probe_folder, uid)
+    if found is not None:
+        return Choice(found, True, "")
+    if setting == "bwrap":
+        return Choice(None, False, "the pool wants bubblewrap and this host cannot run it: " + why)
+    return Choice(none.Unconfined(), False, "no sandbox for an untrusted job on this host: " + why)

@@ -1,0 +1,122 @@
+"""bubblewrap: every namespace, a read-only system, and nothing of the host's state.
+
+Two ways to lose the agent's power. As root, bubblewrap sets up the mounts with it and `setpriv` then drops to a user id of the
+attempt's own, without capabilities and without a way to new ones: no user namespace is needed and two attempts are two users.
+Where ids cannot be changed (an agent that is not root, or root only of a user namespace) a user namespace gives the command
+an id that is nobody's outside.
+
+What a command sees: /usr, /etc, /opt read-only; a /proc of its own processes; a minimal /dev; its work folder as /job, a /tmp of
+its own. It does not see $ROOT (manifest, user data, journal, other work folders, the agent's socket). Without network there is
+no metadata service either. With `"network": true` it shares the host's network, and then the metadata service IS within reach:
+the launch template's hop limit of 1 does not hold a process in the host's own network namespace. Only jobs that may act as the
+host's role should be given network until that is closed.
+
+The arguments travel through a descriptor, so that /proc in the sandbox does not show the host's paths.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Optional
+
+from agent.sandbox import PATH, Ask, Launch, Sandbox, environment
+
+WORK = "/job"
+INNER_UID = "1000"
+PROBE_TIMEOUT_S = 10
+SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt")
+HIDDEN = ("/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-")
+
+
+class Bubblewrap(Sandbox):
+    """`drops_uid`: by setpriv; else by a user namespace."""
+
+    name = "bwrap"
+
+    def __init__(self, program: str, setpriv: str, modern: bool) -> None:
+        self._program = program
+        self._setpriv = setpriv
+        self._modern = modern
+        self.drops_uid = bool(setpriv)
+
+    def launch(self, ask: Ask) -> Launch:
+        """The sandbox around a shell; see above for what it shows."""
+        args = self._arguments(ask)
+        fd = os.memfd_create("arguments", 0)
+        os.write(fd, b"".join(os.fsencode(arg) + b"\0" for arg in args))
+        os.lseek(fd, 0, os.SEEK_SET)
+        argv = [self._program, "--args", str(fd), "--"]
+        if self._setpriv:
+            ids = ("--reuid=%d" % ask.uid, "--regid=%d" % ask.uid, "--clear-groups")
+            argv += [self._setpriv, *ids, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+        argv += ["/bin/sh", "-c", ask.command]
+        return Launch(argv, environment(ask, WORK, "/tmp"), "/", (fd,), True)
+
+    def _arguments(self, ask: Ask) -> list[str]:
+        args = ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"]
+        args += ["--hostname", "job"]
+        if not ask.network:
+            args.append("--unshare-net")
+        if not self._setpriv:
+            args += ["--unshare-user", "--uid", INNER_UID, "--gid", INNER_UID]
+        for path in SYSTEM:
+            if os.path.islink(path):
+                args += ["--symlink", os.readlink(path), path]
+            elif os.path.isdir(path):
+                args += ["--ro-bind", path, path]
+        for path in HIDDEN:
+            if os.path.exists(path):
+                args += ["--ro-bind", "/dev/null", path]
+        if ask.network and os.path.isdir("/run/systemd/resolve"):
+            args += ["--ro-bind", "/run/systemd/resolve", "/run/systemd/resolve"]
+        args += ["--proc", "/proc", "--dev", "/dev"]
+        if self._modern:
+            args += ["--perms", "1777", "--tmpfs", "/dev/shm"]
+        args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, WORK]
+        return args + ["--chdir", WORK]
+
+
+def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:
+    """The strongest form that works here, proven by running it once; or None and why not."""
+    program = shutil.which("bwrap", path=PATH)
+    if program is None:
+        return None, "bubblewrap is not installed"
+    setpriv = shutil.which("setpriv", path=PATH) if os.geteuid() == 0 else None
+    why = ""
+    for privileges in filter(None, (setpriv, "-")):
+        for modern in (True, False):  # --perms came with bubblewrap 0.5
+            candidate = Bubblewrap(program, "" if privileges == "-" else privileges, modern)
+            why = _probe(candidate, probe_folder, uid)
+            if not why:
+                return candidate, ""
+            if "perms" not in why:
+                break
+    return None, "bubblewrap does not work on this machine: " + why
+
+
+def _probe(candidate: Bubblewrap, folder: str, uid: int) -> str:
+    """Run a no-op in it; "" or what it said."""
+    work, tmp = folder + "/work", folder + "/tmp"
+    for path in (work, tmp):
+        os.makedirs(path, exist_ok=True)
+    launch = candidate.launch(Ask("exit 0", work, tmp, False, {}, "probe", 1, uid))
+    try:
+        done = subprocess.run(
+            launch.argv,
+            env=dict(launch.environment),
+            pass_fds=launch.inherit,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=PROBE_TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    finally:
+        for fd in launch.inherit:
+            os.close(fd)
+    if done.returncode == 0:
+        return ""
+    return done.stderr.decode("utf-8", "replace").strip()[-200:] or "exit code %d" % done.returncode

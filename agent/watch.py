@@ -1,0 +1,66 @@
+"""Two threads that look outside for the loop: into the inbox when asked to, and for a spot interruption every few seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from calendar import timegm
+from time import strptime
+from typing import Callable, Optional
+
+from agent import wire
+from agent.metadata import Metadata
+
+INTERRUPTION_EVERY_S = 5.0
+
+
+class InboxWatch:
+    """Reads the inbox once for each request, however many came while it was reading."""
+
+    def __init__(self, read: Callable[[], Optional[bytes]], post: Callable[[Optional[bytes], str], None]) -> None:
+        self._read, self._post = read, post
+        self._wanted = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
+
+    def start(self) -> None:
+        """Start."""
+        self._thread.start()
+
+    def look(self) -> None:
+        """Ask for a look; what it finds is posted as (document or None, problem)."""
+        self._wanted.release()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.acquire()
+            while self._wanted.acquire(blocking=False):
+                pass
+            try:
+                found, problem = self._read(), ""
+            except Exception as error:
+                found, problem = None, "the inbox cannot be read: %s" % error
+            self._post(found, problem)
+
+
+class InterruptionWatch:
+    """Posts (interrupt_at in epoch seconds, action) once, when EC2 announces that it takes the spot instance away."""
+
+    def __init__(self, metadata: Metadata, post: Callable[[float, str], None]) -> None:
+        self._metadata, self._post = metadata, post
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="interruption", daemon=True)
+
+    def start(self) -> None:
+        """Start."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ended.wait(INTERRUPTION_EVERY_S):
+            with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
+                text = self._metadata.get("meta-data/spot/instance-action", tries=1)
+                if text:
+                    document = json.loads(text)
+                    at = timegm(strptime(document["time"][:19], "%Y-%m-%dT%H:%M:%S"))
+                    self._post(float(at), str(document["action"]))
+                    return
