@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.backends import get_backend
+from moto.awslambda.models import lambda_backends
+from moto.awslambda.utils import get_backend
+from moto.awslambda_simple.models import lambda_simple_backends
 
 from localcloud.identity import ACCOUNT_ID
 
@@ -38,9 +40,15 @@ def function_name(name_or_arn: str) -> str:
     return parts[0]
 
 
+def backends() -> list[Any]:
+    """moto's Lambda state of every region that is in use; moto has two kinds, with docker and without."""
+    kinds = (lambda_simple_backends, lambda_backends)
+    return [backend for kind in kinds for backend in list(dict(kind[ACCOUNT_ID]).values())]
+
+
 def deployed(name: str, region: str) -> FunctionConfig | None:
     """The function `name` as it is deployed in `region`, None when there is none."""
-    storage = get_backend("lambda")[ACCOUNT_ID][region]._lambdas
+    storage = get_backend(ACCOUNT_ID, region)._lambdas
     entry = storage._functions.get(name)
     return None if entry is None else _from_moto(entry["latest"])
 
@@ -48,7 +56,7 @@ def deployed(name: str, region: str) -> FunctionConfig | None:
 def deployed_everywhere() -> list[FunctionConfig]:
     """Every deployed function of every region."""
     found = []
-    for backend in dict(get_backend("lambda")[ACCOUNT_ID]).values():
+    for backend in backends():
         found += [_from_moto(entry["latest"]) for entry in list(backend._lambdas._functions.values())]
     return found
 

@@ -14,11 +14,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from moto.backends import get_backend
 from moto.sqs.models import Message, Queue
 
 from localcloud.front import Front
-from localcloud.identity import ACCOUNT_ID
+from localcloud.lambdas.config import backends
 from localcloud.lambdas.functions import Functions
 from localcloud.lambdas.invocation import Invocation
 from localcloud.sources import queues
@@ -87,7 +86,7 @@ class SqsSources:
         while not self._stopping:
             self._scan_now.clear()
             present: dict[str, Any] = {}
-            for backend in dict(get_backend("lambda")[ACCOUNT_ID]).values():
+            for backend in backends():
                 present |= {
                     u: m for u, m in list(backend._event_source_mappings.items()) if ":sqs:" in m.event_source_arn
                 }

@@ -15,6 +15,7 @@ from moto.backends import get_backend
 
 from localcloud.front import Front
 from localcloud.identity import Identities
+from localcloud.lambdas.config import backends
 from localcloud.lambdas.functions import Functions
 from localcloud.lambdas.invocation import Invocation
 from localcloud.rest import RestApi
@@ -23,7 +24,7 @@ from localcloud.sources.schedules import Schedules
 from localcloud.sources.sns import SnsSources
 from localcloud.sources.sqs import SqsSources
 
-SERVICES = ("lambda", "sqs", "sns", "events", "iam", "apigateway", "s3")
+SERVICES = ("sqs", "sns", "events", "iam", "apigateway", "s3")
 
 
 def package(code: str, **files: str) -> bytes:
@@ -133,7 +134,10 @@ def in_parallel(count: int, action: Callable[[int], Any]) -> list[Any]:
 def small_cloud(folder: Path, **functions: Any) -> Iterator[SmallCloud]:
     """A started cloud with nothing in it; all of it is gone afterwards."""
     for service in SERVICES:
-        get_backend(service).reset()  # type: ignore[call-overload]
+        for backend in list(get_backend(service)["123456789012"].values()):  # type: ignore[call-overload]
+            backend.reset()
+    for backend in backends():
+        backend.reset()
     cloud = SmallCloud(folder, **functions)
     cloud.start()
     try:
