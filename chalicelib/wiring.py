@@ -29,7 +29,7 @@ class Plane:
 def plane() -> Plane:
     """The plane of this Lambda process."""
     from chalicelib.cloud.aws import aws_cloud
-    from chalicelib.store.dynamo import dynamo_stores
+    from chalicelib.store.open import dynamo_stores
 
     settings = config.from_environment()
     return Plane(settings=settings, stores=dynamo_stores(settings), cloud=aws_cloud(settings))

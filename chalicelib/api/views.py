@@ -14,7 +14,7 @@ from chalicelib.core.pool import Pool
 
 def job(record: Job) -> dict[str, Any]:
     """A Job document."""
-    finish = record.finish
+    finish = record.finish if record.ended else None  # an earlier attempt's end is not this one's
     return {
         "id": record.id,
         "pool": record.pool,

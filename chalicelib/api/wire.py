@@ -32,7 +32,7 @@ class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     pass
 
 
-class InputWire(_Strict):
+class InputWire(_Strict, frozen=True, kw_only=True):
     """A file or folder in the work folder: an upload by `sha256` (unpacked if `unpack`), or a short `text`."""
 
     path: Path
@@ -41,7 +41,7 @@ class InputWire(_Strict):
     text: Text | None = None
 
 
-class JobSpecWire(_Strict):
+class JobSpecWire(_Strict, frozen=True, kw_only=True):
     """One job, as `POST /jobs` and the submissions queue take it."""
 
     command: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)] | None = None
@@ -65,25 +65,25 @@ class JobSpecWire(_Strict):
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
 
 
-class BatchWire(_Strict):
+class BatchWire(_Strict, frozen=True, kw_only=True):
     jobs: Annotated[list[JobSpecWire], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
 
 
-class UploadWire(_Strict):
+class UploadWire(_Strict, frozen=True, kw_only=True):
     """An upload announced: its SHA-256 in hex and its size."""
 
     sha256: Sha256
     bytes: Annotated[int, msgspec.Meta(ge=0, le=5_368_709_120)]
 
 
-class OfferingWire(_Strict):
+class OfferingWire(_Strict, frozen=True, kw_only=True):
     region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
     instance_type: str
     market: Literal["spot", "on_demand"] = "on_demand"
     zone: str | None = None
 
 
-class PoolSpecWire(_Strict):
+class PoolSpecWire(_Strict, frozen=True, kw_only=True):
     """What an operator sets of a pool; what is left out has the default. Durations in seconds."""
 
     offerings: Annotated[list[OfferingWire], msgspec.Meta(min_length=1, max_length=20)] | None = None
@@ -110,7 +110,7 @@ _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
-def decode(body: bytes, type_: type[W], bytes_max: int = SPEC_BYTES_MAX) -> W:
+def decode(body: bytes | str, type_: type[W], bytes_max: int = SPEC_BYTES_MAX) -> W:
     """Decode a document. Raises BadRequest (which field, what) or TooLarge."""
     if len(body) > bytes_max:
         raise TooLarge(f"the body has {len(body)} bytes; at most {bytes_max} are taken here")

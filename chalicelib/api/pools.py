@@ -1,0 +1,78 @@
+"""Routes of pools and hosts, uploads, and health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice import Blueprint, Response  # type: ignore[attr-defined]
+
+from chalicelib import wiring
+from chalicelib.api import views, wire
+from chalicelib.api.answers import answer
+from chalicelib.api.auth import Caller, caller
+from chalicelib.control import explain, health, pools
+from chalicelib.core.pool import Pool
+from chalicelib.errors import BadRequest, Fault, NotFound
+
+UPLOAD_URL_S = 900
+
+
+def routes(authorizer: Any) -> Blueprint:
+    """The blueprint; routes only, so that app.py's middleware applies."""
+    bp = Blueprint(__name__)
+
+    def who() -> Caller:
+        return caller(bp.current_request.context)
+
+    @bp.route("/pools", methods=["GET"], authorizer=authorizer)
+    def get_pools() -> Response:
+        return answer({"items": [views.pool(p) for p in wiring.plane().stores.registry.pools()]})
+
+    @bp.route("/pools/{pool}", methods=["GET"], authorizer=authorizer)
+    def get_pool(pool: str) -> Response:
+        return answer(views.pool(_pool(pool)))
+
+    @bp.route("/pools/{pool}", methods=["PUT"], authorizer=authorizer)
+    def put_pool(pool: str) -> Response:
+        who().must_run_things()
+        if not pools.NAME.match(pool):
+            raise BadRequest(
+                f"pool: {pool!r} is no name for a pool", (Fault("pool", f"must match {pools.NAME.pattern}"),)
+            )
+        spec = wire.pool_spec(wire.decode(bp.current_request.raw_body, wire.PoolSpecWire))
+        return answer(views.pool(pools.put(wiring.plane(), pool, spec)))
+
+    @bp.route("/pools/{pool}/hosts", methods=["GET"], authorizer=authorizer)
+    def get_hosts(pool: str) -> Response:
+        who().must_run_things()
+        hosts, _ = wiring.plane().stores.hosts.of_pool(_pool(pool).name)
+        return answer({"items": [views.host(h) for h in hosts]})
+
+    @bp.route("/pools/{pool}/plan", methods=["GET"], authorizer=authorizer)
+    def get_plan(pool: str) -> Response:
+        who().must_run_things()
+        return answer(views.plan(explain.plan(wiring.plane(), _pool(pool))))
+
+    @bp.route("/uploads", methods=["POST"], authorizer=authorizer)
+    def post_upload() -> Response:
+        upload = wire.decode(bp.current_request.raw_body, wire.UploadWire)
+        blobs, key = wiring.plane().cloud.blobs, f"uploads/{upload.sha256}"
+        if blobs.exists(key):
+            return answer({"sha256": upload.sha256, "present": True, "url": None, "headers": {}})
+        url, headers = blobs.put_url(key, upload.sha256, UPLOAD_URL_S)
+        return answer({"sha256": upload.sha256, "present": False, "url": url, "headers": dict(headers)})
+
+    @bp.route("/healthz", methods=["GET"])
+    def healthz() -> Response:
+        checks = health.check(wiring.plane())
+        ok = all(c["ok"] for c in checks.values())
+        return answer({"ok": ok, "checks": checks}, 200 if ok else 503)
+
+    return bp
+
+
+def _pool(name: str) -> Pool:
+    pool = wiring.plane().stores.registry.pool(name)
+    if pool is None:
+        raise NotFound(f"there is no pool named {name}")
+    return pool

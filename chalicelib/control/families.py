@@ -1,0 +1,35 @@
+"""Families: named job definitions. A submission that names one takes its defaults from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chalicelib.errors import BadRequest, Fault
+from chalicelib.wiring import Plane
+
+if TYPE_CHECKING:
+    from chalicelib.api.wire import JobSpecWire
+
+FAMILY_AGE_MAX_S = 10.0
+
+
+def apply(plane: Plane, document: JobSpecWire, prefix: str = "") -> JobSpecWire:
+    """The document with its family's defaults under it: what the submission leaves at its default, the family says.
+
+    Raises BadRequest where the family is unknown.
+    """
+    name = document.family
+    if name is None:
+        return document
+    family = plane.recall.get(
+        f"family/{name}", plane.clock(), FAMILY_AGE_MAX_S, lambda: plane.stores.registry.family(name)
+    )
+    if family is None:
+        fault = Fault(f"{prefix}family", f"there is no family named {name!r}")
+        raise BadRequest(f"{fault.field}: {fault.message}", (fault,))
+    given = msgspec.to_builtins(document)
+    defaults = {f.name: msgspec.to_builtins(f.default) for f in msgspec.structs.fields(document) if not f.required}
+    said = {k: v for k, v in given.items() if k not in defaults or v != defaults[k]}
+    return msgspec.convert({**family, **said}, type(document))

@@ -1,0 +1,50 @@
+"""The submissions queue: the same document as `POST /jobs`, one job a message.
+
+SQS delivers a message at least once; its message id is the idempotency key where the sender gave none. A bad record goes to
+quarantine with the sentence that says why, and its neighbours are processed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from chalicelib.api import wire
+from chalicelib.control import families
+from chalicelib.control.quarantine import quarantine
+from chalicelib.control.submit import submit
+from chalicelib.errors import BadRequest, CloudUnavailable, StoreUnavailable
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+QUEUE_OWNER = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    message_id: str
+    body: str
+
+
+def receive(plane: Plane, records: Iterable[Record]) -> None:
+    """Records one by one. Raises StoreUnavailable or CloudUnavailable at the end, if one could not be handled: the batch comes again."""
+    unavailable: Exception | None = None
+    for record in records:
+        try:
+            _one(plane, record)
+        except BadRequest as error:
+            quarantine(plane, "submissions", record.message_id, record.body, error.detail)
+        except (StoreUnavailable, CloudUnavailable) as error:
+            log.warning("a submission could not be recorded now", extra={"error": str(error)})
+            unavailable = error
+    if unavailable is not None:
+        raise unavailable
+
+
+def _one(plane: Plane, record: Record) -> None:
+    document = wire.decode(record.body.encode(), wire.JobSpecWire)
+    spec = wire.job_spec(families.apply(plane, document))
+    if spec.idempotency_key is None:
+        spec = replace(spec, idempotency_key=f"sqs:{record.message_id}")
+    submitted = submit(plane, spec, document.owner or QUEUE_OWNER)
+    log.info("a job came by queue", extra={"job": submitted.job.id, "created": submitted.created})

@@ -1,0 +1,54 @@
+"""Where an attempt's log and outputs are, and a piece of the log from any byte on, while it runs and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalicelib.core.job import Job
+from chalicelib.wiring import Plane
+
+PIECE_BYTES_MAX = 262_144
+
+
+def _prefix(job: Job) -> str:
+    return f"hosts/{job.userid}/{job.id}/{job.attempt}"
+
+
+def output_key(job: Job, path: str) -> str:
+    """The key of an output in the bucket."""
+    return f"{_prefix(job)}/out/{path}"
+
+
+def read(plane: Plane, job: Job, start: int) -> dict[str, Any]:
+    """`{"from", "next", "text", "complete", "cut"}`: at most 256 KiB from byte `start`; `complete` when no more can come after `next`."""
+    log = job.finish.log if job.finish and job.ended else None
+    if log is not None and log.text is not None:
+        data = log.text.encode()[start:]
+    elif job.userid is not None:
+        data = _from_chunks(plane, job, start)
+    else:
+        data = b""
+    piece = data[:PIECE_BYTES_MAX]
+    upto = start + len(piece)
+    whole = (len(log.text.encode()) if log.text is not None else log.bytes) if log is not None else 0
+    return {
+        "from": start,
+        "next": upto,
+        "text": piece.decode("utf-8", "replace"),
+        "complete": job.ended and (upto >= whole or not piece),
+        "cut": log.cut if log is not None else False,
+    }
+
+
+def _from_chunks(plane: Plane, job: Job, start: int) -> bytes:
+    """Chunks are named by the offset of their first byte: find those that hold `start` and what follows."""
+    prefix = f"{_prefix(job)}/log/"
+    chunks = [(int(key.removeprefix(prefix)), key, size) for key, size in plane.cloud.blobs.list(prefix)]
+    data = b""
+    for offset, key, size in chunks:
+        if offset + size <= start or len(data) >= PIECE_BYTES_MAX:
+            continue
+        if offset > start + len(data):
+            break  # a chunk is missing: give what is whole
+        data += plane.cloud.blobs.get(key, start + len(data) - offset) or b""
+    return data
