@@ -18,7 +18,9 @@ from typing import Any
 
 import boto3
 
-from chalicelib.store.ports import Registry
+from chalicelib.config import Settings
+from chalicelib.errors import StoreUnavailable
+from chalicelib.store.open import dynamo_stores
 from infra import agent_files, chalice_config, client_file, policies, registry, stacks, terminal
 from infra.errors import InfraError, explain
 from infra.stage import FUNCTIONS, check_region, check_stage
@@ -48,35 +50,35 @@ def bootstrap(
     region: str | None,
     project_dir: Path,
     *,
-    endpoint_url: str | None = None,
     host_regions: Sequence[str] = (),
     new_token: bool = False,
     report: Report = terminal.silent,
     build_agent: Callable[[], agent_files.AgentFiles] = agent_files.build,
-    open_registry: Callable[[str, str, str | None], Registry] = registry.open_registry,
 ) -> Bootstrapped:
     """Create or update the stage. Raises InfraError with a sentence for people.
 
-    region: the stage's home (None: the session's). host_regions: further regions in which hosts may run. endpoint_url: another AWS than
-    the real one (None: boto3's own way, AWS_ENDPOINT_URL included). new_token: make another admin token though there is one.
+    region: the stage's home (None: the session's). host_regions: further regions in which hosts may run. new_token: make another admin
+    token though there is one. Whose AWS it is says the environment (AWS_PROFILE, keys, AWS_ENDPOINT_URL), as for any AWS tool.
     """
     check_stage(stage)
     region = check_region(region)
     host_regions = [region, *(r for r in map(check_region, host_regions) if r != region)]
     chalice_config.read(project_dir)  # fail before anything is created
     with _explained():
-        aws = _Aws(region, endpoint_url)
-        identity = aws.client("sts").get_caller_identity()
+        session = boto3.session.Session(region_name=region)
+        identity = session.client("sts").get_caller_identity()
         account, partition = identity["Account"], identity["Arn"].split(":")[1]
         report(f"{stage}: account {account}, {region}")
-        outputs = _ensure_stacks(aws, stage, region, host_regions, report)
+        outputs = _ensure_stacks(session, stage, region, host_regions, report)
         bucket, role_id = outputs["Bucket"], outputs["HostRoleId"]
         agent = build_agent()
-        agent_files.upload(aws.client("s3"), bucket, agent, report)
-        environment = _environment(aws, stage, region, account, bucket, role_id, agent.sha256, outputs["NoticesArn"])
+        agent_files.upload(session.client("s3"), bucket, agent, report)
+        environment = _environment(
+            session, stage, region, account, bucket, role_id, agent.sha256, outputs["NoticesArn"]
+        )
         known = None if new_token else client_file.read(project_dir, stage).get("token")
         token = registry.seed(
-            open_registry(stage, region, endpoint_url),
+            dynamo_stores(Settings(stage=stage, region=region)).registry,
             region,
             settings={"bucket": bucket, "host_role_id": role_id, "agent_sha256": agent.sha256},
             known_token=known,
@@ -99,21 +101,12 @@ def bootstrap(
     )
 
 
-class _Aws:
-    """Clients of one AWS."""
-
-    def __init__(self, region: str, endpoint_url: str | None) -> None:
-        self._session = boto3.session.Session(region_name=region)
-        self._endpoint_url = endpoint_url
-
-    def client(self, service: str, region: str | None = None) -> Any:
-        return self._session.client(service, region_name=region, endpoint_url=self._endpoint_url)
-
-
 @contextmanager
 def _explained() -> Iterator[None]:
     try:
         yield
+    except StoreUnavailable as error:
+        raise InfraError(str(error)) from error
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
@@ -121,10 +114,12 @@ def _explained() -> Iterator[None]:
         raise sentence from error
 
 
-def _ensure_stacks(aws: _Aws, stage: str, home: str, host_regions: Sequence[str], report: Report) -> dict[str, str]:
+def _ensure_stacks(
+    session: boto3.session.Session, stage: str, home: str, host_regions: Sequence[str], report: Report
+) -> dict[str, str]:
     tags = {"spillway:stage": stage}
     outputs = stacks.ensure(
-        aws.client("cloudformation"),
+        session.client("cloudformation"),
         f"spillway-{stage}-home",
         TEMPLATES / "home" / "template.yaml",
         {"Stage": stage},
@@ -133,14 +128,16 @@ def _ensure_stacks(aws: _Aws, stage: str, home: str, host_regions: Sequence[str]
     )
     for region in host_regions:
         made = stacks.ensure(
-            aws.client("cloudformation", region),
+            session.client("cloudformation", region_name=region),
             f"spillway-{stage}-region",
             TEMPLATES / "region" / "template.yaml",
             {"Stage": stage, "HomeRegion": home},
             tags,
             report,
         )
-        _make_default(aws.client("ec2", region), made["LaunchTemplateId"], made["LaunchTemplateVersion"])
+        _make_default(
+            session.client("ec2", region_name=region), made["LaunchTemplateId"], made["LaunchTemplateVersion"]
+        )
     return outputs
 
 
@@ -152,7 +149,7 @@ def _make_default(ec2: Any, template: str, version: str) -> None:
 
 
 def _environment(
-    aws: _Aws,
+    session: boto3.session.Session,
     stage: str,
     region: str,
     account: str,
@@ -162,7 +159,7 @@ def _environment(
     notices_arn: str,
 ) -> dict[str, str]:
     """The functions' environment, docs/contracts.md §1. Chalice wants text only."""
-    sqs = aws.client("sqs")
+    sqs = session.client("sqs")
 
     def url(queue: str) -> str:
         return str(sqs.get_queue_url(QueueName=f"spillway-{stage}-{queue}")["QueueUrl"])

@@ -49,11 +49,6 @@ def seed(
     return text
 
 
-def open_registry(stage: str, region: str, endpoint_url: str | None) -> Registry:
-    """The stage's registry table."""
-    raise NotImplementedError
-
-
 def hash_of(token: str) -> str:
     """What is stored of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
