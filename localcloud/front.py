@@ -11,6 +11,7 @@ into moto are serialized for each service (`exclusive`). Interceptors and observ
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import threading
 import time
@@ -27,6 +28,10 @@ from localcloud.moto_app import MotoApp
 __all__ = ["AwsCall", "AwsReply", "Front", "WSGIApplication"]
 
 DEVELOPER = "developer"  # any key that was not issued here will do
+
+UNLOCKED = frozenset(
+    {"sqs"}
+)  # its queues have locks of their own (sources/queues.py), because receiving may wait for 20 s
 
 Forward = Callable[[AwsCall], AwsReply]
 Interceptor = Callable[[AwsCall, Forward], AwsReply]
@@ -55,6 +60,7 @@ class Front:
         self._mounts: dict[str, WSGIApplication] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._locks_lock = threading.Lock()
+        self._current: contextvars.ContextVar[AwsCall | None] = contextvars.ContextVar("current_call", default=None)
         self._moto = MotoApp()
         self._server = HttpServer(self._serve, port, name="front")
         self.url = self._server.url
@@ -66,6 +72,7 @@ class Front:
     def start(self) -> None:
         """Serve from now on."""
         self._server.start()
+        self._moto.preload()
 
     def stop(self) -> None:
         """Close the port and all connections; calls in progress get 2 s."""
@@ -109,6 +116,10 @@ class Front:
         """Hold moto's state of a service still, for those who read and change a backend directly. Keep it short."""
         with self._lock_of(service):
             yield
+
+    def current(self) -> AwsCall | None:
+        """The call that moto is performing in this thread; None outside of one."""
+        return self._current.get()
 
     def _lock_of(self, service: str) -> threading.RLock:
         with self._locks_lock:
@@ -154,8 +165,12 @@ class Front:
 
     def _forward(self, call: AwsCall) -> AwsReply:
         environ = with_body(call)
-        with self._lock_of(call.service):
-            status, headers, body = run_wsgi(self._moto, environ)
+        token = self._current.set(call)
+        try:
+            with contextlib.nullcontext() if call.service in UNLOCKED else self._lock_of(call.service):
+                status, headers, body = run_wsgi(self._moto, environ)
+        finally:
+            self._current.reset(token)
         if status.startswith("500") and not _says_aws(headers):
             log.error("moto crashed service=%s action=%s", call.service, call.action)
             return refusal(call, "InternalFailure", "The embedded cloud crashed in this call; see its log.", 500)

@@ -1,0 +1,229 @@
+"""Misbehaviour on command: what AWS does to everybody sooner or later, when we want it.
+
+Told over HTTP, at `/_faults` of the front: POST one JSON object, GET what is set, DELETE to clear. A fault acts `count` times, or
+until cleared when there is no count.
+
+| kind | fields |
+|---|---|
+| `refuse_capacity` | `instance_type`, `market`, `zone`, `region` (each null = any), `count`, `code` (InsufficientInstanceCapacity) |
+| `throttle` | `service`, `action` (null = any of the service), `count` |
+| `delay_messages` | `queue` (name, null = any), `seconds`, `count` |
+| `duplicate_messages` | `queue` (standard queues only), `count` |
+| `interrupt` | `instance_id`, `in_s` (120) - spot interruption, at once |
+| `lose_host` | `instance_id` - its processes vanish without a word |
+| `kill_function` | `function` - its workers are killed, mid-way or not |
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from localcloud.calls import AwsCall, AwsReply, refusal
+from localcloud.gaps.ec2_run_instances import LaunchRequest, Refusal, insufficient_capacity
+from localcloud.sources.hooks import Hooks
+
+if TYPE_CHECKING:
+    from localcloud.front import Front
+    from localcloud.instances.fleet import Fleet
+    from localcloud.lambdas.functions import Functions
+
+log = logging.getLogger("localcloud.faults")
+
+LASTING: dict[str, dict[str, Any]] = {  # kind → its fields with their defaults; `...` must be given
+    "refuse_capacity": {
+        "instance_type": None,
+        "market": None,
+        "zone": None,
+        "region": None,
+        "count": None,
+        "code": "InsufficientInstanceCapacity",
+    },
+    "throttle": {"service": ..., "action": None, "count": None},
+    "delay_messages": {"queue": None, "seconds": ..., "count": None},
+    "duplicate_messages": {"queue": None, "count": None},
+}
+AT_ONCE: dict[str, dict[str, Any]] = {
+    "interrupt": {"instance_id": ..., "in_s": 120.0},
+    "lose_host": {"instance_id": ...},
+    "kill_function": {"function": ...},
+}
+THROTTLED = {"ec2": ("RequestLimitExceeded", 503), "s3": ("SlowDown", 503), "lambda": ("TooManyRequestsException", 429)}
+
+
+class BadFault(ValueError):
+    """A fault that cannot be set; the text says why."""
+
+
+@dataclass
+class Fault:
+    """One fault that is set; `left` is how often it still acts, None for always."""
+
+    id: int
+    kind: str
+    fields: dict[str, Any]
+    left: int | None
+    acted: int = 0
+
+
+class Faults:
+    """What is to go wrong, as a guard of the front, a hook on queues, and the capacity of EC2."""
+
+    def __init__(self, front: Front) -> None:
+        self._faults: list[Fault] = []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._at_once: dict[str, Callable[..., Any]] = {}
+        front.guard(self)
+        front.mount("/_faults", self.app)
+
+    def connect(self, fleet: Fleet, functions: Functions, hooks: Hooks) -> None:
+        """Tell it whom to hit: instances, functions, and moto's queues."""
+        self._at_once = {
+            "interrupt": lambda instance_id, in_s: fleet.interrupt(instance_id, float(in_s)),
+            "lose_host": lambda instance_id: fleet.lose(instance_id),
+            "kill_function": lambda function: functions.kill(function),
+        }
+        fleet.launches.capacity = self.capacity
+        self._hook_queues(hooks)
+
+    def set(self, fault: dict[str, Any]) -> Fault | None:
+        """Set a lasting fault (it is returned), or do a momentary one (None). Raises BadFault with a sentence."""
+        fields = dict(fault)
+        kind = fields.pop("kind", None)
+        known = LASTING.get(str(kind)) or AT_ONCE.get(str(kind))
+        if known is None:
+            raise BadFault(f"There is no fault of kind {kind!r}; there are {', '.join([*LASTING, *AT_ONCE])}.")
+        if strange := set(fields) - set(known):
+            raise BadFault(f"A {kind} has no field {', '.join(sorted(strange))}; it has {', '.join(known)}.")
+        fields = {**known, **fields}
+        if missing := [name for name, value in fields.items() if value is ...]:
+            raise BadFault(f"A {kind} needs {', '.join(missing)}.")
+        log.info("fault kind=%s %s", kind, " ".join(f"{k}={v}" for k, v in fields.items()))
+        if kind in AT_ONCE:
+            self._do(str(kind), fields)
+            return None
+        count = fields.pop("count")
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+            raise BadFault(f"count must be a whole number above 0 or null, not {count!r}.")
+        with self._lock:
+            made = Fault(next(self._ids), str(kind), fields, count)
+            self._faults.append(made)
+        return made
+
+    def clear(self) -> None:
+        """Nothing goes wrong on purpose any more."""
+        with self._lock:
+            self._faults.clear()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The faults that are set, with how often each has acted."""
+        with self._lock:
+            return [{"id": f.id, "kind": f.kind, **f.fields, "count": f.left, "acted": f.acted} for f in self._faults]
+
+    def check(self, call: AwsCall) -> AwsReply | None:
+        """Guard of the front: throttles."""
+        if not self._faults:
+            return None
+        fault = self._strike(
+            "throttle",
+            lambda f: f["service"] == call.service and f["action"] in (None, call.action),
+        )
+        if fault is None:
+            return None
+        code, status = THROTTLED.get(call.service, ("ThrottlingException", 400))
+        return refusal(call, code, "Request limit exceeded.", status)
+
+    def capacity(self, request: LaunchRequest) -> int | Refusal:
+        """EC2's capacity for a launch: all that is asked, or the refusal that is set."""
+
+        def meant(f: dict[str, Any]) -> bool:
+            return all(
+                f[name] in (None, getattr(request, name)) for name in ("instance_type", "market", "zone", "region")
+            )
+
+        fault = self._strike("refuse_capacity", meant)
+        if fault is None:
+            return request.max_count
+        code = fault.fields["code"]
+        if code == "InsufficientInstanceCapacity":
+            return insufficient_capacity(request)
+        return Refusal(code, f"The fault switch refuses {request.instance_type} with {code}.", 400)
+
+    def app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """The switch over HTTP."""
+        status, document = self._answer(environ["REQUEST_METHOD"], environ["localcloud.body"])
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(document).encode()]
+
+    def _answer(self, method: str, body: bytes) -> tuple[str, Any]:
+        if method == "GET":
+            return "200 OK", {"items": self.listed()}
+        if method == "DELETE":
+            self.clear()
+            return "200 OK", {"items": []}
+        if method != "POST":
+            return "405 Method Not Allowed", {"detail": "The fault switch takes GET, POST and DELETE."}
+        try:
+            document = json.loads(body)
+            if not isinstance(document, dict):
+                raise BadFault("A fault is a JSON object.")
+            self.set(document)
+        except BadFault as error:
+            return "400 Bad Request", {"detail": str(error)}
+        except ValueError as error:
+            return "400 Bad Request", {"detail": f"The body is not JSON: {error}."}
+        return "200 OK", {"items": self.listed()}
+
+    def _do(self, kind: str, fields: dict[str, Any]) -> None:
+        act = self._at_once.get(kind)
+        if act is None:
+            raise BadFault(f"{kind} has nothing to act on: no instances and functions are connected.")
+        try:
+            act(**fields)
+        except KeyError as error:
+            raise BadFault(f"There is no {error.args[0]!r} to {kind.replace('_', ' ')}.") from None
+        except ValueError as error:
+            raise BadFault(str(error)) from None
+
+    def _strike(self, kind: str, meant: Callable[[dict[str, Any]], bool]) -> Fault | None:
+        """The first fault of a kind that is meant, counted down."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind == kind and meant(fault.fields):
+                    fault.acted += 1
+                    if fault.left is not None:
+                        fault.left -= 1
+                        if fault.left == 0:
+                            self._faults.remove(fault)
+                    return fault
+        return None
+
+    def _hook_queues(self, hooks: Hooks) -> None:
+        from moto.sqs.models import Queue
+
+        def around(original: Any) -> Any:
+            def add_message(queue: Queue, message: Any) -> None:
+                if self._faults and message.approximate_receive_count == 0:
+                    self._disturb(queue, message, original)
+                original(queue, message)
+
+            return add_message
+
+        hooks.replace(Queue, "add_message", around)
+
+    def _disturb(self, queue: Any, message: Any, add: Callable[[Any, Any], None]) -> None:
+        def meant(f: dict[str, Any]) -> bool:
+            return f["queue"] in (None, queue.name)
+
+        late = self._strike("delay_messages", meant)
+        if late is not None:
+            message.delayed_until = message.sent_timestamp + float(late.fields["seconds"]) * 1000
+        if not queue.fifo_queue and self._strike("duplicate_messages", meant) is not None:
+            add(queue, copy.deepcopy(message))
