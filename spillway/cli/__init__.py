@@ -1,0 +1,36 @@
+"""The command line. `main` is the entry point; every command has a file of its own.
+
+Nothing heavy is imported here: commands import the HTTP library, tables and the repository's modules when they run,
+so that `spillway --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from spillway.cli.batch import batch
+from spillway.cli.demo import demo
+from spillway.cli.local import local
+from spillway.cli.logs import logs
+from spillway.cli.results import results
+from spillway.cli.stage import bootstrap, package
+from spillway.cli.status import status
+from spillway.cli.submit import submit
+
+app = typer.Typer(
+    name="spillway",
+    help="Elastic batch jobs and auto-grading on EC2, with no servers of its own.",
+    epilog="Exit codes: 0 done, 1 a job did not succeed, 2 bad usage or input, 3 cannot reach or not allowed, "
+    "4 timed out waiting, 130 stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for function in (submit, batch, status, logs, results, bootstrap, package, demo):
+    app.command()(function)
+app.add_typer(local, name="local")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,50 @@
+"""`spillway logs JOB`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spillway.cli.options import Json, Stage, Token, Url, connect
+from spillway.cli.outcome import command, emit
+
+
+@command
+def logs(
+    job: Annotated[str, typer.Argument(help="The job's id.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    start: Annotated[int, typer.Option("--from", min=0, help="Begin at this byte.")] = 0,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """Print a job's log. What its program wrote is printed as it is; on a terminal, without control characters."""
+    import sys
+
+    with connect(url, token, stage) as spillway:
+        if as_json:
+            parts = list(spillway.log_parts(job, follow=follow, start=start))
+            emit(
+                {
+                    "job": job,
+                    "from": start,
+                    "next": parts[-1].next if parts else start,
+                    "text": "".join(part.text for part in parts),
+                    "complete": bool(parts) and parts[-1].complete,
+                    "cut": any(part.cut for part in parts),
+                }
+            )
+            return
+        cut = False
+        for part in spillway.log_parts(job, follow=follow, start=start):
+            typer.echo(_harmless(part.text) if sys.stdout.isatty() else part.text, nl=False)
+            cut = cut or part.cut
+        if cut:
+            typer.echo("[The log was cut: it reached the pool's limit.]", err=True)
+
+
+def _harmless(text: str) -> str:
+    """Without control characters but newline and tab: an untrusted program must not drive the reader's terminal."""
+    return "".join(c if c in "\n\t" or (c.isprintable()) else "\N{REPLACEMENT CHARACTER}" for c in text)

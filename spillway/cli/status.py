@@ -1,0 +1,75 @@
+"""`spillway status`: jobs, or a pool and its hosts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spillway.cli.options import Json, Stage, Token, Url, connect
+from spillway.cli.outcome import command, emit
+from spillway.cli.table import ago, lasted, table
+
+if TYPE_CHECKING:
+    from spillway.client import Client
+
+
+@command
+def status(
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="Job ids; none: the newest jobs.")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="Show this pool and its hosts, or the jobs of it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest jobs.")] = 20,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """Show jobs (the given ones, or the newest), or with --pool a pool, its hosts and its newest jobs."""
+    with connect(url, token, stage) as spillway:
+        if pool is not None and not jobs:
+            _pool(spillway, pool, limit, as_json=as_json)
+            return
+        found = spillway.jobs(jobs) if jobs else spillway.list_jobs(limit=limit)
+        if as_json:
+            emit({"items": [dataclasses.asdict(job) for job in found]})
+            return
+        table(
+            ["job", "name", "state", "since", "ran", "host", "why"],
+            [
+                [
+                    job.id,
+                    job.name,
+                    job.state,
+                    ago(job.finished_at or job.started_at or job.assigned_at or job.submitted_at),
+                    lasted(job.started_at, job.finished_at),
+                    job.host,
+                    (job.reason if job.ended else job.waiting_for or job.reason),
+                ]
+                for job in found
+            ],
+        )
+
+
+def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:
+    pool, hosts, jobs = spillway.pool(name), spillway.hosts(name), spillway.list_jobs(name, limit=limit)
+    if as_json:
+        emit(
+            {
+                "pool": dict(pool.document),
+                "hosts": [dataclasses.asdict(host) for host in hosts],
+                "jobs": [dataclasses.asdict(job) for job in jobs],
+            }
+        )
+        return
+    typer.echo(f"{name}: {len(hosts)} hosts (at least {pool.hosts_min}, at most {pool.hosts_max})")
+    table(
+        ["host", "state", "instance", "up", "seen", "jobs", "why"],
+        [
+            [h.id, h.state, h.instance_id, ago(h.launched_at), ago(h.seen_at), len(h.assignments), h.reason]
+            for h in hosts
+        ],
+    )
+    table(["job", "name", "state", "ran"], [[j.id, j.name, j.state, lasted(j.started_at, j.finished_at)] for j in jobs])

@@ -1,0 +1,280 @@
+"""The SDK: `Client(url, token)` submits jobs, waits for them and brings their logs and files home."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from spillway.bundle import bundle
+from spillway.errors import BadInput, Refused, WaitTimedOut
+from spillway.records import Host, Job, LogPart, Output, Pool, StoryLine
+from spillway.transport import TRIES_MAX, Transport
+
+BATCH_MAX = 500  # jobs in one POST /jobs/batch
+BATCH_BYTES_MAX = 4 * 1024 * 1024  # below what Lambda accepts as one request
+IDS_MAX = 100  # ids in one GET /jobs?ids=
+POLL_FIRST_S, POLL_MAX_S = 0.2, 3.0
+
+
+class Client:
+    """Talks to one Spillway. `with Client(url, token) as spillway: …` closes its connections.
+
+    All methods raise `SpillwayError`: `Refused` (bad input, with the fields), `NotAllowed`, `Unreachable`.
+    """
+
+    def __init__(self, url: str, token: str, *, tries_max: int = TRIES_MAX) -> None:
+        self._http = Transport(url, token, tries_max=tries_max)
+        self._uploaded: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    # -- submitting
+
+    def submit(self, command: str | None = None, *, timeout_s: float | None = None, **spec: Any) -> Job:
+        """Submit one job. Keywords are the fields of a JobSpec (docs/contracts.md §7); None means "not given".
+
+        A retry after a broken connection returns the same job: every submission carries an idempotency key.
+        """
+        document = {"command": command, "timeout_s": timeout_s, **spec}
+        return self.submit_spec({k: v for k, v in document.items() if v is not None})
+
+    def submit_spec(self, spec: Mapping[str, Any]) -> Job:
+        """Submit one JobSpec document."""
+        return Job.from_json(self._http.call("POST", "/jobs", json=_with_key(spec, uuid.uuid4().hex, 0)))
+
+    def submit_many(self, specs: Sequence[Mapping[str, Any]]) -> list[Job]:
+        """Submit many jobs, as few requests as possible: all of a request (up to 500 jobs) are accepted, or none.
+
+        Field paths of a refusal count through the whole list, also when it took several requests.
+        """
+        key = uuid.uuid4().hex
+        keyed = [_with_key(spec, key, n) for n, spec in enumerate(specs)]
+        jobs: list[Job] = []
+        for chunk in _chunks(keyed):
+            try:
+                answer = self._http.call("POST", "/jobs/batch", json={"jobs": chunk})
+            except Refused as error:
+                if jobs:
+                    raise Refused(
+                        f"{error.sentence} (in jobs {len(jobs)} to {len(jobs) + len(chunk) - 1}, counted from 0; "
+                        f"the {len(jobs)} before them are submitted)",
+                        fields=error.fields,
+                        status=error.status,
+                    ) from error
+                raise
+            jobs += [Job.from_json(item) for item in answer["items"]]
+        return jobs
+
+    def upload(self, path: str | Path, to: str | None = None) -> dict[str, Any]:
+        """Upload a file or folder unless its content is there already; the `inputs` entry that names it.
+
+        `to` is where the job finds it, relative to its work folder (default: the file's or folder's own name).
+        """
+        source = Path(path)
+        packed = bundle(source)
+        if packed.sha256 not in self._uploaded:
+            answer = self._http.call("POST", "/uploads", json={"sha256": packed.sha256, "bytes": len(packed.content)})
+            if answer.get("url") and not answer.get("present"):
+                self._http.put_bytes(answer["url"], packed.content, answer.get("headers") or {})
+            self._uploaded.add(packed.sha256)
+        entry: dict[str, Any] = {"path": to or source.resolve().name, "sha256": packed.sha256}
+        return {**entry, "unpack": True} if packed.unpack else entry
+
+    # -- looking
+
+    def job(self, job_id: str) -> Job:
+        """One job as it is now."""
+        return Job.from_json(self._http.call("GET", f"/jobs/{quote(job_id, safe='')}"))
+
+    def jobs(self, ids: Iterable[str]) -> list[Job]:
+        """These jobs as they are now, in this order. Raises Refused if one is unknown."""
+        wanted = list(ids)
+        found: dict[str, Job] = {}
+        for start in range(0, len(wanted), IDS_MAX):
+            chunk = wanted[start : start + IDS_MAX]
+            answer = self._http.call("GET", "/jobs", params={"ids": ",".join(chunk)})
+            found |= {item["id"]: Job.from_json(item) for item in answer["items"]}
+        missing = [job_id for job_id in wanted if job_id not in found]
+        if missing:
+            raise Refused(f"There is no job {missing[0]}." if len(missing) == 1 else f"Unknown jobs: {missing}.")
+        return [found[job_id] for job_id in wanted]
+
+    def list_jobs(self, pool: str | None = None, *, limit: int = 100) -> list[Job]:
+        """The newest jobs (of one pool), at most `limit`, read page by page."""
+        jobs: list[Job] = []
+        cursor: str | None = None
+        while len(jobs) < limit:
+            params: dict[str, Any] = {"limit": min(limit - len(jobs), 100)}
+            params |= {k: v for k, v in (("pool", pool), ("cursor", cursor)) if v}
+            answer = self._http.call("GET", "/jobs", params=params)
+            jobs += [Job.from_json(item) for item in answer["items"]]
+            cursor = answer.get("next")
+            if not cursor:
+                break
+        return jobs
+
+    def wait(
+        self,
+        ids: Iterable[str],
+        *,
+        timeout_s: float | None = None,
+        on_change: Callable[[Job], None] | None = None,
+        poll_max_s: float = POLL_MAX_S,
+    ) -> list[Job]:
+        """The jobs, once all of them have ended. Raises WaitTimedOut after `timeout_s` seconds.
+
+        `on_change` is called with every job whose state or attempt differs from what was last seen. Only jobs that
+        have not ended are asked for; the pause between two looks grows while nothing changes.
+        """
+        order = list(ids)
+        seen: dict[str, Job] = {}
+        open_ids = list(dict.fromkeys(order))
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = POLL_FIRST_S
+        while True:
+            changed = False
+            for job in self.jobs(open_ids):
+                before = seen.get(job.id)
+                if before is None or (before.state, before.attempt) != (job.state, job.attempt):
+                    changed = True
+                    if on_change:
+                        on_change(job)
+                seen[job.id] = job
+            open_ids = [job_id for job_id in open_ids if not seen[job_id].ended]
+            if not open_ids:
+                return [seen[job_id] for job_id in order]
+            pause_s = POLL_FIRST_S if changed else min(pause_s * 1.5, poll_max_s)
+            if deadline is not None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    first = seen[open_ids[0]]
+                    raise WaitTimedOut(
+                        f"{len(open_ids)} of {len(order)} jobs had not ended after {timeout_s:g} s; "
+                        f"{first.id} is {first.state}{f': {first.waiting_for}' if first.waiting_for else ''}.",
+                        open_ids,
+                    )
+                pause_s = min(pause_s, left_s)
+            time.sleep(pause_s)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job to be cancelled; its state changes once that is done."""
+        return Job.from_json(self._http.call("POST", f"/jobs/{quote(job_id, safe='')}/cancel", json={}))
+
+    def story(self, job_id: str) -> list[StoryLine]:
+        """What happened to a job, and why."""
+        answer = self._http.call("GET", f"/jobs/{quote(job_id, safe='')}/story")
+        return [StoryLine.from_json(item) for item in answer["items"]]
+
+    # -- logs and files
+
+    def log(self, job_id: str, start: int = 0) -> LogPart:
+        """The log from byte `start`, as much as one answer holds."""
+        return LogPart.from_json(self._http.call("GET", f"/jobs/{quote(job_id, safe='')}/log", params={"from": start}))
+
+    def log_parts(self, job_id: str, *, follow: bool = False, start: int = 0) -> Iterator[LogPart]:
+        """The log, part by part. With `follow`, until the job has ended and its log is complete."""
+        pause_s = POLL_FIRST_S
+        while True:
+            part = self.log(job_id, start)
+            if part.text or part.complete:
+                yield part
+            if part.complete:
+                return
+            if part.next > start:
+                start, pause_s = part.next, POLL_FIRST_S
+                continue
+            if not follow:
+                return
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, POLL_MAX_S)
+
+    def outputs(self, job_id: str) -> list[Output]:
+        """The files that a job left, with signed URLs."""
+        answer = self._http.call("GET", f"/jobs/{quote(job_id, safe='')}/outputs")
+        return [Output.from_json(item) for item in answer["items"]]
+
+    def download(self, output: Output, into: str | Path) -> Path:
+        """Fetch one output below the folder `into`; the file appears whole or not at all."""
+        target = Path(into) / safe_relative(output.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(Path(into).resolve()):
+            raise BadInput(f"The output {output.path!r} would land outside {into}; it was not fetched.")
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with partial.open("wb") as file:
+                self._http.stream_to(output.url, file.write)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return target
+
+    # -- pools and hosts
+
+    def pools(self) -> list[Pool]:
+        """All pools."""
+        return [Pool.from_json(item) for item in self._http.call("GET", "/pools")["items"]]
+
+    def pool(self, name: str) -> Pool:
+        """One pool."""
+        return Pool.from_json({"name": name, **self._http.call("GET", f"/pools/{quote(name, safe='')}")})
+
+    def put_pool(self, name: str, spec: Mapping[str, Any]) -> Pool:
+        """Create or change a pool; `spec` is a PoolSpec document."""
+        answer = self._http.call("PUT", f"/pools/{quote(name, safe='')}", json=dict(spec))
+        return Pool.from_json({"name": name, **answer})
+
+    def hosts(self, pool: str) -> list[Host]:
+        """The hosts of a pool."""
+        answer = self._http.call("GET", f"/pools/{quote(pool, safe='')}/hosts")
+        return [Host.from_json(item) for item in answer["items"]]
+
+    def plan(self, pool: str) -> list[dict[str, Any]]:
+        """What a pass would do to this pool now: `[{kind, reason, …}]`."""
+        actions = self._http.call("GET", f"/pools/{quote(pool, safe='')}/plan")["actions"]
+        return [dict(action) for action in actions]
+
+    def health(self) -> dict[str, Any]:
+        """`{"ok": bool, "checks": {…}}`; needs no token."""
+        return dict(self._http.call("GET", "/healthz"))
+
+
+def safe_relative(path: str) -> Path:
+    """An output's path, if it stays below the folder it is put into. The names come from untrusted programs."""
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or pure.name == "":
+        raise BadInput(f"The output {path!r} would land outside the chosen folder; it was not fetched.")
+    return Path(*pure.parts)
+
+
+def _with_key(spec: Mapping[str, Any], key: str, number: int) -> dict[str, Any]:
+    return {"idempotency_key": f"client-{key}-{number}", **spec}
+
+
+def _chunks(specs: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Runs of at most 500 jobs and about 4 MB of JSON."""
+    chunk: list[dict[str, Any]] = []
+    chunk_bytes = 0
+    for spec in specs:
+        size_bytes = len(json.dumps(spec))
+        if chunk and (len(chunk) == BATCH_MAX or chunk_bytes + size_bytes > BATCH_BYTES_MAX):
+            yield chunk
+            chunk, chunk_bytes = [], 0
+        chunk.append(spec)
+        chunk_bytes += size_bytes
+    if chunk:
+        yield chunk

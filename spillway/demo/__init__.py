@@ -1,0 +1,1 @@
+"""`spillway demo`: the deployed system grades examples/grading on the embedded cloud, measured from outside."""

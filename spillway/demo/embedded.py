@@ -1,0 +1,1 @@
+"""The embedded cloud as the demo uses it (placeholder until lifecycle is read)."""

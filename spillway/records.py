@@ -1,0 +1,135 @@
+"""What the API answers, as frozen records. Fields that a newer server adds are ignored; times are epoch seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+FINAL_STATES = frozenset({"succeeded", "failed", "timed_out", "cancelled", "lost", "skipped"})
+
+
+class _Wire:
+    """Reads itself from a JSON object: known fields by name, the rest ignored."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
+        return cls(**{k: v for k, v in document.items() if k in known})
+
+
+@dataclass(frozen=True)
+class Job(_Wire):
+    """One job as the control plane knows it now. `reason` and `waiting_for` are sentences for people."""
+
+    id: str
+    pool: str
+    state: str
+    owner: str | None = None
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 0
+    reason: str | None = None
+    waiting_for: str | None = None
+    cancel_requested: bool = False
+    submitted_at: float | None = None
+    assigned_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    host: str | None = None
+    exit_code: int | None = None
+    result: Any = None
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    log: Mapping[str, Any] | None = None
+    cpu_s: float | None = None
+    memory_peak_mib: float | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """It is in a final state: nothing about it changes any more."""
+        return self.state in FINAL_STATES
+
+    @property
+    def succeeded(self) -> bool:
+        """Its command ended with exit code 0."""
+        return self.state == "succeeded"
+
+
+@dataclass(frozen=True)
+class Pool(_Wire):
+    """Hosts that share one configuration. `document` is the whole answer, as it came."""
+
+    name: str
+    offerings: list[dict[str, Any]] = field(default_factory=list)
+    hosts_min: int = 0
+    hosts_max: int = 0
+    slots_per_host: int | None = None
+    linger_s: float = 0.0
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        name = document.get("name") or document.get("pool") or ""
+        return super().from_json({**document, "name": name, "document": dict(document)})
+
+
+@dataclass(frozen=True)
+class Host(_Wire):
+    """Our record of one EC2 instance. `assignments` are the attempts that it holds."""
+
+    id: str
+    pool: str
+    state: str
+    instance_id: str | None = None
+    offering: Any = None
+    cpu: float | None = None
+    memory_mib: int | None = None
+    slots: int | None = None
+    launched_at: float | None = None
+    ready_at: float | None = None
+    seen_at: float | None = None
+    idle_since: float | None = None
+    reason: str | None = None
+    assignments: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """A piece of a log: `text` starts at byte `start`; read on at `next`. `cut`: the log hit its limit."""
+
+    start: int
+    next: int
+    text: str
+    complete: bool
+    cut: bool
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> LogPart:
+        start = int(document.get("from", 0))
+        return cls(
+            start=start,
+            next=int(document.get("next", start)),
+            text=document.get("text") or "",
+            complete=bool(document.get("complete")),
+            cut=bool(document.get("cut")),
+        )
+
+
+@dataclass(frozen=True)
+class Output(_Wire):
+    """One file that a job left: `path` relative to its work folder, `url` signed and short-lived."""
+
+    path: str
+    bytes: int
+    url: str
+
+
+@dataclass(frozen=True)
+class StoryLine(_Wire):
+    """What happened to a job, and why."""
+
+    at: float
+    subject: str
+    event: str
+    reason: str

@@ -1,0 +1,188 @@
+"""Job specs from a file: one row, one job. A bad row is told with its line and field, and spoils no other.
+
+CSV cells are texts; what the API wants as numbers, booleans, lists or objects is converted here, lists and objects
+from JSON. `environment.NAME` and `labels.NAME` columns fill those objects.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spillway.errors import BadInput, FieldError, Refused
+
+if TYPE_CHECKING:
+    from spillway.client import Client
+    from spillway.records import Job
+
+ROWS_MAX = 100_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the file: the spec it means, or what is wrong with it."""
+
+    line: int
+    spec: dict[str, Any]
+    problems: tuple[FieldError, ...] = ()
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("should be true or false")
+    return words[text.lower()]
+
+
+def _number(kind: type[int] | type[float], word: str) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"should be a {word}, not {text!r}") from None
+
+    return convert
+
+
+def _json(kind: type, word: str) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if not isinstance(value, kind):
+            raise ValueError(f"should be {word} in JSON")
+        return value
+
+    return convert
+
+
+_WHOLE, _REAL = _number(int, "whole number"), _number(float, "number")
+CONVERT: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("pool", "command", "family", "name", "owner", "result", "idempotency_key"), str),
+    **dict.fromkeys(("memory_mib", "slots", "priority", "max_attempts"), _WHOLE),
+    **dict.fromkeys(("cpu", "timeout_s"), _REAL),
+    **dict.fromkeys(("network", "untrusted"), _boolean),
+    **dict.fromkeys(("environment", "labels"), _json(dict, "an object")),
+    **dict.fromkeys(("inputs", "outputs"), _json(list, "a list")),
+}
+
+
+def read_rows(file: Path, defaults: Mapping[str, Any]) -> list[Row]:
+    """All rows of a CSV or JSON-lines file, each a spec over `defaults`. Raises BadInput if it cannot be read at all."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} cannot be read: {error}.") from error
+    rows = _json_rows(text) if file.suffix in (".jsonl", ".ndjson", ".json") else _csv_rows(file, text)
+    if len(rows) > ROWS_MAX:
+        raise BadInput(f"{file} holds {len(rows)} rows; {ROWS_MAX} are the most that one batch may hold.")
+    return [_checked(row, defaults) for row in rows]
+
+
+def _json_rows(text: str) -> list[Row]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            spec = json.loads(line)
+            problem = None if isinstance(spec, dict) else "should be a JSON object"
+        except ValueError as error:
+            spec, problem = {}, f"is not JSON: {error}"
+        problems = (FieldError(f"line {number}", problem),) if problem else ()
+        rows.append(Row(number, {} if problem else spec, problems))
+    return rows
+
+
+def _csv_rows(file: Path, text: str) -> list[Row]:
+    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows: list[Row] = []
+    try:
+        headers = [header.strip() for header in next(reader, [])]
+        unknown = [h for h in headers if h not in CONVERT and h.partition(".")[0] not in ("environment", "labels")]
+        if unknown or len(set(headers)) < len(headers):
+            wrong = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "a column twice"
+            raise BadInput(f"{file}, line 1: {wrong}. Known: {', '.join(CONVERT)}, environment.NAME, labels.NAME.")
+        start = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                rows.append(_csv_row(start, headers, cells))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise BadInput(f"{file}, line {reader.line_num}: {error}.") from error
+    return rows
+
+
+def _csv_row(line: int, headers: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) > len(headers):
+        return Row(line, {}, (FieldError(f"line {line}", f"has {len(cells)} cells under {len(headers)} columns"),))
+    spec: dict[str, Any] = {}
+    problems = []
+    for header, cell in zip(headers, cells, strict=False):
+        if cell == "":
+            continue
+        field, _, key = header.partition(".")
+        if key:
+            spec.setdefault(field, {})[key] = cell
+            continue
+        try:
+            spec[field] = CONVERT[field](cell)
+        except ValueError as error:
+            problems.append(FieldError(f"line {line}, {field}", str(error)))
+    return Row(line, spec, tuple(problems))
+
+
+def _checked(row: Row, defaults: Mapping[str, Any]) -> Row:
+    if row.problems:
+        return row
+    spec = {**defaults, **row.spec}
+    command = spec.get("command")
+    if command is None and not spec.get("family"):
+        problem = FieldError(f"line {row.line}, command", "is required")
+    elif command is not None and (not isinstance(command, str) or not command.strip()):
+        problem = FieldError(f"line {row.line}, command", "should be a text that is not empty")
+    else:
+        return Row(row.line, spec)
+    return Row(row.line, spec, (problem,))
+
+
+_JOB_FIELD = re.compile(r"jobs\[(\d+)\]\.?(.*)")
+
+
+def _by_line(rows: Sequence[Row], error: Refused) -> dict[int, list[FieldError]]:
+    """The server's `jobs[3].cpu` as this file's `line 5, cpu`, by index of row; empty if it blames no row."""
+    found: dict[int, list[FieldError]] = {}
+    for problem in error.fields:
+        match = _JOB_FIELD.fullmatch(problem.field)
+        if match and int(match[1]) < len(rows):
+            place = f"line {rows[int(match[1])].line}" + (f", {match[2]}" if match[2] else "")
+            found.setdefault(int(match[1]), []).append(FieldError(place, problem.message))
+    return found
+
+
+def submit_rows(
+    spillway: Client, rows: Sequence[Row], *, skip_bad: bool, submitted: int, file: Path
+) -> tuple[list[Job], list[FieldError]]:
+    """Submit these rows in one request: the jobs, and what the server refused of them (only with `skip_bad`).
+
+    The server accepts all or none; with `skip_bad` the refused rows are left out and the others sent again.
+    """
+    left, skipped = list(rows), list[FieldError]()
+    while left:
+        try:
+            return spillway.submit_many([row.spec for row in left]), skipped
+        except Refused as error:
+            by_line = _by_line(left, error)
+            problems = [problem for found in by_line.values() for problem in found]
+            if not by_line or not skip_bad:
+                before = f"the {submitted} jobs before these are submitted" if submitted else "nothing was submitted"
+                raise BadInput(f"{file}: {error.sentence} ({before})", fields=problems or error.fields) from error
+            skipped += problems
+            left = [row for n, row in enumerate(left) if n not in by_line]
+    return [], skipped

@@ -1,0 +1,272 @@
+"""The command line as scripts see it: a process, its exit code, its stdout, its stderr."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from spillway.cli import app
+from spillway.cli.submit import input_option, pairs
+from spillway.errors import BadInput
+
+TOKEN = "spw_" + "t" * 43
+
+
+@pytest.fixture
+def here(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
+    """Commands in this process, for what needs no process of its own (the variables are this process's)."""
+    monkeypatch.setenv("SPILLWAY_URL", server.url)
+    monkeypatch.setenv("SPILLWAY_TOKEN", TOKEN)
+    monkeypatch.chdir(tmp_path)
+    return CliRunner()
+
+
+def finish_at_look(server: Any, state: str = "succeeded", **facts: Any) -> None:
+    """Every job ends when it is looked at for the first time."""
+    server.on_look = lambda job: server.finish(job["id"], state, **facts)
+
+
+def test_help_answers_at_once() -> None:
+    """`spillway --help` under 300 ms: nothing heavy is imported (the best of five; the machine may be busy)."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "spillway", "--help"], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - began)
+    assert "submit" in done.stdout
+    assert min(times) < 0.3
+
+
+def test_nothing_heavy_is_imported_for_the_command_line() -> None:
+    code = "import sys, spillway.cli; print([m for m in ('httpx', 'rich', 'boto3', 'moto') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_submit_prints_the_id(run: Any, server: Any) -> None:
+    done = run("submit", "echo hi", "--cpu", "2", "--timeout", "9", "--env", "A=b=c", "--label", "course=c1")
+    assert (done.code, done.out.strip()) == (0, next(iter(server.jobs)))
+    spec = server.jobs[done.out.strip()]["spec"]
+    assert (spec["command"], spec["cpu"], spec["timeout_s"]) == ("echo hi", 2.0, 9.0)
+    assert (spec["environment"], spec["labels"]) == ({"A": "b=c"}, {"course": "c1"})
+
+
+def test_submit_uploads_its_inputs(run: Any, server: Any, tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "a").write_text("a")
+    (tmp_path / "params.json").write_text("{}")
+    done = run("submit", "true", "--input", "tests:t", "--input", "params.json", "--output", "*.txt", "--json")
+    spec = done.json()["spec"]
+    assert [(i["path"], i.get("unpack", False)) for i in spec["inputs"]] == [("t", True), ("params.json", False)]
+    assert spec["outputs"] == ["*.txt"]
+    assert len(server.uploads) == 2
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("timed_out", 1), ("cancelled", 1)])
+def test_a_waited_job_decides_the_exit_code(run: Any, server: Any, state: str, code: int) -> None:
+    finish_at_look(server, state, reason="as told")
+    done = run("submit", "true", "--wait")
+    assert done.code == code
+    assert f"{state}: as told" in done.out
+
+
+def test_a_wait_that_is_too_long_is_exit_code_4(run: Any) -> None:
+    done = run("submit", "true", "--wait", "--wait-timeout", "0.2")
+    assert done.code == 4
+    assert "had not ended" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["submit", "true", "--cpu", "-1"], 2, "cpu: should be more than 0"),
+        (["submit", "true", "--input", "nowhere"], 2, "no file or folder nowhere"),
+        (["submit", "true", "--env", "novalue"], 2, "NAME=VALUE"),
+        (["submit", "true", "--cpu", "many"], 2, "--cpu"),
+        (["submit"], 2, "COMMAND"),
+        (["status", "job-none"], 2, "no job job-none"),
+        (["logs", "job-none"], 2, "no job job-none"),
+        (["status", "--pool", "none"], 2, "no pool none"),
+        (["batch", "nowhere.csv"], 2, "nowhere.csv cannot be read"),
+        (["status", "--token", "spw_wrong"], 3, "check the token"),
+    ],
+)
+def test_mistakes_are_sentences(run: Any, args: list[str], code: int, sentence: str) -> None:
+    """An expected problem is an exit code and a sentence, never a traceback."""
+    done = run(*args)
+    assert done.code == code
+    assert sentence in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_a_server_that_is_not_there_is_exit_code_3(run: Any) -> None:
+    done = run("status", environ={"SPILLWAY_URL": "http://127.0.0.1:9", "SPILLWAY_TOKEN": "t"})
+    assert done.code == 3
+    assert "does not answer" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_no_server_named_is_exit_code_2(run: Any) -> None:
+    done = run("status", environ={})
+    assert done.code == 2
+    assert "spillway local up" in done.err
+
+
+def test_errors_are_json_too(run: Any) -> None:
+    """With --json stdout holds one JSON document, also when something is wrong."""
+    done = run("submit", "true", "--cpu", "-1", "--json")
+    assert done.code == 2
+    assert done.json()["errors"] == [{"field": "cpu", "message": "should be more than 0"}]
+    assert done.json()["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["submit", "true", "--json"],
+        ["submit", "true", "--wait", "--json"],
+        ["status", "--json"],
+        ["status", "JOB", "--json"],
+        ["status", "--pool", "default", "--json"],
+        ["logs", "JOB", "--json"],
+        ["results", "JOB", "--json"],
+        ["results", "JOB", "--into", "files", "--json"],
+    ],
+)
+def test_json_is_all_that_stdout_holds(here: CliRunner, server: Any, args: list[str]) -> None:
+    first = here.invoke(app, ["submit", "true", "--json"])
+    job_id = json.loads(first.stdout)["id"]
+    finish_at_look(server)
+    server.finish(job_id)
+    done = here.invoke(app, [job_id if arg == "JOB" else arg for arg in args])
+    assert done.exit_code == 0, done.output
+    json.loads(done.stdout)
+
+
+def test_status_shows_why_a_job_waits(here: CliRunner, server: Any) -> None:
+    job_id = here.invoke(app, ["submit", "true", "--name", "mine"]).stdout.strip()
+    server.jobs[job_id] |= {"waiting_for": "no c7i.large spot until 14:03"}
+    shown = here.invoke(app, ["status"]).stdout
+    assert "mine" in shown
+    assert "no c7i.large spot until 14:03" in shown
+    assert "host-1-0" in here.invoke(app, ["status", "--pool", "default"]).stdout
+
+
+def test_logs_print_what_was_written_and_tell_a_cut(run: Any, server: Any) -> None:
+    job_id = run("submit", "true").out.strip()
+    server.logs[job_id] = "grüße\n".encode() * 3
+    server.finish(job_id, log={"bytes": 1, "cut": True})
+    done = run("logs", job_id)
+    assert done.out == "grüße\n" * 3
+    assert "was cut" in done.err
+    assert run("logs", job_id, "--json").json()["cut"] is True
+
+
+def test_a_followed_log_ends_with_the_job(run: Any, server: Any) -> None:
+    job_id = run("submit", "true").out.strip()
+    server.logs[job_id] = b"first\n"
+
+    def end() -> None:
+        while ("GET", f"/jobs/{job_id}/log?from=6") not in server.requests:
+            time.sleep(0.01)
+        server.logs[job_id] += b"last\n"
+        server.finish(job_id)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    assert run("logs", job_id, "--follow").out == "first\nlast\n"
+    thread.join()
+
+
+def test_results_are_fetched_into_a_folder(run: Any, server: Any, tmp_path: Path) -> None:
+    job_id = run("submit", "true").out.strip()
+    server.files[job_id] = {"report/a.html": b"<p>"}
+    server.finish(job_id, result={"score": 7, "tests": []}, outputs=[{"path": "report/a.html", "bytes": 3}])
+    done = run("results", job_id, "--into", "got")
+    assert done.code == 0
+    assert (tmp_path / "got" / job_id / "report" / "a.html").read_bytes() == b"<p>"
+    assert json.loads((tmp_path / "got" / job_id / "result.json").read_text())["score"] == 7
+
+
+def test_results_as_csv_hold_no_formula(run: Any, server: Any) -> None:
+    """A spreadsheet would run a text that begins with an equals sign; results come from untrusted programs."""
+    good, bad = (run("submit", "true", "--name", name).out.strip() for name in ("good", "=cmd()"))
+    server.finish(good, result={"score": 7, "feedback": "fine", "tests": []}, exit_code=0)
+    server.finish(bad, "failed", result={"feedback": "=HYPERLINK()"}, exit_code=1)
+    done = run("results", good, bad, "--csv")
+    assert done.code == 1
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert rows[0] | {} == {
+        "job": good,
+        "name": "good",
+        "state": "succeeded",
+        "exit_code": "0",
+        "result.score": "7",
+        "result.feedback": "fine",
+    }
+    assert (rows[1]["name"], rows[1]["result.feedback"]) == ("'=cmd()", "'=HYPERLINK()")
+
+
+def test_ctrl_c_while_waiting_is_exit_code_130(server: Any, tmp_path: Path) -> None:
+    """The job goes on; the command says that it stopped."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spillway", "submit", "true", "--wait"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"SPILLWAY_URL": server.url, "SPILLWAY_TOKEN": TOKEN},
+    )
+    while not any("ids=" in path for _, path in server.requests):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_commands_of_the_repository_say_when_there_is_no_checkout(tmp_path: Path) -> None:
+    """An installed client alone has no `infra/` to run: a sentence, exit code 3."""
+    source = Path(__file__).resolve().parents[2] / "spillway"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "spillway").symlink_to(source)
+    code = (
+        "import sys, pathlib, spillway.checkout as c; c.__file__ = sys.argv.pop(1) + '/site/spillway/checkout.py';"
+        "pathlib.Path.resolve = pathlib.Path.absolute;"
+        "from spillway.cli import main; main()"
+    )
+    for command in (["bootstrap", "--stage", "x"], ["package"], ["demo"], ["local", "status"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), *command], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 3, done.stderr
+        assert "there is no checkout here" in done.stderr
+
+
+def test_inputs_name_their_destination_after_a_colon(tmp_path: Path) -> None:
+    assert input_option("a/b:c/d") == ("a/b", "c/d")
+    assert input_option("plain") == ("plain", None)
+    odd = tmp_path / "with:colon"
+    odd.write_text("")
+    assert input_option(str(odd)) == (str(odd), None)
+    with pytest.raises(BadInput):
+        input_option("a:")
+
+
+def test_pairs_keep_later_equals_signs() -> None:
+    assert pairs(["A=1", "B="], "--env") == {"A": "1", "B": ""}
+    with pytest.raises(BadInput):
+        pairs(["=x"], "--env")
