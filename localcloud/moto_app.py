@@ -23,8 +23,10 @@ class MotoApp:
 
     def __init__(self) -> None:
         configure()
+        from moto.moto_server import werkzeug_app
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+        werkzeug_app.DISABLE_GLOBAL_CORS = True  # no browser talks to AWS here; it costs time on every call
         self._create: Any = create_backend_app
         self._names = DomainDispatcherApplication(create_backend_app)
         self._backend_of_host: dict[str, str] = {}
@@ -73,7 +75,6 @@ class MotoApp:
 
 def configure() -> None:
     """moto's settings for an account without docker: Lambda is run by us, IAM is checked by us."""
-    os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
     os.environ.setdefault("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", str(64 * 1024 * 1024))
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")  # boto3 in here must not go looking for real credentials
     from moto.core.config import default_user_config

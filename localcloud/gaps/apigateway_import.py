@@ -6,6 +6,7 @@ moto wants OpenAPI 3 and `info.description`. It is handed such a document with t
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from localcloud.calls import AwsCall, AwsReply
 from localcloud.front import Forward, Front
 from localcloud.identity import ACCOUNT_ID
+
+INTEGRATION = "x-amazon-apigateway-integration"
 
 log = logging.getLogger("localcloud.gaps")
 
@@ -38,9 +41,19 @@ def _import(call: AwsCall, forward: Forward) -> AwsReply:
 
 
 def as_openapi3(document: dict[str, Any]) -> dict[str, Any]:
-    """A document that moto takes, with the paths of a Swagger 2.0 one. An empty root path is moto's own already."""
+    """A document that moto takes, with the paths of a Swagger 2.0 one.
+
+    A MOCK integration (Chalice answers CORS preflights by them) has no uri and no httpMethod; moto cannot do without.
+    """
     info = {"version": "1.0", "title": "", "description": "", **document.get("info", {})}
-    return {"openapi": "3.0.1", "info": info, "paths": document.get("paths", {})}
+    paths: dict[str, Any] = copy.deepcopy(document.get("paths", {}))
+    for methods in paths.values():
+        for method in methods.values():
+            integration = method.get(INTEGRATION) if isinstance(method, dict) else None
+            if integration and integration.get("type", "").lower() == "mock":
+                integration.setdefault("uri", "")
+                integration.setdefault("httpMethod", "POST")
+    return {"openapi": "3.0.1", "info": info, "paths": paths}
 
 
 def _keep(api_id: str, region: str, document: dict[str, Any]) -> None:
