@@ -8,6 +8,7 @@ would be retried for nothing. (`adaptive` retries would sleep inside us instead 
 from __future__ import annotations
 
 import os
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.cloud.requests import Requests
@@ -27,6 +28,7 @@ class Clients:
         self.requests = requests
         self._endpoint_url = endpoint_url
         self._session = session
+        self._lock = Lock()
         self._made: dict[tuple[str, str, bool], Any] = {}
 
     def get(self, service: str, region: str) -> Any:
@@ -39,9 +41,10 @@ class Clients:
 
     def _get(self, service: str, region: str, *, launching: bool) -> Any:
         key = (service, region, launching)
-        if key not in self._made:
-            self._made[key] = self._make(service, region, launching=launching)
-        return self._made[key]
+        with self._lock:  # clients may be shared between threads, but not be made by two at once
+            if key not in self._made:
+                self._made[key] = self._make(service, region, launching=launching)
+            return self._made[key]
 
     def _make(self, service: str, region: str, *, launching: bool) -> Any:
         import botocore.session  # 0.1 s and more: not before the first call

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import botocore.session
@@ -94,13 +95,12 @@ class AwsWorld:
     kind: str
     stage: str
     cloud: AwsCloud
-    session: Any
     endpoint_url: str
     settings: Settings
     watcher_url: str  # a queue that hears the notices topic
 
     def client(self, service: str) -> Any:
-        return self.session.create_client(service, region_name=REGION, endpoint_url=self.endpoint_url)
+        return a_client(service, self.endpoint_url)
 
     def count(self, operation: str) -> int:
         return self.cloud.requests.count(operation)
@@ -148,20 +148,26 @@ def memory_world() -> MemoryWorld:
     return MemoryWorld(stage, memory_cloud(lambda: now[0], stage=stage), now)
 
 
+@cache
 def a_session() -> Any:
+    """One for all: a session reads each service's model once."""
     session = botocore.session.Session()
     session.set_credentials("AKIAEXAMPLE", "secret")
     return session
+
+
+@cache
+def a_client(service: str, endpoint_url: str) -> Any:
+    return a_session().create_client(service, region_name=REGION, endpoint_url=endpoint_url)
 
 
 def aws_world(kind: str, endpoint_url: str) -> AwsWorld:
     """A stage of its own on a server: queues, topic, bucket, launch template."""
     stage = f"t{next(_stages)}-{os.getpid()}"
     prefix = f"spillway-{stage}"
-    session = a_session()
 
     def client(service: str) -> Any:
-        return session.create_client(service, region_name=REGION, endpoint_url=endpoint_url)
+        return a_client(service, endpoint_url)
 
     sqs, sns, s3, ec2 = (client(service) for service in ("sqs", "sns", "s3", "ec2"))
 
@@ -189,5 +195,5 @@ def aws_world(kind: str, endpoint_url: str) -> AwsWorld:
         ),
         notices_arn=topic,
     )
-    cloud = aws_cloud(settings, endpoint_url=endpoint_url, session=session)
-    return AwsWorld(kind, stage, cloud, session, endpoint_url, settings, watcher)
+    cloud = aws_cloud(settings, endpoint_url=endpoint_url, session=a_session())
+    return AwsWorld(kind, stage, cloud, endpoint_url, settings, watcher)
