@@ -1,0 +1,303 @@
+"""A small world around the real control code: memory tables, memory AWS, and agents that keep the protocol.
+
+Nothing here decides anything for the control plane: the town delivers messages, boots machines, lets their agents run jobs, and
+moves the clock to whatever comes next. Messages may be duplicated, and any function may crash at any AWS call.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.cloud.memory import Machine, MemoryCloud, memory_cloud
+from chalicelib.config import Settings
+from chalicelib.control import ec2_events, passes, pings, tick, timers
+from chalicelib.control.submit import submit
+from chalicelib.core.host import Offering
+from chalicelib.core.job import Job, JobSpec
+from chalicelib.core.pool import PoolSpec
+from chalicelib.store.memory import memory_stores
+from chalicelib.wiring import Plane
+
+AGENT = "f" * 64
+ROLE = "AROATOWN"
+OFFERING = Offering(region="us-east-1", instance_type="c7i.large")
+
+
+class Crash(BaseException):
+    """A function that dies between two AWS calls; no handler may catch it."""
+
+
+@dataclass
+class Agent:
+    """What the real agent does, as far as the control plane can see."""
+
+    machine: Machine
+    userid: str
+    manifest: dict[str, Any]
+    entry: dict[str, Any]
+    boot_at: float
+    said_hello: bool = False
+    known: set[tuple[str, int]] = field(default_factory=set)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    running: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)  # attempt → started, ends
+    pass_no: int = -1
+
+
+class Town:
+    def __init__(self, spec: PoolSpec | None = None, seed: int = 0) -> None:
+        self.now = 1_000_000.0
+        self.chance = random.Random(seed)
+        self.cloud: MemoryCloud = memory_cloud(lambda: self.now, stage="town")
+        self.stores = memory_stores()
+        self._ids = 0
+        self.plane = Plane(
+            settings=Settings(stage="town", host_role_id=ROLE, agent_sha256=AGENT, bucket="town"),
+            stores=self.stores,
+            cloud=self.cloud,
+            clock=lambda: self.now,
+            new_id=self.new_id,
+        )
+        self.cloud.blobs.put(f"agent/{AGENT}.boot.py", b"#!/usr/bin/python3\nMANIFEST = r'''{}'''\n")
+        self.stores.registry.put_pool("default", spec or PoolSpec(offerings=(OFFERING,)), version=None)
+        self.agents: dict[str, Agent] = {}
+        self.boot_s = 20.0
+        self.began: Counter[tuple[str, int]] = Counter()  # attempts whose command was really started, anywhere
+        self.deaf: set[str] = set()  # instances whose pings are lost
+        self.duplicate = 0.0  # share of messages that are delivered twice
+        self.crash_after: int | None = None  # AWS calls until the running function dies
+        self._next_tick = self.now + 60
+        self._rings = 0
+        self._ended: set[str] = set()
+
+    def new_id(self, kind: str) -> str:
+        self._ids += 1
+        return f"{kind}-{self._ids:026d}"
+
+    # -- what users do
+
+    def submit(self, command: str = "run 5", **spec: Any) -> Job:
+        """Submit `run SECONDS` or `fail SECONDS`."""
+        return submit(self.plane, JobSpec(command=command, timeout_s=600, **spec), "alice").job
+
+    def job(self, job_id: str) -> Job:
+        job = self.stores.jobs.get(job_id)
+        assert job is not None
+        return job
+
+    def hosts(self) -> list[Any]:
+        return self.stores.hosts.of_pool("default")[0]
+
+    # -- time
+
+    def run(self, seconds: float) -> None:
+        """Let the world go on for so long, event by event."""
+        end = self.now + seconds
+        while True:
+            self.settle()
+            following = min(self._coming(), default=end)
+            if following > end:
+                self.now = end
+                self.settle()
+                return
+            self.now = max(self.now, following)
+
+    def run_until_quiet(self, limit_s: float = 90_000) -> None:
+        """Until every job has ended and no machine costs money."""
+        end = self.now + limit_s
+        while self.now < end:
+            self.run(30)
+            if not self.cloud.compute.alive() and not self.stores.jobs.active("default")[0]:
+                self.run(130)
+                return
+        raise AssertionError(f"not quiet after {limit_s} s: {self.describe()}")
+
+    def describe(self) -> str:
+        jobs = [self.job(i) for i in self.stores.jobs.active("default")[0]]
+        return f"{[(j.id, str(j.state), j.attempt, j.reason) for j in jobs]} {[(h.id, str(h.state), h.reason, h.assignments) for h in self.hosts()]}"
+
+    def settle(self) -> None:
+        """Everything that is due at this moment."""
+        busy = True
+        while busy:
+            busy = self._machines() | self._deliver() | self._tick()
+
+    def _coming(self) -> list[float]:
+        queues = self.cloud.queues
+        times = [self._next_tick]
+        times += [at for q in (queues.wakes, queues.timers, queues.heartbeats) if (at := q.next_at()) is not None]
+        for agent in self.agents.values():
+            if not agent.said_hello:
+                times.append(agent.boot_at)
+            times += [ends for _, ends in agent.running.values()]
+        times += [m.ended_at for m in self.cloud.compute.machines.values() if m.ended_at and m.id not in self._ended]
+        return [at for at in times if at > self.now]
+
+    # -- functions
+
+    def invoke(self, function: Any, *args: Any) -> bool:
+        """Run a handler as Lambda would; False if it died or raised."""
+        try:
+            function(self.plane, *args)
+        except Crash:
+            return False
+        return True
+
+    def _tick(self) -> bool:
+        if self.now < self._next_tick:
+            return False
+        self._next_tick += 60
+        self.invoke(tick.run)
+        return True
+
+    def _deliver(self) -> bool:
+        queues, busy = self.cloud.queues, False
+        for queue, handle in (
+            (queues.wakes, self._wake),
+            (queues.timers, self._timer),
+            (queues.heartbeats, self._heartbeat),
+        ):
+            for message in queue.receive(self.now, 1 if queue.fifo else 10):
+                busy = True
+                times = 2 if self.chance.random() < self.duplicate else 1
+                if all([handle(message) for _ in range(times)]):
+                    queue.delete(message.receipt)
+        return busy
+
+    def _wake(self, message: Any) -> bool:
+        return self.invoke(passes.receive, message.body)
+
+    def _timer(self, message: Any) -> bool:
+        return self.invoke(timers.receive, message.body)
+
+    def _heartbeat(self, message: Any) -> bool:
+        return self.invoke(pings.receive, [pings.Message(message.sender, message.body, message.id)])
+
+    # -- machines
+
+    def _machines(self) -> bool:
+        busy = False
+        for machine in list(self.cloud.compute.machines.values()):
+            state = self.cloud.compute.state_of(machine, self.now)
+            if state == "terminated" and machine.id not in self._ended:
+                self._ended.add(machine.id)
+                self.agents.pop(machine.id, None)
+                detail = {"instance-id": machine.id, "state": "terminated"}
+                event = {"detail-type": "EC2 Instance State-change Notification", "detail": detail}
+                self.invoke(ec2_events.receive, event)
+                busy = True
+            elif state == "running" and machine.id not in self.agents:
+                self.agents[machine.id] = self._boot(machine)
+                busy = True
+        rung = self.cloud.compute.rings[self._rings :]
+        self._rings += len(rung)
+        for ring in rung:
+            if (agent := self.agents.get(ring.instance_id)) is not None and agent.said_hello:
+                self._read_inbox(agent)
+                busy = True
+        for agent in list(self.agents.values()):
+            busy |= self._agent(agent)
+        return busy
+
+    def _boot(self, machine: Machine) -> Agent:
+        script = gzip.decompress(machine.launch.user_data).decode()
+        line = next(text for text in script.splitlines() if text.startswith("MANIFEST = r'''"))
+        manifest = json.loads(line.removeprefix("MANIFEST = r'''").removesuffix("'''"))
+        entry = manifest["hosts"][machine.index]
+        return Agent(machine, f"{ROLE}:{machine.id}", manifest, entry, boot_at=self.now + self.boot_s)
+
+    def _agent(self, agent: Agent) -> bool:
+        busy = False
+        if not agent.said_hello and self.now >= agent.boot_at:
+            agent.said_hello = busy = True
+            self._say(agent, {"kind": "hello", "sandbox": "bwrap", "running": []})
+            self._accept(agent, agent.entry["assignments"] or [])
+            if agent.entry["inbox"]:
+                self._read_inbox(agent)
+        for key, (started, ends) in list(agent.running.items()):
+            if self.now >= ends:
+                busy = True
+                del agent.running[key]
+                self._finish(agent, key, started)
+        while agent.waiting and len(agent.running) < agent.manifest["settings"]["slots"]:
+            busy = True
+            self._begin(agent, agent.waiting.pop(0))
+        return busy
+
+    def _read_inbox(self, agent: Agent) -> None:
+        body = self.cloud.blobs.get(f"inbox/{agent.userid}/inbox.json")
+        if body is None:
+            return
+        inbox = json.loads(body)
+        if inbox["pass_no"] < agent.pass_no:
+            return
+        agent.pass_no = inbox["pass_no"]
+        self._accept(agent, inbox["assignments"])
+        for cancel in inbox["cancel"]:
+            key = (cancel["job"], cancel["attempt"])
+            if key in agent.running:
+                started, _ = agent.running.pop(key)
+                self._finish(agent, key, started, outcome="cancelled")
+            else:
+                agent.waiting = [a for a in agent.waiting if (a["job"], a["attempt"]) != key]
+                self._finish(agent, key, self.now, outcome="cancelled")
+
+    def _accept(self, agent: Agent, assignments: list[dict[str, Any]]) -> None:
+        for a in assignments:
+            key = (a["job"], a["attempt"])
+            if key not in agent.known:
+                agent.known.add(key)
+                agent.waiting.append(a)
+                self._say(agent, {"kind": "accepted", "job": a["job"], "attempt": a["attempt"]})
+
+    def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
+        key = (a["job"], a["attempt"])
+        if not self.stores.claims.take(
+            agent.userid, *key, by="agent", at=self.now, expires_at=self.now + 1_000_000
+        ):
+            self._say(
+                agent,
+                {"kind": "refused", "job": key[0], "attempt": key[1], "why": "claim_lost", "reason": "claim lost"},
+            )
+            return
+        self.began[key] += 1
+        seconds = float(a["command"].split()[1])
+        agent.running[key] = (self.now, self.now + seconds)
+        self._say(agent, {"kind": "start", "job": key[0], "attempt": key[1]})
+
+    def _finish(self, agent: Agent, key: tuple[str, int], started: float, outcome: str | None = None) -> None:
+        job = self.stores.jobs.get(key[0])
+        failed = job is not None and job.spec.command.startswith("fail")
+        self._say(
+            agent,
+            {
+                "kind": "finish",
+                "job": key[0],
+                "attempt": key[1],
+                "outcome": outcome or ("failed" if failed else "succeeded"),
+                "reason": "exit 1" if failed else "exit 0",
+                "exit_code": 1 if failed else 0,
+                "started_at": started,
+                "finished_at": self.now,
+                "log": {"bytes": 0, "cut": False, "text": ""},
+                "outputs": [],
+            },
+        )
+
+    def _say(self, agent: Agent, ping: dict[str, Any]) -> None:
+        if agent.machine.id in self.deaf:
+            return
+        body = {
+            "v": 1,
+            "pool": agent.manifest["pool"],
+            "host": agent.entry["host"],
+            "boot": "b",
+            "seq": 0,
+            "sent_at": self.now,
+            "pings": [{"at": self.now, **ping}],
+        }
+        self.cloud.queues.heartbeats.send(json.dumps(body), self.now, sender=agent.userid)
