@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any
 
 import boto3
 import pytest
 from cfnlint.decode import cfn_yaml
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 from chalicelib.config import Settings
 from chalicelib.store.memory import memory_stores
@@ -39,18 +42,32 @@ def table_definitions(stage: str) -> list[dict[str, Any]]:
     ]
 
 
+class OneAtATime:
+    """DynamoDB checks a condition and writes in one step; moto does not, so two threads could both win. One lock makes it one step."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self._lock = app, Lock()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        with self._lock:
+            return list(self._app(environ, start_response))
+
+
 @pytest.fixture(scope="session")
 def aws() -> Iterator[str]:
     """moto's server on a free port, and the environment that leads every AWS client of this process there."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = make_server("127.0.0.1", 0, OneAtATime(DomainDispatcherApplication(create_backend_app)), threaded=True)
+    thread = Thread(target=server.serve_forever, name="moto")
+    thread.start()
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=f"http://{host}:{port}")
+    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_port}")
     yield os.environ["AWS_ENDPOINT_URL"]
     os.environ.clear()
     os.environ.update(before)
-    server.stop()
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,251 @@
+"""What every family of stores promises about jobs (chalicelib/store/ports.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from store_records import NOW, a_job, a_job_in, job_id, race
+
+from chalicelib.core.job import (
+    FINAL,
+    TRANSITIONS,
+    Finish,
+    Input,
+    Job,
+    JobEvent,
+    JobSpec,
+    JobState,
+    Log,
+    Output,
+)
+from chalicelib.store.ports import KeyHold, Stores
+
+LATER = NOW + 7.25
+FINISH = Finish(
+    outcome="failed",
+    reason="exit code 1",
+    started_at=NOW,
+    finished_at=LATER,
+    exit_code=1,
+    cpu_s=0.125,
+    memory_peak_mib=12.5,
+    log=Log(bytes=3, text="né\x00"),
+    result={"score": 3, "tests": [{"name": "a", "ok": True}, None, 1.5]},
+    outputs=(Output(path="report/ü.html", bytes=12),),
+)
+
+
+def move(stores: Stores, job: Job, event: JobEvent, **facts: object) -> Job | None:
+    given = {"attempt": job.attempt, "at": LATER, "reason": "because", **facts}
+    return stores.jobs.move(job.id, event, **given)  # type: ignore[arg-type]
+
+
+def test_what_was_put_is_read_back_to_the_last_bit(stores: Stores) -> None:
+    """Every field of a job survives, also a result of nested JSON, NUL and non-ASCII text."""
+    spec = JobSpec(
+        command="printf 'é\\n'",
+        timeout_s=5,
+        cpu=0.1 + 0.2,
+        environment={"A": "", "B": "ü"},
+        inputs=(Input(path="tests", sha256="ab" * 32, unpack=True), Input(path="p.json", text="{}")),
+        outputs=("*.html",),
+        result="result.json",
+        labels={"course": "c1"},
+        idempotency_key="k",
+    )
+    job = a_job_in(
+        JobState.FAILED,
+        spec=spec,
+        finish=FINISH,
+        userid="AROA:i-1",
+        charged=1,
+        attempt=2,
+        cancel_requested=True,
+        reason="exit",
+    )
+    assert stores.jobs.put(job)
+    assert stores.jobs.get(job.id) == job
+
+
+def test_an_id_is_created_once(stores: Stores) -> None:
+    """The second put of an id is refused and changes nothing."""
+    assert stores.jobs.put(a_job(owner="first"))
+    assert not stores.jobs.put(a_job(owner="second"))
+    assert stores.jobs.get(job_id(0)) == a_job(owner="first")
+
+
+def test_unknown_jobs_are_none(stores: Stores) -> None:
+    assert stores.jobs.get("job-none") is None
+    assert stores.jobs.get_many(["job-none"]) == {}
+    assert stores.jobs.request_cancel("job-none") is None
+    assert move(stores, a_job(), JobEvent.ASSIGN) is None
+    stores.jobs.wait_for("job-none", 1, "nothing")
+    assert stores.jobs.get("job-none") is None, "no write may create a row by the way"
+
+
+def test_many_jobs_are_put_and_read_beyond_every_batch_limit(stores: Stores) -> None:
+    """25 puts and 100 reads fit into one DynamoDB request; more of them still all arrive, asked for twice or not."""
+    jobs = [a_job(n) for n in range(230)]
+    stores.jobs.put_many(jobs)
+    ids = [job.id for job in jobs]
+    assert stores.jobs.get_many([*ids, *ids[:5], "job-none"]) == {job.id: job for job in jobs}
+
+
+def test_every_event_in_every_state(stores: Stores) -> None:
+    """A write goes through exactly where the machine has a row; everywhere else nothing changes."""
+    cases = [(state, event) for state in JobState for event in JobEvent]
+    jobs = [a_job_in(state, n) for n, (state, _) in enumerate(cases)]
+    stores.jobs.put_many(jobs)
+    for job, (state, event) in zip(jobs, cases, strict=True):
+        target = TRANSITIONS[state].get(event)
+        moved = move(stores, job, event)
+        if target is None:
+            assert moved is None, f"{state} × {event}"
+            assert stores.jobs.get(job.id) == job, f"{state} × {event}"
+        else:
+            again = event in (JobEvent.RELEASE, JobEvent.RETRY)
+            expected = replace(
+                job,
+                state=target,
+                entered={**job.entered, str(target): LATER},
+                reason="because",
+                waiting_for="",
+                attempt=job.attempt + again,
+            )
+            assert moved == expected == stores.jobs.get(job.id), f"{state} × {event}"
+
+
+def test_a_write_about_another_attempt_changes_nothing(stores: Stores) -> None:
+    """The attempt fences: neither an older nor a newer number passes, for any event."""
+    stores.jobs.put(a_job_in(JobState.RUNNING, attempt=3))
+    job = stores.jobs.get(job_id(0))
+    assert job is not None
+    for attempt in (2, 4):
+        assert all(move(stores, job, event, attempt=attempt) is None for event in JobEvent)
+    assert stores.jobs.get(job.id) == job
+
+
+def test_a_released_attempt_is_fenced_off_and_not_charged(stores: Stores) -> None:
+    """RELEASE raises the attempt; what then comes about the old one is late; only `charge` raises what the user pays."""
+    stores.jobs.put(a_job())
+    assert move(stores, a_job(), JobEvent.ASSIGN, host="host-1", userid="AROA:i-1") is not None
+    released = move(stores, a_job(), JobEvent.RELEASE)
+    assert released is not None
+    assert (released.state, released.attempt, released.charged, released.host) == (JobState.PENDING, 2, 0, "host-1")
+    assert move(stores, a_job(), JobEvent.ASSIGN) is None
+    assert move(stores, released, JobEvent.ASSIGN, host="host-2") is not None
+    retried = move(stores, released, JobEvent.RETRY, charge=True, finish=FINISH)
+    assert retried is not None
+    assert (retried.attempt, retried.charged, retried.host, retried.finish) == (3, 1, "host-2", FINISH)
+
+
+def test_a_finish_arrives_whole(stores: Stores) -> None:
+    stores.jobs.put(a_job_in(JobState.ASSIGNED))
+    ended = move(stores, a_job(), JobEvent.FAIL, finish=FINISH, charge=True, userid="AROA:i-9", expires_at=LATER)
+    assert ended is not None
+    assert (ended.finish, ended.charged, ended.userid) == (FINISH, 1, "AROA:i-9")
+    assert stores.jobs.get(ended.id) == ended
+
+
+def test_of_many_racing_movers_exactly_one_wins(stores: Stores) -> None:
+    """Assigning one pending job to eight hosts at once places it on the winner's."""
+    for n in range(5):
+        stores.jobs.put(a_job(n))
+        outcomes = race(8, lambda i, n=n: move(stores, a_job(n), JobEvent.ASSIGN, host=f"host-{i}"))  # type: ignore[misc]
+        winners = [job for job in outcomes if job is not None]
+        assert len(winners) == 1
+        assert stores.jobs.get(job_id(n)) == winners[0]
+
+
+def test_finish_against_lose_has_one_winner(stores: Stores) -> None:
+    """Two different ends of one attempt race: the job has one end, and both sides know whose."""
+    events = (JobEvent.SUCCEED, JobEvent.LOSE)
+    for job in [a_job_in(JobState.RUNNING, n) for n in range(5)]:
+        stores.jobs.put(job)
+        outcomes = race(2, lambda i, job=job: move(stores, job, events[i]))  # type: ignore[misc]
+        assert sum(outcome is not None for outcome in outcomes) == 1
+
+
+def test_cancelling_sets_a_flag_until_the_end(stores: Stores) -> None:
+    """The intent is kept through every state that has not ended, and refused where it has."""
+    for n, state in enumerate(JobState):
+        stores.jobs.put(a_job_in(state, n))
+        job = stores.jobs.request_cancel(job_id(n))
+        assert (job is None) == (state in FINAL)
+        stored = stores.jobs.get(job_id(n))
+        assert stored is not None
+        assert stored.cancel_requested == (state not in FINAL)
+        assert stored.state == state
+
+
+def test_a_job_that_ended_by_a_move_cannot_be_cancelled(stores: Stores) -> None:
+    stores.jobs.put(a_job_in(JobState.RUNNING))
+    assert move(stores, a_job(), JobEvent.SUCCEED) is not None
+    assert stores.jobs.request_cancel(job_id(0)) is None
+
+
+def test_waiting_is_said_only_of_a_pending_attempt(stores: Stores) -> None:
+    """A sentence about attempt 1 is not put on attempt 2, nor on a job that was placed meanwhile."""
+    stores.jobs.put(a_job(attempt=2))
+    stores.jobs.wait_for(job_id(0), 1, "late")
+    assert stores.jobs.get(job_id(0)) == a_job(attempt=2)
+    stores.jobs.wait_for(job_id(0), 2, "no spot in us-east-1a")
+    waiting = stores.jobs.get(job_id(0))
+    assert waiting is not None
+    assert waiting.waiting_for == "no spot in us-east-1a"
+    placed = move(stores, waiting, JobEvent.ASSIGN)
+    assert placed is not None
+    assert placed.waiting_for == ""
+    stores.jobs.wait_for(job_id(0), 2, "late")
+    assert stores.jobs.get(job_id(0)) == placed
+
+
+def test_active_jobs_are_those_that_have_not_ended(stores: Stores) -> None:
+    """By pool, oldest first, page by page; a job leaves when it ends, whichever way it ended."""
+    jobs = [a_job_in(state, n) for n, state in enumerate(JobState)] + [a_job(99, pool="other")]
+    stores.jobs.put_many(jobs)
+    alive = [job.id for job in jobs if job.state not in FINAL and job.pool == "p"]
+    assert pages_forward(stores, limit=2) == alive
+    for job in jobs:
+        if job.id in alive:
+            ending = next((e for e, t in TRANSITIONS[job.state].items() if t in FINAL))
+            assert move(stores, job, ending) is not None
+    assert pages_forward(stores, limit=2) == []
+    assert stores.jobs.active("other") == ([job_id(99)], None)
+
+
+def pages_forward(stores: Stores, limit: int) -> list[str]:
+    found, cursor = stores.jobs.active("p", limit=limit)
+    while cursor is not None:
+        page, cursor = stores.jobs.active("p", after=cursor, limit=limit)
+        assert len(page) <= limit
+        found += page
+    return found
+
+
+def test_a_pools_jobs_are_listed_newest_first(stores: Stores) -> None:
+    """Ended or not, page by page without gap or repeat; stories and keys of the same table are not jobs."""
+    stores.jobs.put_many([a_job_in(JobState.LOST if n % 2 else JobState.PENDING, n) for n in range(7)])
+    stores.jobs.hold_key("ann", "k", "hash", job_id(0), LATER)
+    found, cursor = stores.jobs.of_pool("p", limit=3)
+    assert found == [job_id(6), job_id(5), job_id(4)]
+    while cursor is not None:
+        page, cursor = stores.jobs.of_pool("p", before=cursor, limit=3)
+        found += page
+    assert found == [job_id(n) for n in reversed(range(7))]
+    assert stores.jobs.of_pool("empty") == ([], None)
+
+
+def test_an_idempotency_key_stands_for_its_first_job(stores: Stores) -> None:
+    """The first taker gets its own job, every later one the first's; owners do not share keys, however they are spelt."""
+    assert stores.jobs.hold_key("ann", "k", "hash-1", "job-1", LATER) == KeyHold("job-1", "hash-1")
+    assert stores.jobs.hold_key("ann", "k", "hash-2", "job-2", LATER) == KeyHold("job-1", "hash-1")
+    assert stores.jobs.hold_key("bob", "k", "hash-3", "job-3", LATER) == KeyHold("job-3", "hash-3")
+    assert stores.jobs.hold_key("a/b", "c", "h", "job-4", LATER) == KeyHold("job-4", "h")
+    assert stores.jobs.hold_key("a", "b/c", "h", "job-5", LATER) == KeyHold("job-5", "h")
+
+
+def test_racing_takers_of_a_key_agree(stores: Stores) -> None:
+    """Eight retries of one request at once all learn the same job, which is one of theirs."""
+    holds = race(8, lambda i: stores.jobs.hold_key("ann", "k", "hash", f"job-{i}", LATER))
+    assert len(set(holds)) == 1
