@@ -135,8 +135,9 @@ def _shape_names(node: Any) -> Iterator[str]:
 
 
 def _without_prose(node: Any) -> Any:
+    """Empty, not absent: botocore reads some of it."""
     if isinstance(node, dict):
-        return {k: _without_prose(v) for k, v in node.items() if not (k == "documentation" and isinstance(v, str))}
+        return {k: "" if k == "documentation" and isinstance(v, str) else _without_prose(v) for k, v in node.items()}
     if isinstance(node, list):
         return [_without_prose(item) for item in node]
     return node
