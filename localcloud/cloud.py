@@ -25,6 +25,7 @@ from localcloud.sources.hooks import Hooks
 from localcloud.sources.schedules import Schedules
 from localcloud.sources.sns import SnsSources
 from localcloud.sources.sqs import SqsSources
+from localcloud.status_route import StatusRoute
 
 __all__ = ["Cloud", "apigateway_import"]
 
@@ -64,6 +65,7 @@ class Cloud:
         self.fleet = Fleet(self.front, self.identities, state_dir, self.bus.publish, fleet)
         self.faults.connect(self.fleet, self.functions, self._hooks)
         self.front.mount("/_iam", self.authorizer.app)
+        self.status = StatusRoute(self.front, self.functions, self.fleet)
         self._parts: list[tuple[str, Part]] = [
             ("front", self.front),
             ("functions", self.functions),
