@@ -1,4 +1,4 @@
-"""Which waiting attempts begin now. Pure.
+"""Which waiting attempts begin now. Pure, but for `capacity`, which asks the machine.
 
 In the order they came; one that does not fit waits, and those behind it wait too: the control plane has placed them in this
 order, and letting small ones pass would starve a wide one for ever. One that can never fit (larger than the host) begins when
@@ -7,6 +7,7 @@ the host is empty: the control plane chose this host, and waiting for ever helps
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple, Sequence
 
 ROUNDING = 1e-6  # reservations of 0.1 cpu add up to a hair more than one
@@ -45,3 +46,10 @@ def admit(waiting: Sequence[Load], running: Sequence[Load], host: Load) -> int:
         used = total((used, load))
         count += 1
     return count
+
+
+def capacity(slots: int) -> Load:
+    """What this machine has."""
+    with open("/proc/meminfo") as file:
+        total_kib = int(file.readline().split()[1])
+    return Load(slots, float(os.cpu_count() or 1), total_kib >> 10)

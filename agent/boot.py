@@ -14,7 +14,9 @@ from typing import Any, Callable, TypeVar
 
 T = TypeVar("T")
 
-MANIFEST = r"""{}"""
+# fmt: off
+MANIFEST = r'''{}'''
+# fmt: on
 ROOT = os.environ.get("SPILLWAY_ROOT", "").rstrip("/")
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
 ENDPOINT = (os.environ.get("AWS_ENDPOINT_URL") or "").rstrip("/")

@@ -8,18 +8,24 @@ import queue
 import signal
 import sys
 import time
-from typing import Any, Callable, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from agent import wire
+from agent.admission import capacity
 from agent.aws import Aws, Refused
 from agent.journal import Journal
 from agent.manifest import Manifest, Wrong, read
 from agent.metadata import Metadata
 from agent.paths import Paths, from_environment
 from agent.pings import Pings
+from agent.sandbox import choose
+
+if TYPE_CHECKING:
+    from agent.loop import Loop
 
 FIRST_UID = 200000  # of the attempts' own users; each host folder has a range of its own below
 UIDS_EACH = 64
+UID_RANGES = 10000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,16 +58,25 @@ def _userid(manifest: Manifest, metadata: Metadata, aws: Aws) -> str:
             time.sleep(5)
 
 
+class _Heard:
+    """When AWS last answered, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def now(self) -> None:
+        self.at = time.monotonic()
+
+
 def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     for folder in (paths.state, paths.inputs, paths.work):
         os.makedirs(folder, exist_ok=True)
     os.chmod(paths.state, 0o711)
     os.chmod(paths.inputs, 0o700)
     metadata = Metadata()
-    events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
     journal = Journal(paths.journal)
-    loop_heard: list[Callable[[], None]] = [lambda: None]
-    aws = Aws(metadata.credentials, manifest.home_region, manifest.bucket, lambda: loop_heard[0]())
+    heard = _Heard()
+    aws = Aws(metadata.credentials, manifest.home_region, manifest.bucket, heard.now)
     userid = _userid(manifest, metadata, aws)
 
     def delivered(ping: dict[str, Any]) -> None:
@@ -71,31 +86,11 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
             except OSError as error:
                 sys.stderr.write("spillway-agent: %s\n" % error)
 
-    def send(text: str) -> None:
-        aws.send_message(manifest.heartbeats_url, text)
-
-    pings = Pings(manifest.pool, manifest.host, send, delivered)
-
-    from agent.loop import Loop, capacity, shut_down
-    from agent.sandbox import choose
-
-    offset = int(hashlib.sha256(paths.state.encode()).hexdigest()[:8], 16) % 10000
-    first_uid = FIRST_UID + offset * UIDS_EACH
+    pings = Pings(manifest.pool, manifest.host, lambda text: aws.send_message(manifest.heartbeats_url, text), delivered)
+    digest = hashlib.sha256(paths.state.encode()).hexdigest()
+    first_uid = FIRST_UID + int(digest[:8], 16) % UID_RANGES * UIDS_EACH
     choice = choose(manifest.settings.sandbox, paths.work + "/.probe", first_uid)
     has = capacity(manifest.settings.slots)
-
-    from agent import cgroups
-    from agent.attempt import Host
-
-    prefix = "spillway-%08x-" % (int(hashlib.sha256(paths.state.encode()).hexdigest()[8:16], 16))
-    groups = cgroups.find()
-    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix)
-    loop = Loop(host, has, first_uid, events)
-
-    def heard() -> None:
-        loop.heard_at = time.monotonic()
-
-    loop_heard[0] = heard
     pings.post(
         "hello",
         agent_sha256=manifest.agent_sha256,
@@ -105,12 +100,23 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
         running=[],
     )
     pings.start()
+
+    # The first ping is on its way; what follows takes the time that it takes to compile the rest of the agent.
+    from agent import cgroups
+    from agent.attempt import Host
+    from agent.loop import Loop
+
+    prefix = "spillway-%s-" % digest[8:16]
+    groups = cgroups.find()
+    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix)
+    events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
+    loop = Loop(host, has, first_uid, events, lambda: heard.at)
     cgroups.sweep(groups, prefix)
     for problem in problems:
         loop.problem("manifest", problem)
     loop.resume()
     _clear(paths.work)
-    return _serve(loop, metadata, events, userid, shut_down)
+    return _serve(loop, metadata, events)
 
 
 def _clear(work: str) -> None:
@@ -122,28 +128,24 @@ def _clear(work: str) -> None:
             shutil.rmtree(os.path.join(work, name), ignore_errors=True)
 
 
-def _serve(loop: Any, metadata: Metadata, events: Any, userid: str, shut_down: Callable[[Any, str], None]) -> int:
+def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable[[], None]]") -> int:
     from agent.doorbell import Doorbell
+    from agent.loop import shut_down
     from agent.watch import InboxWatch, InterruptionWatch
 
     host = loop.host
-    key = "inbox/%s/inbox.json" % userid
-
-    def look() -> Optional[bytes]:
-        found: Optional[bytes] = host.aws.get_object(key)
-        return found
-
-    loop.inbox = InboxWatch(look, lambda found, problem: events.put(lambda: loop.on_inbox(found, problem)))
-    loop.inbox.start()
-    interruption = InterruptionWatch(
-        metadata, lambda at, action: host.pings.post("interrupted", interrupt_at=at, action=action)
+    key = "inbox/%s/inbox.json" % host.userid
+    watch = InboxWatch(
+        lambda: host.aws.get_object(key), lambda found, problem: events.put(lambda: loop.on_inbox(found, problem))
     )
-    interruption.start()
-    Doorbell(host.paths.run, loop.inbox.look).start()
-    signal.signal(signal.SIGTERM, lambda *_: events.put(loop.on_terminate))
-    signal.signal(signal.SIGINT, lambda *_: events.put(loop.on_terminate))
+    loop.look = watch.look
+    watch.start()
+    InterruptionWatch(metadata, lambda at, action: events.put(lambda: loop.on_interruption(at, action))).start()
+    Doorbell(host.paths.run, watch.look).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: events.put(loop.on_terminate))
     loop.take_manifest()
-    loop.inbox.look()
+    watch.look()
     reason = loop.run()
     if reason is not None:
         shut_down(host, reason)

@@ -8,7 +8,6 @@ is the order of things: what an event changes, then admission, then whether the 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import shutil
 import subprocess
@@ -20,7 +19,6 @@ from agent.admission import Load
 from agent.attempt import Attempt, Host
 from agent.journal import Entry
 from agent.manifest import Assignment, Wrong, assignment
-from agent.watch import InboxWatch
 
 BOOT_INBOX_MAX_S = 120.0
 BOOT_INBOX_FIRST_S = 0.2
@@ -34,11 +32,16 @@ class Loop:
     """`capacity` is what the host has; `uids` are the attempts' own users; `events` holds callables for this thread."""
 
     def __init__(
-        self, host: Host, capacity: Load, first_uid: int, events: "queue.SimpleQueue[Callable[[], None]]"
+        self,
+        host: Host,
+        capacity: Load,
+        first_uid: int,
+        events: "queue.SimpleQueue[Callable[[], None]]",
+        heard_at: Callable[[], float],
     ) -> None:
         self.host = host
-        self.inbox: Optional[InboxWatch] = None
-        self.heard_at = time.monotonic()
+        self.look: Callable[[], None] = lambda: None  # ask for a look into the inbox
+        self._heard_at = heard_at
         self._capacity, self._first_uid, self._events = capacity, first_uid, events
         self._settings = host.manifest.settings
         self._known: dict[str, str] = {}
@@ -183,6 +186,10 @@ class Loop:
         busy = [*self._waiting, *(one.assignment for one in self._running.values())]
         return {one.sha256: True for each in busy for one in each.inputs}
 
+    def on_interruption(self, at: float, action: str) -> None:
+        """EC2 takes the spot instance away at `at`; what runs goes on until then."""
+        self.host.pings.post("interrupted", interrupt_at=at, action=action)
+
     def on_terminate(self) -> None:
         """SIGTERM: the agent goes, the machine may stay."""
         self._terminated = True
@@ -220,7 +227,7 @@ class Loop:
             unsent=self.host.pings.unsent(),
             age_s=now - self._born,
             idle_s=now - self._idle_since,
-            unreachable_s=now - self.heard_at,
+            unreachable_s=now - self._heard_at(),
         )
 
     def _admit(self) -> None:
@@ -248,7 +255,7 @@ class Loop:
             self._look_at_boot(now)
         if now >= self._next_inbox:
             self._next_inbox = now + max(INBOX_EVERY_S, self._settings.ping_every_s)
-            self._look()
+            self.look()
         if now >= self._next_alive:
             self._next_alive = now + self._settings.ping_every_s
             for one in list(self._running.values()):
@@ -260,16 +267,12 @@ class Loop:
             self._idle_told = True
             self.host.pings.post("idle")
 
-    def _look(self) -> None:
-        if self.inbox is not None:
-            self.inbox.look()
-
     def _look_at_boot(self, now: float) -> None:
         """Signed URLs are written after RunInstances answers, which may be after this host has booted."""
         if now < self._boot_inbox_ends:
             self._next_boot_inbox = now + self._boot_inbox_delay
             self._boot_inbox_delay = min(BOOT_INBOX_EVERY_MAX_S, self._boot_inbox_delay * 1.6)
-            self._look()
+            self.look()
             return
         self._next_boot_inbox = None
         for one in self._held.values():
@@ -319,10 +322,3 @@ def _name(key: str) -> dict[str, Any]:
 
 def _load(one: Assignment) -> Load:
     return Load(one.slots, one.cpu, one.memory_mib)
-
-
-def capacity(slots: int) -> Load:
-    """What this machine has."""
-    with open("/proc/meminfo") as file:
-        total_kib = int(file.readline().split()[1])
-    return Load(slots, float(os.cpu_count() or 1), total_kib >> 10)

@@ -1,7 +1,7 @@
 """The real agent, the real sandbox, real commands, moto's AWS."""
 
 import pytest
-from agent_machine import a_job
+from agent_machine import a_job, processes_with
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
@@ -34,3 +34,119 @@ def test_a_job_from_the_user_data_runs_to_its_result(machine):
     assert one.s3.get_object(Bucket=one.bucket, Key=key)["Body"].read() == b"hi\n"
     assert one.unauthorised == 0
     assert list((one.root / "var/lib/spillway/work").iterdir()) == [one.root / "var/lib/spillway/work/.probe"]
+
+
+def test_a_command_that_fails_says_so(machine):
+    """Exit code and signal as a shell tells them; a result that is missing is told, and is no failure of ours."""
+    jobs = [a_job("job-code", "exit 3", result="none.json"), a_job("job-signal", "kill -SEGV $$")]
+    one = machine(assignments=jobs).start()
+    code, by_signal = one.wait("finish", "job-code"), one.wait("finish", "job-signal")
+    assert (code["outcome"], code["exit_code"], code["signal"]) == ("failed", 3, None)
+    assert code["reason"] == "exit code 3; it wrote no result 'none.json'"
+    assert code["result"] is None
+    assert (by_signal["outcome"], by_signal["exit_code"], by_signal["signal"]) == ("failed", 139, 11)
+    assert by_signal["reason"] == "died of signal 11 (SIGSEGV)"
+
+
+def test_a_command_beyond_its_time_is_asked_then_killed_with_all_it_started(machine):
+    """TERM, two seconds, KILL; also for a child that left the session and ignores TERM."""
+    command = "trap 'echo asked' TERM; setsid sh -c 'trap \"\" TERM; while :; do sleep 77.77; done' & while :; do sleep 0.1; done"
+    one = machine(assignments=[a_job(command=command, timeout_s=0.5)]).start()
+    finish = one.wait("finish")
+    assert finish["outcome"] == "timed_out"
+    assert finish["reason"] == "killed: ran longer than its timeout of 0.5 s"
+    assert "asked" in finish["log"]["text"]
+    assert 2 < finish["finished_at"] - finish["started_at"] < 10
+    assert not processes_with("77.77")
+
+
+def test_a_memory_bomb_is_held_and_named(machine):
+    """The job dies, the agent does not, and the sentence says how much was used of what."""
+    command = "python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 20))'"
+    one = machine(assignments=[a_job(command=command, memory_mib=64)]).start()
+    finish = one.wait("finish")
+    assert finish["outcome"] == "failed"
+    if finish["memory_peak_mib"]:
+        assert finish["reason"] == "killed: used 64 MiB of 64 MiB"
+    else:
+        assert "MemoryError" in finish["log"]["text"], "no control group here: the resource limit holds"
+    assert one.wait("idle")
+
+
+def test_a_fork_bomb_is_held_and_named(machine):
+    """No more than 256 processes, then the end, in seconds and with a sentence."""
+    one = machine(assignments=[a_job(command="f() { f | f & }; f; sleep 66.66", timeout_s=10)]).start()
+    finish = one.wait("finish", timeout_s=40)
+    assert finish["outcome"] in ("failed", "timed_out")
+    if finish["outcome"] == "failed":
+        assert finish["reason"] == "killed: more than 256 processes"
+    assert not processes_with("66.66")
+
+
+def test_output_without_end_is_drained_cut_and_said(machine):
+    """200 MB are printed at the command's own pace; the log is its first part and a last line, in S3, in chunks."""
+    command = "head -c 200000000 /dev/zero | tr '\\0' x; echo end"
+    one = machine(assignments=[a_job(command=command, timeout_s=60)], settings={"log_limit_bytes": 600000}).start()
+    finish = one.wait("finish", timeout_s=60)
+    log = one.log("job-1")
+    assert finish["outcome"] == "succeeded", finish
+    assert finish["log"] == {"bytes": len(log), "cut": True, "text": None}
+    assert len(log) <= 600000
+    assert log.endswith(b"\n[spillway: the log was cut here; 200000004 bytes came, at most 600000 are kept]\n")
+    assert log.startswith(b"xxxx")
+
+
+def test_a_long_log_can_be_read_while_the_command_runs(machine):
+    """The first chunk holds everything from the beginning."""
+    command = "head -c 10000 /dev/zero | tr '\\0' y; while [ ! -e /job/go ]; do sleep 0.05; done"
+    one = machine(assignments=[a_job(command=command)]).start()
+    one.wait("start")
+    one.until(lambda: one.log("job-1") == b"y" * 10000)
+    work = one.root / "var/lib/spillway/work/job-1.1/work"
+    (work / "go").touch()
+    finish = one.wait("finish")
+    assert finish["log"] == {"bytes": 10000, "cut": False, "text": None}
+
+
+def test_a_sandboxed_command_reaches_nothing_of_the_hosts(machine):
+    """No network, no metadata, no manifest, no socket, no other processes, no other folder, nothing writable but its own."""
+    one = machine()
+    metadata = one.metadata.url.removeprefix("http://").replace(":", "/")
+    root = one.root
+    command = f"""
+    bash -c 'exec 3<>/dev/tcp/{metadata}' 2>/dev/null && echo REACHED metadata
+    bash -c 'exec 3<>/dev/tcp/169.254.169.254/80' 2>/dev/null && echo REACHED link-local
+    ls {root} 2>/dev/null && echo REACHED root
+    cat {root}/var/lib/spillway/manifest.json 2>/dev/null && echo REACHED manifest
+    ls /var/lib/cloud /root /home /run/spillway 2>/dev/null && echo REACHED folders
+    cat /etc/shadow 2>/dev/null && echo REACHED shadow
+    touch /usr/x /etc/x /x 2>/dev/null && echo REACHED writing
+    mount -t tmpfs none /mnt 2>/dev/null && echo REACHED mounting
+    kill -9 1 2>/dev/null && echo REACHED init
+    [ $(ls -d /proc/[0-9]* | wc -l) -lt 6 ] || echo REACHED processes
+    grep -q 'NoNewPrivs:.1' /proc/self/status || echo REACHED privileges
+    grep -q 'CapBnd:.0000000000000000' /proc/self/status || echo REACHED capabilities
+    echo x > /tmp/mine && echo x > mine && echo x > /dev/shm/mine && echo done
+    """
+    one.manifest["hosts"][0]["assignments"] = [a_job(command=command)]
+    one.start()
+    finish = one.wait("finish")
+    assert "REACHED" not in finish["log"]["text"]
+    assert finish["log"]["text"].endswith("done\n")
+
+
+def test_what_does_not_fit_waits_in_order(machine):
+    """More assignments than slots: all are accepted at once, and never more run than fit."""
+    jobs = [a_job(f"job-{n}", "sleep 0.2") for n in range(5)]
+    one = machine(assignments=jobs, settings={"slots": 2}).start()
+    for n in range(5):
+        one.wait("finish", f"job-{n}")
+    kinds = [(p["kind"], p.get("job")) for p in one.pings() if p["kind"] in ("accepted", "start", "finish")]
+    assert [job for kind, job in kinds if kind == "accepted"] == [f"job-{n}" for n in range(5)]
+    assert max(kinds.index(("accepted", f"job-{n}")) for n in range(5)) < kinds.index(("finish", "job-0"))
+    running = 0
+    for kind, _ in kinds:
+        running += {"start": 1, "finish": -1}.get(kind, 0)
+        assert running <= 2
+    seqs = [message["seq"] for message in one.messages]
+    assert seqs == sorted(seqs)
