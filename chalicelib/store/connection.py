@@ -13,8 +13,9 @@ from typing import Any, TypeVar, cast
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
+from botocore.session import Session, get_session
 from pynamodb.connection import Connection
+from pynamodb.connection._botocore_private import BotocoreBaseClientPrivate
 from pynamodb.models import MetaModel, Model
 
 from chalicelib.errors import StoreUnavailable
@@ -64,20 +65,27 @@ class Requests:
 class CountedConnection(Connection):
     """PynamoDB's connection, shared by all rows of a stage."""
 
-    def __init__(self, region: str) -> None:
-        super().__init__(
-            region=region,
-            connect_timeout_seconds=CONNECT_TIMEOUT_S,
-            read_timeout_seconds=READ_TIMEOUT_S,
-            retry_configuration={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
-        )
+    def __init__(self, region: str, session: Session | None = None) -> None:
+        super().__init__(region=region)
         self.requests = Requests()
+        self._session = session
+        self._lock = Lock()
 
     @property
-    def session(self) -> Session:
-        session = super().session
-        session.set_default_client_config(Config(tcp_keepalive=True))  # the one setting PynamoDB has no argument for
-        return session
+    def client(self) -> BotocoreBaseClientPrivate:
+        """Ours instead of PynamoDB's: a session that may be shared (70 to 100 ms of a cold start), keep-alive, one maker at a time."""
+        with self._lock:
+            if self._client is None:
+                config = Config(
+                    parameter_validation=False,  # PynamoDB has typed everything
+                    connect_timeout=CONNECT_TIMEOUT_S,
+                    read_timeout=READ_TIMEOUT_S,
+                    retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
+                    tcp_keepalive=True,
+                )
+                session = self._session or get_session()
+                self._client = cast(Any, session.create_client("dynamodb", self.region, config=config))
+            return self._client
 
     def dispatch(self, operation_name: str, operation_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every request passes here. Raises ConditionFailed, StoreUnavailable, or ClientError where our request itself is wrong."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from botocore.session import Session
+
 from chalicelib.config import Settings
 from chalicelib.store import tables
 from chalicelib.store.backlog import DynamoBacklog
@@ -23,9 +25,9 @@ class DynamoStores(Stores):
     requests: Requests
 
 
-def dynamo_stores(settings: Settings) -> DynamoStores:
-    """The tables of `settings`' stage in its home region."""
-    connection = CountedConnection(settings.region)
+def dynamo_stores(settings: Settings, *, session: Session | None = None) -> DynamoStores:
+    """The tables of `settings`' stage in its home region. Sharing a botocore session with other clients makes the first call quicker."""
+    connection = CountedConnection(settings.region, session)
     jobs, registry, hosts = settings.table("jobs"), settings.table("registry"), settings.table("hosts")
     return DynamoStores(
         jobs=DynamoJobs(bind(tables.JobRow, jobs, connection), bind(tables.KeyRow, jobs, connection)),

@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-import boto3
 import pytest
+from botocore.session import Session, get_session
 from cfnlint.decode import cfn_yaml
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -71,9 +71,14 @@ def aws() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def dynamodb(aws: str) -> Any:
+def session(aws: str) -> Session:
+    return get_session()
+
+
+@pytest.fixture(scope="session")
+def dynamodb(session: Session) -> Any:
     """A plain client, to look at rows as they are."""
-    return boto3.client("dynamodb", region_name="us-east-1")
+    return session.create_client("dynamodb", "us-east-1")
 
 
 @pytest.fixture
@@ -86,8 +91,8 @@ def settings(dynamodb: Any) -> Settings:
 
 
 @pytest.fixture
-def dynamo(settings: Settings) -> DynamoStores:
-    return dynamo_stores(settings)
+def dynamo(settings: Settings, session: Session) -> DynamoStores:
+    return dynamo_stores(settings, session=session)
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
