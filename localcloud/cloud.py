@@ -65,7 +65,7 @@ class Cloud:
         self.fleet = Fleet(self.front, self.identities, state_dir, self.bus.publish, fleet)
         self.faults.connect(self.fleet, self.functions, self._hooks)
         self.front.mount("/_iam", self.authorizer.app)
-        self.status = StatusRoute(self.front, self.functions, self.fleet)
+        self.status = StatusRoute(self.front, self.functions, self.fleet, self.rest)
         self._parts: list[tuple[str, Part]] = [
             ("front", self.front),
             ("functions", self.functions),

@@ -1,6 +1,7 @@
 """`GET /_status` of the front: what the embedded cloud has counted, and which machines run. For those who measure.
 
-    {"calls": {"ec2:RunInstances": 1, …}, "functions": [FunctionStats, …], "machines": ["i-…", …], "isolation": "namespaces"}
+{"calls": {"ec2:RunInstances": 1, …}, "functions": [FunctionStats, …], "machines": ["i-…", …], "isolation": "namespaces",
+ "api_url": "http://127.0.0.1:…/_rest/…"}    where the deployed API answers; null before there is one
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from localcloud.front import Front
 from localcloud.instances.fleet import Fleet
 from localcloud.lambdas.functions import Functions
+from localcloud.rest import RestApi
 
 PATH = "/_status"
 
@@ -20,8 +22,8 @@ PATH = "/_status"
 class StatusRoute:
     """Answers with counters; counting is done elsewhere."""
 
-    def __init__(self, front: Front, functions: Functions, fleet: Fleet) -> None:
-        self._front, self._functions, self._fleet = front, functions, fleet
+    def __init__(self, front: Front, functions: Functions, fleet: Fleet, rest: RestApi) -> None:
+        self._front, self._functions, self._fleet, self._rest = front, functions, fleet, rest
         front.mount(PATH, self.app)
 
     def document(self) -> dict[str, Any]:
@@ -31,6 +33,7 @@ class StatusRoute:
             "functions": [asdict(stats) for stats in self._functions.stats()],
             "machines": self._fleet.alive(),
             "isolation": self._fleet.isolation,
+            "api_url": self._rest.api_url(),
         }
 
     def app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
