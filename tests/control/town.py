@@ -17,7 +17,7 @@ from chalicelib.cloud.memory import Machine, MemoryCloud, memory_cloud
 from chalicelib.config import Settings
 from chalicelib.control import ec2_events, passes, pings, tick, timers
 from chalicelib.control.submit import submit
-from chalicelib.core.host import Offering
+from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import Job, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.store.memory import memory_stores
@@ -111,10 +111,13 @@ class Town:
         end = self.now + limit_s
         while self.now < end:
             self.run(30)
-            if not self.cloud.compute.alive() and not self.stores.jobs.active("default")[0]:
+            if not self.cloud.compute.alive() and not self.stores.jobs.active("default")[0] and self._rows_ended():
                 self.run(130)
                 return
         raise AssertionError(f"not quiet after {limit_s} s: {self.describe()}")
+
+    def _rows_ended(self) -> bool:
+        return all(host.state is HostState.TERMINATED and not host.assignments for host in self.hosts())
 
     def describe(self) -> str:
         jobs = [self.job(i) for i in self.stores.jobs.active("default")[0]]

@@ -1,0 +1,13 @@
+"""For all tests: the product's logs are quiet unless asked for, and no real AWS account can be met."""
+
+import os
+
+os.environ.setdefault("SPILLWAY_LOG_LEVEL", "CRITICAL")
+os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
+os.environ.update(
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",  # noqa: S105  # no secret: it keeps a developer's own keys out of the tests
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+)
+os.environ.pop("AWS_PROFILE", None)

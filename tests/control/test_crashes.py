@@ -1,0 +1,141 @@
+"""Invariants of DESIGN §9 under crashes: any function may die between any two calls, messages come twice, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from town import OFFERING, Crash, Town
+
+from chalicelib.control.cancel import cancel
+from chalicelib.core.host import HostState
+from chalicelib.core.job import JobState
+from chalicelib.core.pool import PoolSpec
+
+
+class Fuse:
+    """Counts calls to tables and AWS; burns through at the chosen ones."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.burn_at: set[int] = set()
+
+    def blow(self) -> None:
+        self.calls += 1
+        if self.calls in self.burn_at:
+            raise Crash
+
+
+class Fragile:
+    """Any part of stores or cloud; its caller may die just before or just after each call."""
+
+    def __init__(self, part: Any, fuse: Fuse) -> None:
+        self._part = part
+        self._fuse = fuse
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._part, name)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fuse.blow()
+            result = value(*args, **kwargs)
+            self._fuse.blow()
+            return result
+
+        return call
+
+
+def fragile(town: Town) -> Fuse:
+    """Let the control plane (not the agents, not the town) work through fragile parts."""
+    fuse = Fuse()
+    stores = type(town.stores)(
+        **{name: Fragile(getattr(town.stores, name), fuse) for name in type(town.stores).__dataclass_fields__}
+    )
+    cloud: Any = type("FragileCloud", (), {})()
+    for name in ("compute", "blobs", "queues", "notices"):
+        setattr(cloud, name, Fragile(getattr(town.cloud, name), fuse))
+    town.plane = replace(town.plane, stores=stores, cloud=cloud)
+    return fuse
+
+
+def check(town: Town, jobs: list[str]) -> None:
+    """DESIGN §9: 1 ended, 2 at most once, 3 no instance and no live row left."""
+    for job_id in jobs:
+        job = town.job(job_id)
+        assert job.ended, f"{job_id} is {job.state}: {job.reason}"
+        begun = sum(count for (name, _), count in town.began.items() if name == job_id)
+        assert begun <= job.spec.max_attempts, f"{job_id} began {begun} times"
+        if job.state is JobState.SUCCEEDED:
+            assert begun >= 1
+    assert all(count == 1 for count in town.began.values()), town.began
+    assert not town.cloud.compute.alive()
+    assert {h.state for h in town.hosts()} <= {HostState.TERMINATED}
+    assert not [a for h in town.hosts() for a in h.assignments]
+    assert not town.stores.backlog.head("default", 10)
+
+
+def scenario(burn_at: set[int], seed: int = 0, duplicate: float = 0.0) -> tuple[Town, list[str], int]:
+    """A cold start of four jobs, one of which fails and is repeated; a machine lost while it boots; a warm job; a cancelled one.
+
+    The control plane crashes at the chosen calls.
+    """
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=3, linger_s=30), seed=seed)
+    fuse = fragile(town)
+    fuse.burn_at = burn_at
+    town.duplicate = duplicate
+    jobs: list[str] = []
+
+    def submit(command: str, **over: Any) -> None:
+        key = f"key-{len(jobs)}"
+        while True:  # a client retries with the same key until it is answered
+            try:
+                jobs.append(town.submit(command, idempotency_key=key, **over).id)
+                return
+            except Crash:
+                continue
+
+    for _ in range(3):
+        submit("run 5")
+    submit("fail 3", max_attempts=2)
+    town.run(10)
+    for machine in town.cloud.compute.alive()[1:]:
+        town.cloud.compute.lose(machine.id)
+    town.run(40)
+    submit("run 5")
+    submit("run 400")
+    town.run(20)
+    for _ in range(3):
+        try:
+            cancel(town.plane, jobs[-1])
+            break
+        except Crash:
+            continue
+    town.run_until_quiet()
+    return town, jobs, fuse.calls
+
+
+CALLS = scenario(set())[2]
+
+
+@pytest.mark.parametrize("slice_", range(8))
+def test_a_crash_at_any_single_call_loses_and_doubles_nothing(slice_: int) -> None:
+    """Every call of the whole scenario is tried as the place of the crash."""
+    for point in range(1 + slice_, CALLS + 1, 8):
+        town, jobs, _ = scenario({point})
+        try:
+            check(town, jobs)
+        except AssertionError as error:
+            raise AssertionError(f"crash at call {point}: {error}") from error
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.integers(1, CALLS), max_size=12), st.integers(0, 99))
+def test_many_crashes_and_messages_that_come_twice_lose_and_double_nothing(points: set[int], seed: int) -> None:
+    """Crashes anywhere, together with duplicated wakes, timers and pings."""
+    town, jobs, _ = scenario(points, seed, duplicate=0.3)
+    check(town, jobs)
