@@ -109,3 +109,18 @@ def test_other_partitions_are_named_as_such() -> None:
     text = json.dumps(render(POLICIES["wakes"], china))
     assert "arn:aws:" not in text
     assert "arn:aws-cn:dynamodb:cn-north-1:111122223333:table/spillway-a-claims" in text
+
+
+def test_a_launch_takes_its_security_group_from_the_stages_template() -> None:
+    """So no launch without the template, or into a group that lets anything in."""
+    document = json.dumps(render(POLICIES["wakes"], facts("a")))
+    prefix = "arn:aws:ec2:us-west-2:111122223333:"
+    for resource, context, decision in (
+        ("launch-template/lt-1", {"aws:resourcetag/spillway:stage": ["a"]}, Decision.ALLOW),
+        ("launch-template/lt-2", {"aws:resourcetag/spillway:stage": ["b"]}, Decision.IMPLICIT_DENY),
+        ("security-group/sg-1", {"ec2:islaunchtemplateresource": ["true"]}, Decision.ALLOW),
+        ("security-group/sg-1", {"ec2:islaunchtemplateresource": ["false"]}, Decision.IMPLICIT_DENY),
+        ("instance/*", {"aws:requesttag/spillway:stage": ["a"]}, Decision.ALLOW),
+        ("instance/*", {}, Decision.IMPLICIT_DENY),
+    ):
+        assert evaluate([document], Request("ec2:RunInstances", prefix + resource, context)) is decision, resource
