@@ -60,7 +60,7 @@ class MemoryBlobs:
             return None if body is None else body[start:]
 
     def exists(self, key: str) -> bool:
-        with self.calls.call("s3.HeadObject", key=key):
+        with self.calls.call("s3.ListObjectsV2", prefix=key, after=""):
             return key in self.objects
 
     def list(self, prefix: str, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""The worlds as fixtures. `world`: all three. `honest`: those whose EC2, SQS and Run Command keep AWS's own promises."""
+"""The worlds as fixtures: `world` in memory and against bare moto, `honest` in memory and against the embedded cloud."""
 
 from __future__ import annotations
 
@@ -20,31 +20,27 @@ def moto_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def front_url() -> Iterator[str]:
-    """The embedded cloud's front with the gaps that matter here bridged."""
-    front_module = pytest.importorskip("localcloud.front", reason="the embedded cloud's front is not there")
-    gap = pytest.importorskip("localcloud.gaps.ec2_run_instances", reason="the embedded cloud's EC2 is not there")
-    from localcloud.identity import Identities
+def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The whole embedded cloud: its machines really boot, and Run Command knows them only then."""
+    from localcloud.cloud import Cloud
 
-    front = front_module.Front(Identities())
-    gap.RunInstances(front, launched=lambda instances, region: None)
-    front.start()
-    yield front.url
-    front.stop()
+    with Cloud(tmp_path_factory.mktemp("embedded")) as cloud:
+        yield cloud.front.url
 
 
-@pytest.fixture(params=["memory", "moto", "embedded"])
+@pytest.fixture(params=["memory", "moto"])
 def world(request: pytest.FixtureRequest) -> World:
+    """What bare moto does as AWS does."""
     return make(request, request.param)
 
 
 @pytest.fixture(params=["memory", "embedded"])
 def honest(request: pytest.FixtureRequest) -> World:
-    """Not bare moto: its RunInstances ignores MaxCount and ClientToken."""
+    """For what moto gets wrong and the embedded cloud puts right: MaxCount, ClientToken, FIFO ids, unknown ids in Run Command."""
     return make(request, request.param)
 
 
 def make(request: pytest.FixtureRequest, kind: str) -> World:
     if kind == "memory":
         return memory_world()
-    return aws_world(kind, request.getfixturevalue("moto_url" if kind == "moto" else "front_url"))
+    return aws_world(kind, request.getfixturevalue(f"{kind}_url"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 Answer = tuple[int, str]
 
@@ -17,6 +17,11 @@ def ec2_error(code: str, message: str, status: int = 400) -> Answer:
     """EC2's XML for an error."""
     xml = "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors><RequestID>r</RequestID></Response>"
     return status, xml.format(code, message)
+
+
+def s3_error(code: str, status: int) -> Answer:
+    """S3's XML for an error."""
+    return status, f"<Error><Code>{code}</Code><Message>no</Message></Error>"
 
 
 def ssm_error(code: str, message: str = "") -> Answer:
@@ -39,6 +44,14 @@ def scripted_aws(
             else:
                 parameters = {name: values[0] for name, values in parse_qs(body).items()}
                 action = parameters["Action"]
+            self._answer(action, parameters)
+
+        def do_GET(self) -> None:
+            """S3's own way of asking."""
+            query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+            self._answer("ListObjectsV2" if "list-type" in query else "GetObject", query)
+
+        def _answer(self, action: str, parameters: dict[str, Any]) -> None:
             requests.append((action, parameters))
             status, text = answer(action, parameters)
             payload = text.encode()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_aws import Answer, ec2_error, scripted_aws, ssm_error
+from scripted_aws import Answer, ec2_error, s3_error, scripted_aws, ssm_error
 from worlds import REGION, a_launch, a_session
 
 from chalicelib.cloud.aws import AwsCloud, aws_cloud
@@ -312,3 +312,34 @@ def test_each_good_id_is_rung_once_and_each_bad_one_told(count: int, bad: set[in
     assert ring_in_halves(ids, send) == [i for i in ids if i in unknown]
     assert rung == [i for i in ids if i not in unknown]
     assert calls <= max(1, 2 * count)
+
+
+# ---- blobs
+
+
+@pytest.mark.parametrize(("listed", "there"), [("", False), ("<Contents><Key>k</Key><Size>1</Size></Contents>", True)])
+def test_a_denied_object_is_absent_only_if_its_list_says_so(listed: str, there: bool):
+    """S3 tells a role that may list only some prefixes 403 for what is not there."""
+
+    def answer(action: str, parameters: dict[str, str]) -> Answer:
+        if action == "GetObject":
+            return s3_error("AccessDenied", 403)
+        return 200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>"
+
+    with scripted_aws(answer) as (url, _):
+        blobs = cloud_at(url).blobs
+        assert blobs.exists("k") is there
+        if there:
+            with pytest.raises(CloudUnavailable, match="S3 was asked for k, and AWS answered AccessDenied"):
+                blobs.get("k")
+        else:
+            assert blobs.get("k") is None
+
+
+def test_a_denial_of_everything_is_told():
+    """A missing permission must not look like a missing object."""
+    with (
+        scripted_aws(lambda *_: s3_error("AccessDenied", 403)) as (url, _),
+        pytest.raises(CloudUnavailable, match="AccessDenied"),
+    ):
+        cloud_at(url).blobs.get("k")

@@ -7,7 +7,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.cloud.user_data import USER_DATA_BYTES_MAX, BootScriptUnknown, ManifestTooLarge, user_data
@@ -20,6 +20,9 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
+@example({"command": "echo '''it's'''; print(r'''{}''')"})
+@example({"command": "C:\\new\\u0027 \\''' \u2028\r\n end\\"})
 @given(st.dictionaries(st.text(), JSON))
 def test_the_script_reads_back_the_manifest_it_was_given(manifest: dict[str, object]):
     """Whatever users write - quotes, backslashes, any script of the world - arrives as it was."""
@@ -42,6 +45,15 @@ def test_user_data_over_the_limit_says_what_to_do():
     with pytest.raises(ManifestTooLarge, match="fewer hosts at once") as caught:
         user_data({"hosts": [{"command": noise}]}, BOOT)
     assert caught.value.size_bytes > USER_DATA_BYTES_MAX
+
+
+def test_the_agents_own_boot_script_has_its_place():
+    """The file that bootstrap uploads is the one that is filled in here."""
+    from agent.build import boot_script
+
+    script = gzip.decompress(user_data({"v": 1, "hosts": []}, boot_script())).decode()
+    assert "\nMANIFEST = r'''{\"v\":1,\"hosts\":[]}'''\n" in script
+    compile(script, "boot.py", "exec")
 
 
 @pytest.mark.parametrize("script", ["", "MANIFEST = '{}'\n", BOOT + BOOT])
