@@ -150,13 +150,12 @@ class Loop:
         if orders.pass_no > self._pass_no:
             self._pass_no = orders.pass_no
             self.host.journal.append("pass", pass_no=orders.pass_no)
+        self._stop = orders.stop or self._stop
         if self._stop is None:
             for one in orders.assignments:
                 self._accept(one)
         for key in orders.cancel:
             self._cancel(key)
-        if orders.stop is not None:
-            self._stop = orders.stop
         if not self._held:
             self._next_boot_inbox = None
 

@@ -159,7 +159,8 @@ class Machine:
         """Store an input; returns (sha256, signed address)."""
         sha256 = hashlib.sha256(data).hexdigest()
         self.s3.put_object(Bucket=self.bucket, Key="uploads/" + sha256, Body=data)
-        return sha256, f"{self.aws_url}/{self.bucket}/uploads/{sha256}"
+        wanted = {"Bucket": self.bucket, "Key": "uploads/" + sha256}
+        return sha256, self.s3.generate_presigned_url("get_object", Params=wanted, ExpiresIn=600)
 
     def log(self, job, attempt=1):
         prefix = f"hosts/{self.userid}/{job}/{attempt}/log/"

@@ -1,0 +1,187 @@
+"""The agent's pure parts, by properties."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import ending, inbox, journal, verdict
+from agent.admission import Load, admit, fits, total
+from agent.log_cut import RESERVE_BYTES, LogCut
+from agent.manifest import settings
+
+LOADS = st.lists(st.builds(Load, st.integers(0, 4), st.sampled_from([0.1, 0.5, 1.0, 3.0]), st.integers(1, 3000)))
+HOST = Load(4, 4.0, 4096)
+
+
+@given(waiting=LOADS, running=LOADS)
+def test_admission_never_exceeds_the_host_but_for_one_alone(waiting, running):
+    """Reservations fit; only an attempt that runs alone may be larger than its host; the front never waits needlessly."""
+    count = admit(waiting, running, HOST)
+    admitted = waiting[:count]
+    alone = not running and count == 1
+    if admitted and not alone and (running or count > 1):
+        first_alone = not running and not fits(admitted[0], total([]), HOST)
+        assert not first_alone or count == 1 or all(x.slots == 0 for x in admitted[1:])
+        used = total([*running, *admitted])
+        assert first_alone or used.slots <= HOST.slots
+        assert first_alone or used.memory_mib <= HOST.memory_mib
+    if count < len(waiting):
+        assert not fits(waiting[count], total([*running, *admitted]), HOST)
+    if waiting and not running:
+        assert count >= 1, "an empty host always begins something"
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"e": st.sampled_from(journal.ORDER), "key": st.sampled_from(["a#1", "b#1", "b#2"])}),
+        st.fixed_dictionaries({"e": st.just("begun"), "key": st.just("a#1"), "pid": st.integers(1, 9)}),
+        st.fixed_dictionaries({"e": st.just("pass"), "pass_no": st.integers(0, 9)}),
+    ),
+    max_size=12,
+)
+
+
+def lines(events):
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+@given(EVENTS)
+def test_a_compacted_journal_says_the_same(events):
+    """Whatever was lost by compacting was not needed: stages and pass_no are equal."""
+    before = journal.replay(events)
+    after = journal.replay(journal.parse(lines(journal.compacted(before))))
+    assert after.pass_no == before.pass_no
+    assert {k: e.stage for k, e in after.entries.items()} == {k: e.stage for k, e in before.entries.items()}
+    open_before = {k: e for k, e in before.entries.items() if e.stage != "settled"}
+    assert {k: e for k, e in after.entries.items() if e.stage != "settled"} == open_before
+
+
+@given(EVENTS, st.integers(0, 400))
+def test_a_torn_journal_is_an_earlier_journal(events, cut):
+    """Power loss in the middle of a line loses that line and nothing else."""
+    data = lines(events)
+    torn = journal.parse(data[:cut])
+    assert torn == events[: len(torn)]
+    assert len(lines(torn)) <= cut or not torn
+
+
+@given(EVENTS)
+def test_what_has_begun_never_becomes_startable_again(events):
+    """Stages only go forward, in whatever order events stand."""
+    for key, entry in journal.replay(events).entries.items():
+        stages = [e["e"] for e in events if e.get("key") == key]
+        assert entry.stage == max(stages, key=journal.ORDER.index)
+
+
+def test_a_second_agent_start_reads_what_the_first_has_written(tmp_path):
+    """On the disk, through a restart, with a torn end."""
+    first = journal.Journal(str(tmp_path / "journal"))
+    first.append("born", at=5.0)
+    first.append("claiming", "j#1", assignment={"job": "j"})
+    first.append("begun", "j#1", at=7.5)
+    first.close()
+    with open(tmp_path / "journal", "ab") as file:
+        file.write(b'{"e":"settled","key":"j#')
+    second = journal.Journal(str(tmp_path / "journal"))
+    assert second.at_start.entries["j#1"].stage == "begun"
+    assert second.at_start.born_at == 5.0
+    second.append("finished", "j#1", ping={"kind": "finish"})
+    second.close()
+    third = journal.Journal(str(tmp_path / "journal"))
+    entry = third.at_start.entries["j#1"]
+    third.close()
+    assert (entry.stage, entry.ping, entry.begun_at) == ("finished", {"kind": "finish"}, 7.5)
+
+
+@given(chunks=st.lists(st.binary(max_size=300), max_size=12), limit=st.integers(RESERVE_BYTES, 700))
+def test_a_log_is_whole_or_cut_at_its_limit_and_says_so(chunks, limit):
+    """Up to the limit nothing is lost; beyond it the first part stays, and the last line names both sizes."""
+    log, whole = LogCut(limit), b"".join(chunks)
+    kept = b"".join(log.feed(chunk) for chunk in chunks) + log.end()
+    assert log.kept == len(kept) <= limit
+    if len(whole) <= limit:
+        assert kept == whole
+        assert not log.cut
+    else:
+        assert log.cut
+        first, _, last = kept.rpartition(b"\n[spillway: ")
+        assert whole.startswith(first)
+        assert len(first) == limit - RESERVE_BYTES
+        assert b"%d bytes came" % len(whole) in last
+
+
+def a_document(pass_no, *attempts):
+    jobs = [{"job": job, "attempt": n, "command": "x", "urls": urls} for job, n, urls in attempts]
+    return json.dumps({"v": 1, "pass_no": pass_no, "assignments": jobs, "cancel": [], "stop": None}).encode()
+
+
+ATTEMPTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(1, 2), st.dictionaries(st.just("sha"), st.sampled_from("uv"))),
+    max_size=5,
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), ATTEMPTS), max_size=6))
+def test_reading_inboxes_in_any_order_gives_each_attempt_once(documents):
+    """Old, repeated and reordered documents: no attempt is news twice, and pass_no never goes back."""
+    obeyed, known, taken = 0, {}, []
+    for pass_no, attempts in documents:
+        orders = inbox.read(a_document(pass_no, *attempts), obeyed, known)
+        if pass_no < obeyed:
+            assert orders is None
+            continue
+        obeyed = orders.pass_no
+        taken += [one.key for one in orders.assignments]
+        known.update((one.key, inbox.KNOWN) for one in orders.assignments)
+    assert len(taken) == len(set(taken))
+
+
+def test_an_attempt_refused_for_its_urls_is_news_only_with_others():
+    """A stale document must not make a loop of refusals."""
+    refused = inbox.read(a_document(1, ("a", 1, {"sha": "u"})), 0, {}).assignments[0]
+    known = {"a#1": inbox.fingerprint(refused)}
+    assert inbox.read(a_document(2, ("a", 1, {"sha": "u"})), 1, known).assignments == ()
+    assert [one.key for one in inbox.read(a_document(2, ("a", 1, {"sha": "v"})), 1, known).assignments] == ["a#1"]
+
+
+FACTS = st.builds(
+    ending.Facts,
+    stop=st.sampled_from([None, "why"]),
+    running=st.integers(0, 2),
+    waiting=st.integers(0, 2),
+    unsent=st.integers(0, 2),
+    age_s=st.floats(0, 200000),
+    idle_s=st.floats(0, 2000),
+    unreachable_s=st.floats(0, 2000),
+)
+
+
+@given(FACTS)
+def test_a_machine_with_a_running_attempt_never_ends_itself(facts):
+    """And one that ends was draining, with a reason."""
+    reason = ending.over(facts, settings({}))
+    assert facts.running == 0 or reason is None
+    assert reason is None or reason == ending.draining(facts, settings({}))
+    if facts.running == 0 and (facts.stop or facts.age_s > 86400 or facts.unreachable_s > 900):
+        assert reason
+
+
+def facts(**changes):
+    quiet = verdict.Facts(0, "", "", 0, 10, 512, 60.0, 256, 1 << 30)
+    return quiet._replace(**changes)
+
+
+def test_the_users_failure_and_ours_are_told_apart():
+    """Our fault outranks everything; our kill outranks the exit code that it caused."""
+    assert verdict.decide(facts()).outcome == "succeeded"
+    assert verdict.decide(facts(exit_code=1)) == ("failed", "exit code 1")
+    assert (
+        verdict.decide(facts(exit_code=137, oom_kills=1, memory_peak_mib=512)).reason
+        == "killed: used 512 MiB of 512 MiB"
+    )
+    assert verdict.decide(facts(exit_code=0, oom_kills=1)).outcome == "succeeded"
+    assert verdict.decide(facts(exit_code=0, killed="timeout")).outcome == "timed_out"
+    assert verdict.decide(facts(exit_code=137, killed="cancel")).outcome == "cancelled"
+    assert verdict.decide(facts(exit_code=137, killed="stopped")).outcome == "infrastructure"
+    assert verdict.decide(facts(exit_code=1, fault="the disk is full")).outcome == "infrastructure"
