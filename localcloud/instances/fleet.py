@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from localcloud.gaps.ec2_run_instances import RunInstances
 from localcloud.gaps.ssm_send_command import SsmActions
 from localcloud.identity import Identities
-from localcloud.instances import events, image
+from localcloud.instances import events
 from localcloud.instances.ec2_actions import Ec2Actions
 from localcloud.instances.machine import STATE_CODES, Machine
 from localcloud.instances.machine_init import USER_DATA
@@ -82,6 +82,7 @@ class Fleet:
         self._announcements: queue.SimpleQueue[tuple[dict[str, Any], str] | None] = queue.SimpleQueue()
         self._announcer = threading.Thread(target=self._announce, name="ec2-events", daemon=True)
         self._changed = threading.Condition()
+        self._stopping = False
         self._vms = VmHost(self._reported)
         self.metadata = MetadataService(identities, self.options.credentials_s)
         self.commands = RunCommand(self._machines, self._vms)
@@ -100,9 +101,9 @@ class Fleet:
         return self._vms.why if self._vms.isolation == "none" else ""
 
     def start(self) -> None:
-        """Make the machine image and start the hypervisor. Raises HypervisorFailed."""
+        """Start the hypervisor, which makes the machines' image. Raises HypervisorFailed."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._image = image.build(self._folder / "image")
+        self._image = self._folder / "image"
         self._vms.start(self._image, self.options.isolation, self._folder / "hypervisor.log")
         if self._vms.isolation == "none":
             log.warning("machines run without namespaces why=%s", self._vms.why)
@@ -111,6 +112,7 @@ class Fleet:
 
     def stop(self) -> None:
         """End every machine at once; no process, mount, control group or port is left."""
+        self._stopping = True
         self._vms.stop()
         self.metadata.stop()
         self._announcements.put(None)
@@ -293,6 +295,8 @@ class Fleet:
             return
         if how == "off" and machine.state == "running":  # by reboot(2), without a word to anyone
             self._ending(machine, reboot=False)
+        if self._stopping:
+            return
         if machine.state == "running":
             log.warning("machine lost instance=%s how=%s", machine.id, how)
             why = "Server.InternalError: Internal error on launch"

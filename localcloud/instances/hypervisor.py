@@ -23,7 +23,7 @@ import tempfile
 import time
 from typing import Any
 
-from localcloud.instances import cgroups, linux, processes, rootfs
+from localcloud.instances import cgroups, image, linux, processes, rootfs
 from localcloud.instances.machine_init import POWER_OFF, REBOOT, Init
 
 MESSAGE_MAX_BYTES = 65536
@@ -109,12 +109,12 @@ class Hypervisor:
                 file.write("0")
             cgroups.offer_controllers(folder)
 
-    def probe(self, image: str) -> None:
+    def probe(self, shared: str) -> None:
         """Boot a machine that does nothing; raises OSError with the reason when this host does not let us."""
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(image), prefix="probe-") as folder:
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(shared), prefix="probe-") as folder:
             order = {"id": PROBE, "disk": folder + "/disk", "console": folder + "/console", "hostname": PROBE}
             here, there = socket.socketpair()
-            pid = self.boot({**order, "image": image, "python": ""}, there)
+            pid = self.boot({**order, "image": shared, "python": ""}, there)
             here.close()
             there.close()
             _, status = os.waitpid(pid, 0)
@@ -214,7 +214,15 @@ def isolate() -> None:
     linux.die_with_parent(signal.SIGKILL)
 
 
-def trial(image: str, slice_name: str) -> str:
+def image_in_memory(folder: str, with_etc: bool) -> None:
+    """Make the machines' image in a file system of ours that nobody else sees, and that ends with us."""
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("tmpfs", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=64m")
+    image.build(folder, with_etc)
+
+
+def trial(folder: str, slice_name: str) -> str:
     """Boot a machine that does nothing, in a process of its own because there is no way back out of a namespace. Answers "", or
     what this host does not allow."""
     read, write = os.pipe()
@@ -224,8 +232,9 @@ def trial(image: str, slice_name: str) -> str:
         try:
             isolate()
             here, _there = socket.socketpair()
+            image_in_memory(folder, with_etc=False)
             tester = Hypervisor(here, True, slice_name + "-trial")
-            tester.probe(image)
+            tester.probe(folder)
             tester.stop()
             why = ""
         except OSError as error:
@@ -244,15 +253,18 @@ def main() -> None:
     """`hypervisor CONTROL_FD IMAGE ISOLATION SLICE`: ISOLATION is auto, namespaces or none."""
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
-    image, isolation, slice_name = sys.argv[2:5]
+    folder, isolation, slice_name = sys.argv[2:5]
+    os.makedirs(folder, exist_ok=True)
     os.umask(0o022)
-    why = "told so" if isolation == "none" else trial(image, slice_name)
+    why = "told so" if isolation == "none" else trial(folder, slice_name)
     if why and isolation == "namespaces":
         raise SystemExit(f"spillway: this host does not let machines have namespaces: {why}")
     if why:
         linux.adopt_orphans()
+        image.build(folder, with_etc=False)
     else:
         isolate()
+        image_in_memory(folder, with_etc=True)
     hypervisor = Hypervisor(control, isolated=not why, slice_name=slice_name)
     hypervisor.say({"is": "ready", "isolation": "none" if why else "namespaces", "why": why})
     hypervisor.serve()

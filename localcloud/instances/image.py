@@ -1,13 +1,14 @@
 """What all machines of a fleet share, read-only: the host's /etc without its secrets, and the commands of a machine.
 
-Made once when the fleet starts. A copy, not the host's own folder, because a machine must have places in /etc of its own
-(systemd units, its hostname) whatever the host has, and because a host's /etc holds keys and password hashes.
+A copy, not the host's own folder, because a machine must have places in /etc of its own (systemd units, its hostname) whatever the
+host has, and because a host's /etc holds keys and password hashes. The hypervisor makes it, in memory where it can.
 """
 
-import shutil
-from pathlib import Path
+import contextlib
+import os
+import stat
 
-COMMANDS = Path(__file__).parent / "bin"
+COMMANDS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")
 COMMAND_NAMES = ("systemctl", "shutdown", "poweroff", "halt", "reboot")
 # Secrets, other machines' business, and what is only large.
 LEFT_OUT = frozenset(
@@ -41,37 +42,36 @@ LEFT_OUT = frozenset(
 FILE_MAX_BYTES = 4 << 20
 
 
-def build(folder: Path) -> Path:
-    """Make the image in `folder` (replaced when it is there) and return it: `etc/` and `bin/`."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "etc/systemd/system").mkdir(parents=True)
-    _copy(Path("/etc"), folder / "etc")
-    (folder / "etc/hostname").touch()
-    (folder / "bin").mkdir()
+def build(folder: str, with_etc: bool) -> None:
+    """Fill `folder`: `bin/`, and `etc/` with the host's files or only with the places that machines need."""
+    os.makedirs(folder + "/etc/systemd/system", exist_ok=True)
+    if with_etc:
+        _copy_tree("/etc", folder + "/etc")
+    with open(folder + "/etc/hostname", "w"):
+        pass  # a place for each machine's own
+    os.makedirs(folder + "/bin", exist_ok=True)
     for name in COMMAND_NAMES:
-        shutil.copyfile(COMMANDS / "systemctl", folder / "bin" / name)
-        (folder / "bin" / name).chmod(0o755)
-    return folder
+        _copy_file(COMMANDS + "/systemctl", f"{folder}/bin/{name}", 0o755)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy_tree(source: str, target: str) -> None:
     """Copy what may be read; links stay links, devices and sockets are left out."""
-    target.mkdir(exist_ok=True)
-    try:
-        entries = list(source.iterdir())
-    except OSError:
-        return  # not ours to read, so not a machine's either
-    for entry in entries:
-        if entry.name in LEFT_OUT:
-            continue
-        copy = target / entry.name
-        try:
-            if entry.is_symlink():
-                copy.symlink_to(entry.readlink())
-            elif entry.is_dir():
-                _copy(entry, copy)
-            elif entry.is_file() and entry.stat().st_size <= FILE_MAX_BYTES:
-                shutil.copyfile(entry, copy)
-                copy.chmod(entry.stat().st_mode & 0o755)
-        except OSError:
-            continue
+    with contextlib.suppress(OSError), os.scandir(source) as entries:  # not ours to read, so not a machine's either
+        for entry in entries:
+            copy = f"{target}/{entry.name}"
+            if entry.name in LEFT_OUT:
+                continue
+            with contextlib.suppress(OSError):
+                about = entry.stat(follow_symlinks=False)
+                if stat.S_ISLNK(about.st_mode):
+                    os.symlink(os.readlink(entry.path), copy)
+                elif stat.S_ISDIR(about.st_mode):
+                    os.makedirs(copy, exist_ok=True)
+                    _copy_tree(entry.path, copy)
+                elif stat.S_ISREG(about.st_mode) and about.st_size <= FILE_MAX_BYTES:
+                    _copy_file(entry.path, copy, stat.S_IMODE(about.st_mode) & 0o755)
+
+
+def _copy_file(source: str, target: str, mode: int) -> None:
+    with open(source, "rb") as file, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as copy:
+        copy.write(file.read())

@@ -71,9 +71,9 @@ def parse(name: str, text: str) -> Unit:
 
 def _set(unit: Unit, key: str, value: str) -> None:
     if key == "ExecStart":
-        unit.command = shlex.split(value.lstrip("-@:+!"))
+        unit.command = _command(value)
     elif key == "ExecStartPre":
-        unit.before.append(shlex.split(value.lstrip("-@:+!")))
+        unit.before.append(_command(value))
     elif key == "Environment":
         unit.environment.update(_pair(pair) for pair in shlex.split(value) if "=" in pair)
     elif key == "EnvironmentFile":
@@ -84,6 +84,11 @@ def _set(unit: Unit, key: str, value: str) -> None:
         unit.restart = value
     elif key == "RestartSec":
         unit.restart_s = duration_s(value)
+
+
+def _command(value: str) -> list[str]:
+    # Variables are left to the program (a shell expands them as systemd would); only systemd's own escapes are undone.
+    return [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(value.lstrip("-@:+!"))]
 
 
 def _pair(text: str) -> tuple[str, str]:
