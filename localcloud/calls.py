@@ -18,6 +18,11 @@ from localcloud.identity import Principal
 
 SERVICE_OF_SCOPE = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi"}
 REST_SERVICES = frozenset({"s3", "lambda", "apigateway", "apigatewayv2", "scheduler", "pipes", "batch", "efs", "eks"})
+QUERY_CODES = {  # how SQS, which once spoke the query protocol, still spells them
+    "AccessDeniedException": "AccessDenied",
+    "ExpiredTokenException": "ExpiredToken",
+    "UnrecognizedClientException": "InvalidClientTokenId",
+}
 DEFAULT_REGION = "us-east-1"
 
 
@@ -163,7 +168,7 @@ def refusal(call: AwsCall, code: str, message: str, status: int = 403) -> AwsRep
     else:
         reply = AwsReply.of_json({"__type": f"com.amazon.coral.service#{code}", "message": message}, status)
         if call.service == "sqs":
-            reply.headers["x-amzn-query-error"] = f"{code.removesuffix('Exception')};Sender"
+            reply.headers["x-amzn-query-error"] = f"{QUERY_CODES.get(code, code)};Sender"
     reply.headers["x-amzn-ErrorType"] = code
     reply.headers["x-amzn-RequestId"] = request_id
     return reply
