@@ -16,17 +16,21 @@ ERROR_TYPES = {
 
 
 def register(front: Front, functions: "Functions") -> None:
-    """Let `functions` answer Invoke, and unpack what was deployed."""
+    """Let `functions` answer Invoke, and unpack what is deployed, end what is deleted."""
 
     def invoke(call: AwsCall, _forward: Forward) -> AwsReply:
         return _invoke(call, functions)
 
-    def prepare(_call: AwsCall, _reply: AwsReply) -> None:
-        functions.prepare()
+    def prepare(call: AwsCall, reply: AwsReply) -> None:
+        functions.prepare(str(reply.json()["FunctionName"]), call.region)
+
+    def forget(call: AwsCall, _reply: AwsReply) -> None:
+        functions.forget(str(call.params["FunctionName"]), call.region)
 
     front.intercept("lambda", "Invoke", invoke)
     for action in ("CreateFunction", "UpdateFunctionCode"):
         front.observe("lambda", action, prepare)
+    front.observe("lambda", "DeleteFunction", forget)
 
 
 def _invoke(call: AwsCall, functions: "Functions") -> AwsReply:

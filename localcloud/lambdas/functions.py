@@ -8,6 +8,7 @@ pass its MemorySize by what it allocates in 50 ms before it is killed.
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -32,12 +33,15 @@ ASYNC_PAYLOAD_MAX_BYTES = 1_048_576
 CREDENTIALS_S = 3600.0
 DEFAULT_REGION = "us-east-1"
 
+log = logging.getLogger("localcloud.functions")
+
 
 class Functions:
     """Runs deployed functions.
 
     `concurrency_default` limits a function without reserved concurrency. `async_retry_s` is how long an asynchronous
-    invocation that failed waits before its second and its third try; Lambda waits one minute, then two.
+    invocation that failed waits before its second and its third try; Lambda waits one minute, then two. `prewarm` starts one worker for a
+    function as soon as it is deployed, while the deployment goes on.
     """
 
     def __init__(
@@ -48,8 +52,10 @@ class Functions:
         *,
         concurrency_default: int = CONCURRENCY_DEFAULT,
         async_retry_s: tuple[float, ...] = (60.0, 120.0),
+        prewarm: bool = False,
     ) -> None:
         self._front = front
+        self._prewarm = prewarm
         self._identities = identities
         self._state_dir = state_dir
         self._concurrency_default = concurrency_default
@@ -143,16 +149,23 @@ class Functions:
         pool.configure(config)
         return max(0, pool.limit() - pool.in_use())
 
-    def prepare(self) -> None:
-        """Unpack every deployed package, in the background, so that the first invocation need not."""
-        threading.Thread(target=self._prepare, daemon=True, name="unpack-packages").start()
+    def prepare(self, name: str, region: str = DEFAULT_REGION) -> None:
+        """Unpack a function's package in the background, so that its first invocation need not, and prewarm it if so configured."""
+        config = deployed(function_name(name), region)
+        if config is not None:
+            threading.Thread(target=self._prepare, args=(config,), daemon=True, name="unpack-package").start()
+
+    def forget(self, name: str, region: str = DEFAULT_REGION) -> None:
+        """A function was deleted: end its workers."""
+        with self._lock:
+            pool = self._pools.pop((region, function_name(name)), None)
+        if pool is not None:
+            pool.close()
 
     def prewarm(self) -> None:
         """Start one worker for each deployed function that has none. Counted as cold starts."""
         for config in deployed_everywhere():
-            pool = self._pool(config)
-            pool.configure(config)
-            pool.prewarm()
+            self._warm(config)
 
     def kill(self, name: str, region: str = DEFAULT_REGION) -> int:
         """A fault: kill the workers of `name` that are in the middle of an invocation; how many there were."""
@@ -196,24 +209,31 @@ class Functions:
             self._wake.notify()
 
     def _watch(self) -> None:
-        while True:
-            now = time.monotonic()
-            active = sum(pool.watch(now) for pool in self._all_pools()) > 0  # every pool is looked at, no short cut
-            due: list[Callable[[], None]] = []
-            with self._wake:
-                while self._retries and self._retries[0][0] <= now:
-                    due.append(heapq.heappop(self._retries)[2])
-                if not due and not self._stopping:
-                    pause = WATCH_S if active else QUIET_WATCH_S
-                    if self._retries:
-                        pause = min(pause, max(0.0, self._retries[0][0] - now))
-                    self._wake.wait(pause)
-                if self._stopping:
-                    return
-            for action in due:
-                action()
-            if active:
-                time.sleep(WATCH_S / 5)  # a burst of invocations wakes this thread, and need not be watched more often
+        while not self._stopping:
+            try:
+                self._watch_once()
+            except Exception:
+                log.exception("watching the functions failed, and goes on")
+                time.sleep(WATCH_S)
+
+    def _watch_once(self) -> None:
+        now = time.monotonic()
+        active = sum(pool.watch(now) for pool in self._all_pools()) > 0  # every pool is looked at, no short cut
+        due: list[Callable[[], None]] = []
+        with self._wake:
+            while self._retries and self._retries[0][0] <= now:
+                due.append(heapq.heappop(self._retries)[2])
+            if not due and not self._stopping:
+                pause = WATCH_S if active else QUIET_WATCH_S
+                if self._retries:
+                    pause = min(pause, max(0.0, self._retries[0][0] - now))
+                self._wake.wait(pause)
+            if self._stopping:
+                return
+        for action in due:
+            action()
+        if active:
+            time.sleep(WATCH_S / 5)  # a burst of invocations wakes this thread, and need not be watched more often
 
     # --- workers ---
 
@@ -286,12 +306,19 @@ class Functions:
         }
         return environment, credentials.expires_at
 
-    def _prepare(self) -> None:
-        for config in deployed_everywhere():
-            try:
-                self._packages.task_root(config.code_sha256, config.code)
-            except PackageError as error:
-                self._log(config).write(f"INIT_REPORT Status: error\t{error}\n".encode())
+    def _prepare(self, config: FunctionConfig) -> None:
+        try:
+            self._packages.task_root(config.code_sha256, config.code)
+        except (PackageError, OSError) as error:
+            self._log(config).write(f"INIT_REPORT Status: error\t{error}\n".encode())
+            return
+        if self._prewarm:
+            self._warm(config)
+
+    def _warm(self, config: FunctionConfig) -> None:
+        pool = self._pool(config)
+        pool.configure(config)
+        pool.prewarm()
 
 
 def _no_such_function(name: str, region: str) -> Invocation:

@@ -1,5 +1,6 @@
 """One invocation of a function: what was asked, and how it ended."""
 
+import logging
 import threading
 import time
 import uuid
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from localcloud.lambdas.runtime_api import error_document
+
+log = logging.getLogger("localcloud.functions")
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,12 @@ class Pending:
         """Settle it; later calls change nothing."""
         with self._lock:
             on_done, self._on_done = self._on_done, None
-        if on_done is not None:
+        if on_done is None:
+            return
+        try:
             on_done(Invocation(status, payload, error, self.duration_ms, self.cold_start, self.request_id))
+        except Exception:  # the caller's fault, in a thread that serves a worker: it must go on
+            log.exception("who invoked a function failed to take its answer request_id=%s", self.request_id)
 
     def fail(self, kind: str, message: str) -> None:
         """Settle it as failed by the platform, with the error document that Lambda would answer."""

@@ -55,15 +55,23 @@ class Schedules:
 
     def _run(self) -> None:
         while not self._stopping:
-            now = self.now()
-            rules = {(rule.region_name, rule.name): rule for rule in _scheduled_rules()}
-            for key in self._due.keys() - rules.keys():
-                del self._due[key]
-            for key, rule in rules.items():
-                self._look(key, rule, now)
-            times = [at for _, at in self._due.values() if at is not None]
-            pause = min([SCAN_S, *[(at - self.now()) / self._speed for at in times]])
+            try:
+                pause = self._look_at_all()
+            except Exception:
+                log.exception("looking at the schedules failed, and goes on")
+                pause = SCAN_S
             self._wake.wait(max(0.001, pause))
+
+    def _look_at_all(self) -> float:
+        """Fire what is due; seconds until something may be due again."""
+        now = self.now()
+        rules = {(rule.region_name, rule.name): rule for rule in _scheduled_rules()}
+        for key in self._due.keys() - rules.keys():
+            del self._due[key]
+        for key, rule in rules.items():
+            self._look(key, rule, now)
+        times = [at for _, at in self._due.values() if at is not None]
+        return min([SCAN_S, *[(at - self.now()) / self._speed for at in times]])
 
     def _look(self, key: tuple[str, str], rule: Rule, now: float) -> None:
         expression: str = rule.scheduled_expression or ""

@@ -9,6 +9,7 @@ gives no other.
 
 import base64
 import json
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ SCAN_S = 0.5
 PAUSE_MAX_S = 1.0
 FULL_PAUSE_S = 0.05  # how soon to look again when the function has no room
 EVENT_MAX_BYTES = 6_000_000  # a batch ends here: an invocation takes 6 MiB
+
+log = logging.getLogger("localcloud.sqs")
 
 
 @dataclass
@@ -85,22 +88,27 @@ class SqsSources:
     def _scan(self) -> None:
         while not self._stopping:
             self._scan_now.clear()
-            present: dict[str, Any] = {}
-            for backend in backends():
-                present |= {
-                    u: m for u, m in list(backend._event_source_mappings.items()) if ":sqs:" in m.event_source_arn
-                }
-            for uuid in self._mappings.keys() - present.keys():
-                self._mappings.pop(uuid).stop()
-            for uuid in present.keys() - self._mappings.keys():
-                self._mappings[uuid] = SqsMapping(present[uuid], self._functions)
-            by_queue: dict[str, list[SqsMapping]] = {}
-            for mapping in self._mappings.values():
-                by_queue.setdefault(mapping.queue_arn, []).append(mapping)
-            self._by_queue = by_queue
-            for mapping in self._mappings.values():
-                mapping.poke()
+            try:
+                self._match()
+            except RuntimeError:
+                log.debug("moto's mappings changed while they were read; again")
             self._scan_now.wait(SCAN_S)
+
+    def _match(self) -> None:
+        """Run exactly the mappings that moto has."""
+        present: dict[str, Any] = {}
+        for backend in backends():
+            present |= {u: m for u, m in list(backend._event_source_mappings.items()) if ":sqs:" in m.event_source_arn}
+        for uuid in self._mappings.keys() - present.keys():
+            self._mappings.pop(uuid).stop()
+        for uuid in present.keys() - self._mappings.keys():
+            self._mappings[uuid] = SqsMapping(present[uuid], self._functions)
+        by_queue: dict[str, list[SqsMapping]] = {}
+        for mapping in self._mappings.values():
+            by_queue.setdefault(mapping.queue_arn, []).append(mapping)
+        self._by_queue = by_queue
+        for mapping in self._mappings.values():
+            mapping.poke()
 
 
 class SqsMapping:
@@ -139,10 +147,12 @@ class SqsMapping:
                     self._condition.wait(pause)
                 self._poked = False
             queue = queues.find(self.queue_arn)
-            if self._stopping or queue is None or not self._settings.enabled:
-                pause = PAUSE_MAX_S
-            else:
-                pause = self._round(queue)
+            pause = PAUSE_MAX_S
+            if queue is not None and self._settings.enabled and not self._stopping:
+                try:
+                    pause = self._round(queue)
+                except Exception:
+                    log.exception("a round of an SQS mapping failed, and the next one comes queue=%s", self.stats.queue)
 
     def _round(self, queue: Queue) -> float:
         """Start what can be started; how many seconds may pass before it is worth looking again."""
