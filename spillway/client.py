@@ -45,7 +45,7 @@ class Client:
 
     # -- submitting
 
-    def submit(self, command: str | None = None, *, timeout_s: float | None = None, **spec: Any) -> Job:
+    def submit(self, command: str | None = None, *, timeout_s: int | None = None, **spec: Any) -> Job:
         """Submit one job. Keywords are the fields of a JobSpec (docs/contracts.md §7); None means "not given".
 
         A retry after a broken connection returns the same job: every submission carries an idempotency key.

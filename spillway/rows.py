@@ -65,8 +65,8 @@ def _json(kind: type, word: str) -> Callable[[str], Any]:
 _WHOLE, _REAL = _number(int, "whole number"), _number(float, "number")
 CONVERT: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("pool", "command", "family", "name", "owner", "result", "idempotency_key"), str),
-    **dict.fromkeys(("memory_mib", "slots", "priority", "max_attempts"), _WHOLE),
-    **dict.fromkeys(("cpu", "timeout_s"), _REAL),
+    **dict.fromkeys(("memory_mib", "slots", "timeout_s", "priority", "max_attempts"), _WHOLE),
+    "cpu": _REAL,
     **dict.fromkeys(("network", "untrusted"), _boolean),
     **dict.fromkeys(("environment", "labels"), _json(dict, "an object")),
     **dict.fromkeys(("inputs", "outputs"), _json(list, "a list")),

@@ -23,7 +23,7 @@ def batch(
         Path, typer.Argument(help="CSV (columns are JobSpec fields) or JSON lines (.jsonl, .ndjson, .json).")
     ],
     pool: Annotated[str | None, typer.Option(help="For rows that name no pool.")] = None,
-    timeout: Annotated[float, typer.Option(help="For rows that name no timeout_s.")] = 300.0,
+    timeout: Annotated[int, typer.Option(min=1, help="For rows that name no timeout_s.")] = 300,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Submit the good rows, tell the bad ones.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for all; exit 1 unless all succeeded.")] = False,
     wait_timeout: Annotated[float | None, typer.Option(help="Wait at most this many seconds (exit 4).")] = None,

@@ -25,7 +25,7 @@ def submit(
     owner: Annotated[str | None, typer.Option(help="Whom it is billed to.")] = None,
     cpu: Annotated[float, typer.Option(help="Cores reserved.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory reserved and allowed, MiB.")] = 512,
-    timeout: Annotated[float, typer.Option(help="Stopped after this many seconds.")] = 300.0,
+    timeout: Annotated[int, typer.Option(min=1, help="Stopped after this many seconds.")] = 300,
     priority: Annotated[int, typer.Option(help="0 first … 9 last.")] = 5,
     attempts: Annotated[int, typer.Option(help="Begin it at most this often.")] = 1,
     network: Annotated[bool, typer.Option("--network", help="Let it use the network.")] = False,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spillway.records import Job
 
 GRADE = "python3 grader/grade.py assignment submission --hide-tests"
-TIMEOUT_S = 180.0  # the grader has limits of its own; this one is for a grader that hangs
+TIMEOUT_S = 180  # the grader has limits of its own; this one is for a grader that hangs
 BATCH_MAX = 20
 
 
@@ -34,7 +34,7 @@ class Case:
     needs_compiler: bool
     why: str
     command: str | None = None
-    timeout_s: float = TIMEOUT_S
+    timeout_s: int = TIMEOUT_S
     memory_mib: int = 512
     log_cut: bool = False
 

@@ -41,16 +41,16 @@ def test_csv_columns_are_fields(run: Any, server: Any, tmp_path: Path) -> None:
         "outputs": ["*.txt"],
         "environment": {"WHO": "alice"},
         "labels": {"week": "1"},
-        "timeout_s": 7.0,
+        "timeout_s": 7,
         "pool": "p",
     }
-    assert second == {"command": "true", "timeout_s": 7.0, "pool": "p"}
+    assert second == {"command": "true", "timeout_s": 7, "pool": "p"}
 
 
 def test_json_lines_are_specs(run: Any, server: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "jobs.jsonl", '{"command": "a", "timeout_s": 3}\n\n{"command": "b"}\n')
     assert run("batch", file).code == 0
-    assert [job["spec"]["timeout_s"] for job in server.jobs.values()] == [3, 300.0]
+    assert [job["spec"]["timeout_s"] for job in server.jobs.values()] == [3, 300]
 
 
 def test_one_bad_row_submits_nothing(run: Any, server: Any, tmp_path: Path) -> None:

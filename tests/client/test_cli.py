@@ -58,7 +58,7 @@ def test_submit_prints_the_id(run: Any, server: Any) -> None:
     done = run("submit", "echo hi", "--cpu", "2", "--timeout", "9", "--env", "A=b=c", "--label", "course=c1")
     assert (done.code, done.out.strip()) == (0, next(iter(server.jobs)))
     spec = server.jobs[done.out.strip()]["spec"]
-    assert (spec["command"], spec["cpu"], spec["timeout_s"]) == ("echo hi", 2.0, 9.0)
+    assert (spec["command"], spec["cpu"], spec["timeout_s"]) == ("echo hi", 2.0, 9)
     assert (spec["environment"], spec["labels"]) == ({"A": "b=c"}, {"course": "c1"})
 
 
