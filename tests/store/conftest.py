@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -45,8 +46,8 @@ def table_definitions(stage: str) -> list[dict[str, Any]]:
 class OneAtATime:
     """DynamoDB checks a condition and writes in one step; moto does not, so two threads could both win. One lock makes it one step."""
 
-    def __init__(self, app: Any) -> None:
-        self._app, self._lock = app, Lock()
+    def __init__(self) -> None:
+        self._app, self._lock = DomainDispatcherApplication(create_backend_app), Lock()
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
         with self._lock:
@@ -54,20 +55,53 @@ class OneAtATime:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[str]:
+def moto() -> OneAtATime:
+    return OneAtATime()
+
+
+@pytest.fixture(scope="session")
+def aws(moto: OneAtATime) -> Iterator[str]:
     """moto's server on a free port, and the environment that leads every AWS client of this process there."""
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = make_server("127.0.0.1", 0, OneAtATime(DomainDispatcherApplication(create_backend_app)), threaded=True)
-    thread = Thread(target=server.serve_forever, name="moto")
-    thread.start()
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_port}")
-    yield os.environ["AWS_ENDPOINT_URL"]
+    with serving(moto) as url:
+        os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=url)
+        yield url
     os.environ.clear()
     os.environ.update(before)
-    server.shutdown()
-    server.server_close()
-    thread.join()
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """`app` (WSGI) on a free port of this machine, and its URL."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=server.serve_forever, name="serving")
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def opened_at(settings: Settings, aws: str) -> Iterator[Callable[[str], DynamoStores]]:
+    """Opens the stage's stores at another endpoint than moto's."""
+
+    def open_at(url: str) -> DynamoStores:
+        os.environ["AWS_ENDPOINT_URL"] = url
+        return dynamo_stores(settings)
+
+    yield open_at
+    os.environ["AWS_ENDPOINT_URL"] = aws
+
+
+@pytest.fixture
+def behind(opened_at: Callable[[str], DynamoStores]) -> Iterator[Callable[[Any], DynamoStores]]:
+    """Opens the stage's stores behind another WSGI application than moto's, for instance one that refuses."""
+    with ExitStack() as stack:
+        yield lambda app: opened_at(stack.enter_context(serving(app)))
 
 
 @pytest.fixture(scope="session")
