@@ -60,7 +60,7 @@ class Clients:
             tcp_keepalive=True,
             signature_version="s3v4" if service == "s3" else None,
             s3={"addressing_style": "path" if own_endpoint else "virtual"},
-            # A default CRC would be signed into upload URLs too, and their users would have to send it.
+            # No CRC of botocore's own: TLS guards the way, and uploads by signed URL carry the SHA-256 that S3 compares.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
