@@ -141,7 +141,9 @@ class RunInstances:
             text = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
             return refusal(call, "IdempotentParameterMismatch", text, 400)
         fields = {"Action": "DescribeInstances", "Version": call.params.get("Version", "2016-11-15")}
-        call.body = urlencode({**fields, "Filter.1.Name": "reservation-id", "Filter.1.Value.1": reservation}).encode()
+        known = get_backend("ec2")[ACCOUNT_ID][call.region].reservations[reservation].instances
+        fields.update({f"InstanceId.{number}": instance.id for number, instance in enumerate(known, 1)})
+        call.body = urlencode(fields).encode()
         reply = forward(call)
         found = re.search(rb"<reservationSet>\s*<item>(.*)</item>\s*</reservationSet>", reply.body, re.S)
         if reply.status >= 300 or found is None:

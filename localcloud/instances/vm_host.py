@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from localcloud.instances import cgroups
+
 log = logging.getLogger("localcloud.instances")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +92,8 @@ class VmHost:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        # What the hypervisor removes itself, unless it was killed.
+        cgroups.remove([(name, f"{folder}/{self.slice}") for name, folder in cgroups.hierarchies()])
         self._stopping = True
         self.do(lambda: None)
         self._thread.join(STOP_S)

@@ -238,10 +238,9 @@ def test_a_sandbox_works_inside_a_machine(cloud: MachineCloud) -> None:
     if cloud.fleet.isolation == "none":
         pytest.skip("the sandbox is then the host's")
     instance_id = cloud.booted()
-    box = "bwrap --unshare-all --ro-bind /usr /usr --ro-bind /etc /etc --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64"
-    done = cloud.run(
-        instance_id, f"{box} --proc /proc --dev /dev --tmpfs /tmp --die-with-parent sh -c 'ls /proc | grep -c ^[0-9]'"
-    )
+    folders = "--ro-bind /usr /usr --ro-bind /etc /etc --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64"
+    box = f"bwrap --unshare-all --die-with-parent {folders} --proc /proc --dev /dev --tmpfs /tmp"
+    done = cloud.run(instance_id, f"{box} sh -c 'ls /proc | grep -c ^[0-9]'")
     assert done["Status"] == "Success", done
     assert int(done["StandardOutputContent"]) <= 4
 
