@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock, Thread
@@ -61,11 +61,17 @@ def moto() -> OneAtATime:
 
 @pytest.fixture(scope="session")
 def aws(moto: OneAtATime) -> Iterator[str]:
-    """moto's server on a free port, and the environment that leads every AWS client of this process there."""
-    before = dict(os.environ)
+    """The URL of moto's server."""
     with serving(moto) as url:
-        os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=url)
         yield url
+
+
+@pytest.fixture
+def environment(aws: str) -> Iterator[MutableMapping[str, str]]:
+    """For one test, the environment leads every AWS client of this process to moto; what it sets there is undone."""
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=aws)
+    yield os.environ
     os.environ.clear()
     os.environ.update(before)
 
@@ -86,15 +92,14 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def opened_at(settings: Settings, aws: str) -> Iterator[Callable[[str], DynamoStores]]:
+def opened_at(settings: Settings, environment: MutableMapping[str, str]) -> Callable[[str], DynamoStores]:
     """Opens the stage's stores at another endpoint than moto's."""
 
     def open_at(url: str) -> DynamoStores:
-        os.environ["AWS_ENDPOINT_URL"] = url
+        environment["AWS_ENDPOINT_URL"] = url
         return dynamo_stores(settings)
 
-    yield open_at
-    os.environ["AWS_ENDPOINT_URL"] = aws
+    return open_at
 
 
 @pytest.fixture
@@ -105,14 +110,17 @@ def behind(opened_at: Callable[[str], DynamoStores]) -> Iterator[Callable[[Any],
 
 
 @pytest.fixture(scope="session")
-def session(aws: str) -> Session:
-    return get_session()
+def session() -> Session:
+    """One botocore session for all tests: making clients from it is quick."""
+    session = get_session()
+    session.set_credentials("testing", "testing")
+    return session
 
 
 @pytest.fixture(scope="session")
-def dynamodb(session: Session) -> Any:
+def dynamodb(session: Session, aws: str) -> Any:
     """A plain client, to look at rows as they are."""
-    return session.create_client("dynamodb", "us-east-1")
+    return session.create_client("dynamodb", "us-east-1", endpoint_url=aws)
 
 
 @pytest.fixture
@@ -125,7 +133,7 @@ def settings(dynamodb: Any) -> Settings:
 
 
 @pytest.fixture
-def dynamo(settings: Settings, session: Session) -> DynamoStores:
+def dynamo(settings: Settings, session: Session, environment: MutableMapping[str, str]) -> DynamoStores:
     return dynamo_stores(settings, session=session)
 
 
