@@ -108,7 +108,12 @@ class Front:
             import boto3
 
             self._session = boto3.session.Session(aws_access_key_id=DEVELOPER, aws_secret_access_key=DEVELOPER)
-        config = Config(retries={"total_max_attempts": 1}, max_pool_connections=32, inject_host_prefix=False)
+        config = Config(
+            retries={"total_max_attempts": 1},
+            max_pool_connections=32,
+            inject_host_prefix=False,
+            signature_version="s3v4" if service == "s3" else None,  # boto3 would sign URLs the old way
+        )
         return self._session.client(service, region_name=region, endpoint_url=self.url, config=config)
 
     @contextlib.contextmanager

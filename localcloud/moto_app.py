@@ -26,7 +26,7 @@ class MotoApp:
         from moto.moto_server import werkzeug_app
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        werkzeug_app.DISABLE_GLOBAL_CORS = True  # no browser talks to AWS here; it costs time on every call
+        vars(werkzeug_app)["DISABLE_GLOBAL_CORS"] = True  # no browser talks to AWS here; it costs time on every call
         self._create: Any = create_backend_app
         self._names = DomainDispatcherApplication(create_backend_app)
         self._backend_of_host: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,6 +50,7 @@ class World:
         self.userid = principal.userid
         self._issued = issued
         self._clients: dict[str, Any] = {}
+        self._numbers = itertools.count(1)
 
     def host(self, service: str) -> Any:
         """A client of the host."""
@@ -58,7 +60,7 @@ class World:
 
     def someone(self, *statements: dict[str, Any]) -> Callable[[str], Any]:
         """A new role with these statements; makes its clients."""
-        name = f"role-{len(self.cloud.authorizer.used)}-{id(statements)}"
+        name = f"role-{next(self._numbers)}"
         self.cloud.role(name, *statements)
         issued = self.cloud.identities.issue(name, "function")
         return lambda service: self.cloud.client_as(service, issued)
