@@ -1,4 +1,4 @@
-"""Invariants of DESIGN §9 under crashes: any function may die between any two calls, messages come twice, and nothing is lost or doubled."""
+"""Invariants under crashes: any function may die between any two calls, messages come twice, and nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -121,7 +121,8 @@ class Town:
 
     def describe(self) -> str:
         jobs = [self.job(i) for i in self.stores.jobs.active("default")[0]]
-        return f"{[(j.id, str(j.state), j.attempt, j.reason) for j in jobs]} {[(h.id, str(h.state), h.reason, h.assignments) for h in self.hosts()]}"
+        hosts = [(h.id, str(h.state), h.reason, h.assignments) for h in self.hosts()]
+        return f"{[(j.id, str(j.state), j.attempt, j.reason) for j in jobs]} {hosts}"
 
     def settle(self) -> None:
         """Everything that is due at this moment."""
@@ -167,7 +168,7 @@ class Town:
             for message in queue.receive(self.now, 1 if queue.fifo else 10):
                 busy = True
                 times = 2 if self.chance.random() < self.duplicate else 1
-                if all([handle(message) for _ in range(times)]):
+                if all([handle(message) for _ in range(times)]):  # noqa: C419  # both, even if the first one dies
                     queue.delete(message.receipt)
         return busy
 
@@ -259,9 +260,7 @@ class Town:
 
     def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
         key = (a["job"], a["attempt"])
-        if not self.stores.claims.take(
-            agent.userid, *key, by="agent", at=self.now, expires_at=self.now + 1_000_000
-        ):
+        if not self.stores.claims.take(agent.userid, *key, by="agent", at=self.now, expires_at=self.now + 1_000_000):
             self._say(
                 agent,
                 {"kind": "refused", "job": key[0], "attempt": key[1], "why": "claim_lost", "reason": "claim lost"},

@@ -1,0 +1,114 @@
+"""Bad input: a sentence that names the field, for every kind of mistake; nothing else ever comes out of decoding."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.api import wire
+from chalicelib.errors import BadRequest, TooLarge
+
+GOOD = {"command": "true", "timeout_s": 5}
+
+
+def faults(document: Any) -> list[tuple[str, str]]:
+    with pytest.raises(BadRequest) as refusal:
+        wire.job_spec(wire.decode(json.dumps(document).encode(), wire.JobSpecWire))
+    assert refusal.value.detail
+    return [(f.field, f.message) for f in refusal.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"cpu": "two"}, "cpu"),
+        ({"cpu": -1}, "cpu"),
+        ({"cpu": 0}, "cpu"),
+        ({"memory_mib": 1.5}, "memory_mib"),
+        ({"memory_mib": -512}, "memory_mib"),
+        ({"slots": 0}, "slots"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": None}, "timeout_s"),
+        ({"priority": 10}, "priority"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"memory": 512}, "memory"),
+        ({"command": ""}, "command"),
+        ({"command": None}, "command"),
+        ({"pool": "no such name"}, "pool"),
+        ({"environment": {"A": 1}}, "environment[...]"),
+        ({"environment": {"1A": "x"}}, "environment.1A"),
+        ({"inputs": [{"path": "x"}]}, "inputs[0]"),
+        ({"inputs": [{"path": "/etc/passwd", "text": "x"}]}, "inputs[0].path"),
+        ({"inputs": [{"path": "a/../../b", "text": "x"}]}, "inputs[0].path"),
+        ({"inputs": [{"path": "x", "sha256": "abc"}]}, "inputs[0].sha256"),
+        ({"inputs": [{"path": "x", "text": "x", "mode": 7}]}, "inputs[0].mode"),
+        ({"outputs": ["../x"]}, "outputs[0]"),
+        ({"result": "/tmp/x"}, "result"),
+        ({"untrusted": "no"}, "untrusted"),
+        ({"idempotency_key": ""}, "idempotency_key"),
+    ],
+)
+def test_a_mistake_is_named_by_its_field(change: dict[str, Any], field: str) -> None:
+    assert [name for name, _ in faults(GOOD | change)] == [field]
+
+
+def test_what_is_missing_is_named() -> None:
+    assert faults({"command": "true"}) == [("timeout_s", "is required")]
+
+
+def test_a_fault_in_a_batch_says_which_job() -> None:
+    with pytest.raises(BadRequest) as refusal:
+        wire.decode(json.dumps({"jobs": [GOOD, GOOD | {"cpu": "x"}]}).encode(), wire.BatchWire)
+    assert refusal.value.faults[0].field == "jobs[1].cpu"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b'{"command": "\xff"}', b"1e999"])
+def test_what_is_not_a_document_is_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        wire.decode(body, wire.JobSpecWire)
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(TooLarge, match="at most 131072"):
+        wire.decode(b" " * 131_073, wire.JobSpecWire)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+fields = st.sampled_from([*wire.JobSpecWire.__struct_fields__, "other"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(fields, json_values, max_size=6))
+def test_any_document_is_either_a_job_or_a_refusal_with_a_sentence(document: dict[str, Any]) -> None:
+    refusal, spec = None, None
+    try:
+        spec = wire.job_spec(wire.decode(json.dumps(GOOD | document).encode(), wire.JobSpecWire))
+    except BadRequest as error:
+        refusal = error
+    assert refusal.detail if refusal else spec and spec.command
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"offerings": []}, "offerings"),
+        ({"offerings": [{"region": "us-east-1", "instance_type": "z9.huge"}]}, "offerings[0].instance_type"),
+        ({"offerings": [{"region": "mars", "instance_type": "c7i.large"}]}, "offerings[0].region"),
+        ({"hosts_min": 9, "hosts_max": 3}, "hosts_min"),
+        ({"sandbox": "docker"}, "sandbox"),
+        ({"linger_s": -1}, "linger_s"),
+        ({"linger": 5}, "linger"),
+    ],
+)
+def test_a_pools_mistake_is_named_by_its_field(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        wire.pool_spec(wire.decode(json.dumps(change).encode(), wire.PoolSpecWire))
+    assert refusal.value.faults[0].field == field

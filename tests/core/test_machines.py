@@ -1,0 +1,53 @@
+"""The two state machines, enumerated: every state with every event."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from chalicelib.core import host, job
+
+
+@pytest.mark.parametrize("machine", [job, host])
+def test_every_state_is_a_row(machine: Any) -> None:
+    states = job.JobState if machine is job else host.HostState
+    assert set(machine.TRANSITIONS) == set(states)
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "event"),
+    [(job, s, e) for s in job.JobState for e in job.JobEvent]
+    + [(host, s, e) for s in host.HostState for e in host.HostEvent],
+)
+def test_the_table_is_the_machine(machine: Any, state: StrEnum, event: StrEnum) -> None:
+    """`after` follows the table and raises the machine's one error where the table has no entry."""
+    expected = machine.TRANSITIONS[state].get(event)
+    if expected is None:
+        error = job.IllegalJobTransition if machine is job else host.IllegalHostTransition
+        with pytest.raises(error, match=str(state.value)):
+            machine.after(state, event)
+        assert state not in machine.sources(event)
+    else:
+        assert machine.after(state, event) is expected is machine.target(event)
+        assert state in machine.sources(event)
+
+
+def test_an_event_leads_to_one_state_only() -> None:
+    """`target` may be asked without knowing the state: what a conditional write sets."""
+    for machine in (job, host):
+        for event in job.JobEvent if machine is job else host.HostEvent:
+            assert len({row[event] for row in machine.TRANSITIONS.values() if event in row}) == 1, event
+
+
+def test_from_every_state_of_a_job_an_end_can_be_reached() -> None:
+    reach = {state: {state} for state in job.JobState}
+    for _ in job.JobState:
+        for state, row in job.TRANSITIONS.items():
+            reach[state] |= {end for next_ in row.values() for end in reach[next_]}
+    assert all(ends & job.FINAL for ends in reach.values())
+
+
+def test_finish_may_overtake_start() -> None:
+    assert job.after(job.JobState.ASSIGNED, job.JobEvent.SUCCEED) is job.JobState.SUCCEEDED

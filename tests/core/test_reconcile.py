@@ -1,0 +1,228 @@
+"""Rules of the plan, one sentence each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from builders import (
+    NOW,
+    OFFERING,
+    a_host,
+    a_launch,
+    a_pool,
+    a_snapshot,
+    an_assignment,
+    an_entry,
+    an_instance,
+)
+
+from chalicelib.core.host import HostState, Offering
+from chalicelib.core.plan import (
+    Adopt,
+    Assign,
+    Drain,
+    Missed,
+    Plan,
+    Recapture,
+    Reclaim,
+    Resume,
+    Retire,
+    Ring,
+    Settle,
+    Sicken,
+    Start,
+    Vanish,
+)
+from chalicelib.core.reconcile import reconcile
+
+
+def plan(**over: Any) -> Plan:
+    return reconcile(a_snapshot(**over))
+
+
+def test_a_waiting_job_goes_to_a_ready_host_and_its_doorbell_is_rung() -> None:
+    assert plan(hosts=(a_host(),), backlog=(an_entry(),)).kinds() == [Assign, Ring]
+
+
+def test_a_draining_host_is_recaptured_before_one_is_launched() -> None:
+    """Waking a host that already runs is cheaper than booting another."""
+    assert plan(hosts=(a_host(state=HostState.DRAINING),), backlog=(an_entry(),)).kinds() == [Recapture, Assign, Ring]
+
+
+def test_a_host_that_boots_is_waited_for_before_one_is_launched() -> None:
+    booting = a_host(state=HostState.LAUNCHING, ready_at=None, seen_at=None, launched_at=NOW - 5)
+    assert plan(hosts=(booting,), backlog=(an_entry(),)).kinds() == [Assign]
+
+
+def test_jobs_that_fit_nowhere_are_launched_for_in_one_request() -> None:
+    (start,) = plan(backlog=tuple(an_entry(f"job-{i}") for i in range(5))).actions
+    assert isinstance(start, Start)
+    assert [len(load) for load in start.loads] == [2, 2, 1]
+
+
+def test_user_data_holds_one_owners_jobs_only() -> None:
+    actions = plan(backlog=(an_entry("a", owner="alice"), an_entry("b", owner="bob"))).actions
+    assert [{e.owner for load in a.loads for e in load} for a in actions if isinstance(a, Start)] == [
+        {"alice"},
+        {"bob"},
+    ]
+
+
+def test_what_does_not_fit_is_passed_over_and_says_why() -> None:
+    """No head-of-line blocking: the wide job waits, the narrow one behind it runs."""
+    wide, narrow = an_entry("wide", cpu=2.0), an_entry("narrow")
+    made = plan(pool=a_pool(hosts_max=1), hosts=(a_host(assignments=(an_assignment(),)),), backlog=(wide, narrow))
+    assert [a.entry.job for a in made.actions if isinstance(a, Assign)] == ["narrow"]
+    assert made.waits == ((wide, "all 1 hosts that the pool may have are taken"),)
+
+
+def test_best_fit_keeps_the_big_room_for_the_big_job() -> None:
+    hosts = (a_host("host-a"), a_host("host-b", assignments=(an_assignment(),)))
+    made = plan(hosts=hosts, backlog=(an_entry("small"), an_entry("big", cpu=2.0, slots=2)))
+    assert {a.entry.job: a.host for a in made.actions if isinstance(a, Assign)} == {"small": "host-b", "big": "host-a"}
+
+
+def test_an_entry_that_a_host_carries_already_is_assigned_there_again() -> None:
+    """The trace of a crash between two writes: it is completed, not placed a second time."""
+    carrying = a_host(assignments=(an_assignment("job-9", accepted_at=None, started_at=None),))
+    made = plan(hosts=(a_host("host-0"), carrying), backlog=(an_entry("job-9"),))
+    assert [(a.entry.job, a.host) for a in made.actions if isinstance(a, Assign)] == [("job-9", "host-1")]
+
+
+def test_a_refused_offering_is_passed_over_for_the_next() -> None:
+    second = Offering(region="us-east-1", instance_type="m7i.large")
+    pool = a_pool(offerings=(OFFERING, second), skips={OFFERING.key: NOW + 60})
+    (start,) = plan(pool=pool, backlog=(an_entry(),)).actions
+    assert isinstance(start, Start)
+    assert start.offering == second
+
+
+def test_when_every_offering_is_refused_the_job_says_until_when() -> None:
+    made = plan(pool=a_pool(skips={OFFERING.key: NOW + 60}), backlog=(an_entry(),))
+    assert not made.actions
+    assert made.wake_at == NOW + 60
+    assert OFFERING.key in made.waits[0][1]
+
+
+def test_a_pool_keeps_its_minimum() -> None:
+    (start,) = plan(pool=a_pool(hosts_min=2)).actions
+    assert isinstance(start, Start)
+    assert start.loads == ((), ())
+    idle = tuple(a_host(f"host-{i}", freed_at=NOW - 999) for i in range(3))
+    assert plan(pool=a_pool(hosts_min=2), hosts=idle).kinds() == [Drain, Retire]
+
+
+def test_an_idle_host_leaves_after_lingering_and_not_before() -> None:
+    lingering = plan(hosts=(a_host(freed_at=NOW - 59),))
+    assert not lingering.actions
+    assert lingering.wake_at == NOW + 1
+    assert plan(hosts=(a_host(freed_at=NOW - 60),)).kinds() == [Drain, Retire]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        a_host(interrupt_at=NOW + 100, assignments=(an_assignment(),)),
+        a_host(launched_at=NOW - 90_000, assignments=(an_assignment(),)),
+        a_host(generation=-1, assignments=(an_assignment(),)),
+    ],
+    ids=["interrupted", "expired", "outdated"],
+)
+def test_a_host_that_must_go_drains_and_gets_no_work(host: Any) -> None:
+    """… and is not terminated while an attempt runs there."""
+    made = plan(hosts=(host,), backlog=(an_entry(),))
+    assert Drain in made.kinds()
+    assert Retire not in made.kinds()
+    assert Assign not in made.kinds()
+
+
+@pytest.mark.parametrize(
+    ("host", "sick"),
+    [
+        (a_host(seen_at=NOW - 300), True),
+        (a_host(seen_at=NOW - 100), False),
+        (a_host(assignments=(an_assignment(started_at=NOW - 800),)), True),
+        (a_host(assignments=(an_assignment(started_at=NOW - 700),)), False),
+        (a_host(assignments=(an_assignment(accepted_at=None, started_at=None, assigned_at=NOW - 400),)), False),
+        (
+            a_host(
+                ready_at=NOW - 900,
+                assignments=(an_assignment(accepted_at=None, started_at=None, assigned_at=NOW - 400),),
+            ),
+            True,
+        ),
+    ],
+    ids=["silent", "seen", "overdue", "in time", "just ready", "deaf"],
+)
+def test_a_host_is_no_longer_trusted_when(host: Any, sick: bool) -> None:
+    assert (Sicken in plan(hosts=(host,)).kinds()) is sick
+
+
+def test_silence_counts_only_while_the_canary_sings() -> None:
+    for canary_at in (None, NOW - 400):
+        assert Sicken not in plan(hosts=(a_host(seen_at=NOW - 900),), canary_at=canary_at).kinds()
+
+
+def test_an_unhealthy_host_goes_when_it_is_empty_or_hopeless() -> None:
+    unhealthy = {"state": HostState.UNHEALTHY, "entered_at": NOW - 60}
+    assert plan(hosts=(a_host(**unhealthy),)).kinds() == [Retire]
+    assert plan(hosts=(a_host(**unhealthy, assignments=(an_assignment(),)),)).kinds() == []
+    overdue = an_assignment(started_at=NOW - 800)
+    assert plan(hosts=(a_host(**unhealthy, assignments=(overdue,)),)).kinds() == [Retire]
+    half_a_day = {"state": HostState.UNHEALTHY, "entered_at": NOW - 43_201}
+    assert plan(hosts=(a_host(**half_a_day, assignments=(an_assignment(),)),)).kinds() == [Retire]
+
+
+def test_what_has_not_begun_on_an_unhealthy_host_is_taken_back() -> None:
+    waiting = an_assignment(started_at=None)
+    assert Reclaim in plan(hosts=(a_host(state=HostState.UNHEALTHY, assignments=(waiting,)),)).kinds()
+
+
+def test_a_host_that_does_not_say_hello_in_time_is_terminated() -> None:
+    slow = a_host(state=HostState.LAUNCHING, ready_at=None, launched_at=NOW - 601)
+    assert plan(hosts=(slow,), launches=(a_launch(recorded=True),)).kinds() == [Retire]
+
+
+def test_a_termination_is_sent_again_until_ec2_agrees() -> None:
+    assert plan(hosts=(a_host(state=HostState.TERMINATING, retire_sent_at=NOW - 61),)).kinds() == [Retire]
+    assert plan(hosts=(a_host(state=HostState.TERMINATING, retire_sent_at=NOW - 5),)).kinds() == []
+
+
+def test_absence_is_concluded_only_from_the_second_miss_of_a_real_list() -> None:
+    host = a_host(freed_at=NOW)
+    assert plan(hosts=(host,), listed=None).kinds() == []
+    assert plan(hosts=(host,), listed=()).kinds() == [Missed]
+    assert plan(hosts=(a_host(missed_lists=1),), listed=()).kinds() == [Vanish]
+    assert plan(hosts=(a_host(missed_lists=1),), listed=(an_instance("i-host-1"),)).kinds() == [Missed]
+    young = a_host(state=HostState.LAUNCHING, ready_at=None, launched_at=NOW - 30)
+    assert plan(hosts=(young,), listed=()).kinds() == []
+
+
+def test_an_instance_without_row_is_adopted_unless_an_unrecorded_launch_explains_it() -> None:
+    stray = an_instance("i-stray")
+    assert plan(listed=(stray,)).kinds() == [Adopt]
+    assert plan(listed=(stray,), launches=(a_launch(),)).kinds() == []
+    assert plan(listed=(an_instance("i-stray", state="shutting-down"),)).kinds() == []
+
+
+def test_an_unrecorded_launch_is_sent_again_after_a_while() -> None:
+    assert plan(launches=(a_launch(created_at=NOW - 10),)).kinds() == []
+    assert plan(launches=(a_launch(created_at=NOW - 36),)).kinds() == [Resume]
+
+
+def test_attempts_on_a_host_that_is_gone_are_settled() -> None:
+    gone = a_host(state=HostState.TERMINATED, assignments=(an_assignment("a"), an_assignment("b")))
+    assert plan(hosts=(gone,)).kinds() == [Settle, Settle]
+
+
+def test_a_doorbell_is_rung_again_until_the_assignment_is_accepted() -> None:
+    waiting = an_assignment(accepted_at=None, started_at=None, assigned_at=NOW - 30)
+    assert plan(hosts=(a_host(rung_at=NOW - 3, assignments=(waiting,)),)).kinds() == []
+    assert plan(hosts=(a_host(rung_at=NOW - 11, assignments=(waiting,)),)).kinds() == [Ring]
+
+
+def test_work_that_came_in_the_user_data_gets_its_time_before_the_bell() -> None:
+    inline = an_assignment(accepted_at=None, started_at=None, assigned_at=NOW - 30, inline=True)
+    assert plan(hosts=(a_host(ready_at=NOW - 2, assignments=(inline,)),)).kinds() == []
+    assert plan(hosts=(a_host(ready_at=NOW - 12, assignments=(inline,)),)).kinds() == [Ring]
