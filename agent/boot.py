@@ -27,9 +27,8 @@ Wants=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=/usr/bin/python3 %s/opt/spillway/agent.pyz run
-Environment=SPILLWAY_ROOT=%s%s
-Restart=always
+ExecStart=%s %s run
+%sRestart=always
 RestartSec=1
 Delegate=yes
 TimeoutStopSec=20
@@ -115,11 +114,12 @@ def write(path: str, data: bytes, mode: int) -> None:
     os.replace(path + ".new", path)
 
 
-def start_service() -> None:
-    names = ("AWS_ENDPOINT_URL", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
-    extra = "".join("\nEnvironment=%s=%s" % (name, os.environ[name]) for name in names if os.environ.get(name))
-    write("/etc/systemd/system/spillway-agent.service", (UNIT % (ROOT, ROOT, extra)).encode(), 0o644)
-    os.system("systemctl daemon-reload && systemctl enable --now spillway-agent")
+def start_service(agent: str) -> bool:
+    names = ("SPILLWAY_ROOT", "AWS_ENDPOINT_URL", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
+    extra = "".join("Environment=%s=%s\n" % (name, os.environ[name]) for name in names if os.environ.get(name))
+    unit = UNIT % (sys.executable or "/usr/bin/python3", agent, extra)
+    write(ROOT + "/etc/systemd/system/spillway-agent.service", unit.encode(), 0o644)
+    return os.system("systemctl daemon-reload && systemctl enable --now spillway-agent") == 0
 
 
 def start_detached(agent: str) -> None:
@@ -150,9 +150,8 @@ def boot() -> None:
     write(agent, retried("the agent", lambda: fetch_agent(manifest)), 0o644)
     write(ROOT + "/var/lib/spillway/manifest.json", MANIFEST.encode(), 0o600)
     write(ROOT + "/var/lib/spillway/index", index.strip().encode(), 0o600)
-    if os.path.isdir("/run/systemd/system"):
-        start_service()
-    else:
+    found = any(os.access(folder + "/systemctl", os.X_OK) for folder in os.environ.get("PATH", "").split(":"))
+    if not (found and start_service(agent)):
         start_detached(agent)
 
 

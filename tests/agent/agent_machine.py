@@ -182,11 +182,12 @@ class Machine:
         (state / "manifest.json").write_text(json.dumps(self.manifest))
         (state / "index").write_text("0")
 
-    def start(self):
+    def start(self, *within, python=sys.executable):
+        """Run the agent; `within` is a command that runs it, `python` the interpreter."""
         self.install()
         with open(self.root / "agent.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "error::SyntaxWarning", str(self.root / "opt/spillway/agent.pyz"), "run"],
+                [*within, python, "-W", "error::SyntaxWarning", str(self.root / "opt/spillway/agent.pyz"), "run"],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -203,7 +204,10 @@ class Machine:
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
-            self.kill()
+            try:
+                self.kill(signal.SIGTERM)  # so that it takes its control groups away
+            except subprocess.TimeoutExpired:
+                self.kill()
         self.metadata.close()
         for client in (self.s3, self.sqs, self.dynamodb):
             client.close()

@@ -80,3 +80,20 @@ def test_user_data_for_twenty_hosts_fits_with_room():
     manifest = {"hosts": [{"host": f"host-{n}", "assignments": [jobs[n]], "inbox": True} for n in range(20)]}
     size = len(gzip.compress(user_data(manifest).encode(), 9))
     assert size < 8192, size
+
+
+def test_where_there_is_systemctl_the_agent_becomes_a_service(machine, built_agent):
+    """Enabled and started, restarted always; where systemctl fails the agent starts all the same."""
+    one = machine()
+    one.s3.put_object(Bucket=one.bucket, Key=f"agent/{built_agent.sha256}.pyz", Body=built_agent.path.read_bytes())
+    systemctl = one.root / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {one.root}/asked\n')
+    systemctl.chmod(0o755)
+    script = one.root / "user-data"
+    script.write_text(user_data(one.manifest))
+    subprocess.run(["python3", str(script)], env=one.environment, check=True)
+    assert (one.root / "asked").read_text() == "daemon-reload\nenable --now spillway-agent\n"
+    unit = (one.root / "etc/systemd/system/spillway-agent.service").read_text()
+    assert f"{one.root}/opt/spillway/agent.pyz run\n" in unit
+    assert f"\nEnvironment=SPILLWAY_ROOT={one.root}\n" in unit
+    assert "\nRestart=always\n" in unit

@@ -1,0 +1,92 @@
+"""The same agent in other surroundings: inside a machine of namespaces, on Python 3.9, with eight jobs at once."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from agent_machine import Web, a_job, processes_with
+
+pytestmark = pytest.mark.usefixtures("sandboxed")
+UNSHARE = ("unshare", "--pid", "--mount", "--uts", "--ipc", "--mount-proc", "--fork", "--kill-child=TERM")
+
+
+def python_3_9():
+    found = [*map(str, (Path.home() / ".pyenv/versions").glob("3.9.*/bin/python3.9")), shutil.which("python3.9")]
+    return next(filter(None, found), None)
+
+
+@pytest.mark.parametrize("user", [(), ("--user", "--map-root-user")])
+def test_an_agent_inside_a_machine_of_namespaces_still_has_its_sandbox(machine, user):
+    """As root, and as root of a user namespace only: bubblewrap nests, and the job is nobody outside."""
+    within = (*UNSHARE, *user)
+    if subprocess.run([*within, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this machine does not let its users make namespaces")
+    one = machine(assignments=[a_job(command="id -u; bash -c 'exec 3<>/dev/tcp/127.0.0.1/9' || echo held")])
+    one.start(*within)
+    finish = one.wait("finish")
+    assert one.pings("hello")[0]["sandbox"] == "bwrap"
+    assert finish["outcome"] == "succeeded", finish
+    assert finish["log"]["text"].splitlines()[0] != "0"
+    assert "held" in finish["log"]["text"]
+    one.kill()  # unshare keeps other signals to itself; the agent inside gets its TERM from the kernel
+
+
+def test_the_agent_runs_on_python_3_9(machine):
+    """Amazon Linux 2023 has no newer one of its own."""
+    python = python_3_9()
+    if python is None:
+        pytest.skip("there is no Python 3.9 on this machine: only the syntax is checked")
+    sha = "0" * 64
+    one = machine(
+        assignments=[a_job(command="echo '{}' > r; echo x > o", result="r", outputs=["o"]), a_job("job-2", "sleep 9")]
+    )
+    one.start(python=python)
+    assert one.wait("finish", "job-1")["outcome"] == "succeeded"
+    job = a_job("job-3", inputs=[{"path": ".", "sha256": sha, "unpack": True}], urls={sha: one.metadata.url})
+    one.write_inbox(1, [job], cancel=[{"job": "job-2", "attempt": 1}])
+    assert one.ring().returncode == 0
+    assert one.wait("finish", "job-2")["outcome"] == "cancelled"
+    assert one.wait("refused", "job-3")["why"] == "urls_expired"
+
+
+def test_eight_jobs_at_once_need_little_memory(machine):
+    """The agent's own memory stays under 40 MB, so that a small host is the jobs'."""
+    jobs = [a_job(f"job-{n}", "head -c 3000000 /dev/zero; sleep 3") for n in range(8)]
+    one = machine(assignments=[{**job, "cpu": 0.1} for job in jobs], settings={"slots": 8}).start()
+    for n in range(8):
+        one.wait("start", f"job-{n}")
+    one.wait("alive", count=2)
+    status = Path(f"/proc/{one.process.pid}/status").read_text()
+    peak_kib = int(status.split("VmHWM:")[1].split()[0])
+    assert peak_kib < 40 * 1024, peak_kib
+    one.kill(15)
+
+
+def test_with_network_a_job_can_connect(machine):
+    """The control of the test that says it cannot: the same probe reaches a listener when the job may."""
+    listener = Web(lambda *_: (200, b"hi"))
+    address = listener.url.removeprefix("http://").replace(":", "/")
+    command = f"bash -c 'exec 3<>/dev/tcp/{address}' && echo reached"
+    one = machine(assignments=[a_job("job-1", command, network=True), a_job("job-2", command)]).start()
+    assert one.wait("finish", "job-1")["log"]["text"] == "reached\n"
+    assert "reached" not in one.wait("finish", "job-2")["log"]["text"]
+    listener.close()
+
+
+def test_without_bubblewrap_untrusted_jobs_are_refused_and_trusted_ones_run(machine):
+    """`auto` never weakens what an untrusted job is held by."""
+    within = ("unshare", "--mount", "sh", "-c", 'mount --bind /dev/null "$(command -v bwrap)"; exec "$@"', "sh")
+    if os.geteuid() != 0 or subprocess.run([*within, "true"], capture_output=True).returncode != 0:
+        pytest.skip("hiding bubblewrap needs root")
+    daemon = "setsid sh -c 'while :; do sleep 33.33; done' & echo $HOME"
+    jobs = [a_job("job-1"), a_job("job-2", daemon, untrusted=False)]
+    one = machine(assignments=jobs).start(*within)
+    refused, finish = one.wait("refused", "job-1"), one.wait("finish", "job-2")
+    assert refused["why"] == "no_sandbox"
+    assert "bubblewrap" in refused["reason"]
+    assert finish["outcome"] == "succeeded"
+    assert finish["log"]["text"].startswith(str(one.root))
+    assert one.pings("hello")[0]["sandbox"] == "none"
+    assert not processes_with("33.33")
