@@ -6,16 +6,19 @@ from everything below chalicelib, and bytecode there would make it miss the pack
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from infra import client_file, package, terminal
+from infra import chalice_config, client_file, package, terminal
 from infra.errors import InfraError
+from infra.stage import check_stage
 
 _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
@@ -42,6 +45,11 @@ def deploy(
 
     Raises InfraError with Chalice's last words.
     """
+    check_stage(stage)
+    if stage not in chalice_config.read(project_dir).get("stages", {}):
+        raise InfraError(
+            f"The stage {stage} is not bootstrapped in {project_dir}. Run `spillway bootstrap --stage {stage}` first."
+        )
     built = package.build(project_dir, report)
     started = time.monotonic()
     report(f"chalice: deploying the stage {stage}")
@@ -78,3 +86,27 @@ def _run_chalice(stage: str, project_dir: Path, environment: Mapping[str, str], 
     if chalice.returncode:
         last = "\n".join(line for line in said[-15:] if line)
         raise InfraError(f"`chalice deploy --stage {stage}` failed in {project_dir}:\n{last}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m infra.deploy`: exit code 0, or 1 with a sentence on standard error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.deploy", description="Package and deploy a bootstrapped stage."
+    )
+    parser.add_argument("--stage", required=True, help="the stage's name, as bootstrapped")
+    parser.add_argument("--project-dir", type=Path, default=Path.cwd(), help="where app.py is (default: here)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = parser.parse_args(argv)
+    project_dir = options.project_dir.resolve()
+    try:
+        region = client_file.read(project_dir, options.stage).get("region") or os.environ.get("AWS_DEFAULT_REGION", "")
+        done = deploy(options.stage, project_dir, region, report=terminal.progress)
+    except InfraError as error:
+        terminal.progress(str(error))
+        return 1
+    terminal.say(json.dumps(asdict(done)) if options.json else f"The stage {options.stage} answers at {done.api_url}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
