@@ -28,8 +28,8 @@ Text = Annotated[str, msgspec.Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    pass
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
+    """Encoded without defaults, so that a family's defaults can stand where nothing was said."""
 
 
 class InputWire(_Strict, frozen=True, kw_only=True):

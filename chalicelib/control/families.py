@@ -29,7 +29,5 @@ def apply(plane: Plane, document: JobSpecWire, prefix: str = "") -> JobSpecWire:
     if family is None:
         fault = Fault(f"{prefix}family", f"there is no family named {name!r}")
         raise BadRequest(f"{fault.field}: {fault.message}", (fault,))
-    given = msgspec.to_builtins(document)
-    defaults = {f.name: msgspec.to_builtins(f.default) for f in msgspec.structs.fields(document) if not f.required}
-    said = {k: v for k, v in given.items() if k not in defaults or v != defaults[k]}
+    said = msgspec.to_builtins(document)  # without defaults: see wire
     return msgspec.convert({**family, **said}, type(document))

@@ -108,7 +108,9 @@ def _later(plane: Plane, message: Message, document: dict[str, Any]) -> None:
     )
 
 
-def _ping(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+def _ping(plane: Plane, host: Host, ping: Any) -> bool:
+    if not isinstance(ping, dict):
+        raise BadPing("one of its pings is not an object")
     handler = _HANDLERS.get(str(ping.get("kind")))
     if handler is None:
         raise BadPing(f"no agent of ours says {ping.get('kind')!r}")
