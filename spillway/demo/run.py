@@ -65,6 +65,8 @@ class Seen:
 def demo(root: Path, state: Path, screen: Screen) -> Report:
     """Run it with the repository at `root` and everything it writes below `state`; the report, also written there.
 
+    The marks are printed in every case, as far as they are known.
+
     Raises SpillwayError where a step fails, KeyboardInterrupt when stopped; the embedded cloud is down in every case.
     """
     state.mkdir(parents=True, exist_ok=True)
@@ -93,10 +95,11 @@ def demo(root: Path, state: Path, screen: Screen) -> Report:
             counters = cloud.counters()
         finally:
             with _unstoppable():
+                screen.marks(seen.marks)
                 screen.say("Stopping the embedded cloud")
                 processes_left = cloud.stop()
     report = Report(
-        jobs=len(seen.cold) + len(seen.warm) + sum(1 for m in seen.marks if m.job not in seen.cold),
+        jobs=len(seen.marks) + len(seen.warm),
         by_state=by_state([m.job for m in seen.marks] + seen.warm),
         instances_launched=launched,
         run_instances_calls=calls(counters, "ec2", "RunInstances"),
@@ -140,6 +143,7 @@ def _grade(
     accepted = spillway.submit_many([wanted[case.name] for case in by_http])
     seen.submitted |= {job.id: at for job in accepted}
     seen.cold = _wait(spillway, [job.id for job in accepted], "Grading", screen)
+    seen.marks = [Mark(by_name[str(job.name)], job) for job in seen.cold]
     seen.batch_run_instances_calls = calls(cloud.counters(), "ec2", "RunInstances") - calls_before
 
     if by_queue:
@@ -149,11 +153,7 @@ def _grade(
             message = {**wanted[case.name], "idempotency_key": f"demo-{run}-{case.name}"}
             cloud.aws("sqs").send_message(QueueUrl=deployment.submissions_url, MessageBody=json.dumps(message))
         ids = _appeared(spillway, {case.name for case in by_queue})
-        queued = _wait(spillway, ids, "Grading", screen)
-    else:
-        queued = []
-    seen.marks = [Mark(by_name[str(job.name)], job) for job in [*seen.cold, *queued]]
-    screen.marks(seen.marks)
+        seen.marks += [Mark(by_name[str(job.name)], job) for job in _wait(spillway, ids, "Grading", screen)]
 
     again = next((case for case in cases if case.name == "roman/right"), cases[0])
     screen.say(f"Submitting {WARM_JOBS} jobs one after another to hosts that are warm")

@@ -43,7 +43,7 @@ class Screen:
 
     def marks(self, marks: Sequence[Mark]) -> None:
         """The table of marks."""
-        if self._as_json:
+        if self._as_json or not marks:
             return
         rows = [
             [

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -39,14 +40,15 @@ def finish_at_look(server: Any, state: str = "succeeded", **facts: Any) -> None:
 
 
 def test_help_answers_at_once() -> None:
-    """`spillway --help` under 300 ms: nothing heavy is imported (the best of five; the machine may be busy)."""
+    """`spillway --help` takes less than 300 ms of processor time (a busy machine flips nothing)."""
     times = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-m", "spillway", "--help"], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert "submit" in done.stdout
-    assert min(times) < 0.3
+    assert min(times) < 0.3, times
 
 
 def test_nothing_heavy_is_imported_for_the_command_line() -> None:
