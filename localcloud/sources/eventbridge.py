@@ -47,8 +47,8 @@ class EventBus:
             self._offer(rule, event, hops)
 
     def _offer(self, rule: Rule, event: dict[str, Any], hops: int) -> None:
-        pattern = rule.event_pattern
-        if rule.state != "ENABLED" or not pattern.dump() or not pattern.matches_event(event):  # type: ignore[arg-type]
+        pattern: Any = rule.event_pattern
+        if rule.state != "ENABLED" or not pattern.dump() or not pattern.matches_event(event):
             return
 
         def forward(event: dict[str, Any], region: str, bus_name: str) -> None:

@@ -38,7 +38,7 @@ def find(queue_arn: str) -> Queue | None:
 def take(queue: Queue, count: int) -> list[Message]:
     """Receive up to `count` visible messages, as a poller would: they become invisible, and too often received ones move on."""
     backend = get_backend("sqs")[queue.account_id][queue.region]
-    timeout_s: int = queue.visibility_timeout  # type: ignore[attr-defined]  # moto sets it by setattr
+    timeout_s = int(vars(queue)["visibility_timeout"])
     received: list[Message] = backend.receive_message(queue.name, count, 0, timeout_s, ["All"])
     return received
 

@@ -42,5 +42,6 @@ def _input(target: dict[str, Any], event: dict[str, Any]) -> Any:
             value = value.get(part) if part and isinstance(value, dict) else value
         return value
     if transformer := target.get("InputTransformer"):
-        return EventTemplateParser.parse(transformer.get("InputTemplate"), transformer.get("InputPathsMap", {}), event)  # type: ignore[arg-type]  # our event is a plain dict
+        parse: Any = EventTemplateParser.parse
+        return parse(transformer.get("InputTemplate"), transformer.get("InputPathsMap", {}), event)
     return event

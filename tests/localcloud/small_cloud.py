@@ -134,7 +134,7 @@ def in_parallel(count: int, action: Callable[[int], Any]) -> list[Any]:
 def small_cloud(folder: Path, **functions: Any) -> Iterator[SmallCloud]:
     """A started cloud with nothing in it; all of it is gone afterwards."""
     for service in SERVICES:
-        for backend in list(get_backend(service)["123456789012"].values()):  # type: ignore[call-overload]
+        for backend in list(get_backend(service)["123456789012"].values()):
             backend.reset()
     for backend in backends():
         backend.reset()

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moto.backends import get_backend
 from small_cloud import SmallCloud, eventually, in_parallel, recorded, small_cloud
 
+from localcloud.sources import queues
+from localcloud.sources.hooks import Hooks
 from localcloud.sources.sqs import failed_items
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "events"
@@ -321,3 +325,34 @@ def test_an_unknown_item_in_a_partial_response_gives_everything_back() -> None:
     """Lambda treats a response that names a message it did not send as a failed batch."""
     answer = json.dumps({"batchItemFailures": [{"itemIdentifier": "z"}]}).encode()
     assert failed_items(answer, {"a", "b"}) == {"a", "b"}
+
+
+@pytest.mark.parametrize("action", ["send", "receive", "delete", "purge", "hide"])
+def test_operations_on_a_queue_wait_for_each_other(action: str) -> None:
+    """moto rebuilds the list of messages on each delete: what is sent in that moment would vanish. So each operation holds the queue."""
+    hooks = Hooks()
+    told: list[str] = []
+    queues.install(hooks, told.append)
+    backend = get_backend("sqs")["123456789012"]["us-east-1"]
+    try:
+        queue = backend.create_queue("shared", None)
+        backend.send_message("shared", "x")
+        [message] = backend.receive_message("shared", 1, 0, 30)
+        actions = {
+            "send": lambda: backend.send_message("shared", "y"),
+            "receive": lambda: backend.receive_message("shared", 1, 0, 30),
+            "delete": lambda: backend.delete_message("shared", message.receipt_handle),
+            "purge": lambda: backend.purge_queue("shared"),
+            "hide": lambda: backend.change_message_visibility("shared", message.receipt_handle, 0),
+        }
+        thread = threading.Thread(target=actions[action])
+        with queue._messages_lock:
+            thread.start()
+            thread.join(0.2)  # nothing tells that a thread still waits
+            assert thread.is_alive()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert queue.queue_arn in told
+    finally:
+        hooks.restore()
+        backend.reset()
