@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,9 @@ def _log_to(state_dir: Path, debug: bool, echo: bool) -> None:
         state_dir / "localcloud.log", maxBytes=LOG_MAX_BYTES, backupCount=LOG_FILES - 1
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    warnings.filterwarnings(
+        "ignore", module=r"moto\."
+    )  # what moto's CloudFormation leaves out is known; it is in the log
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
@@ -127,6 +131,7 @@ def _log_to(state_dir: Path, debug: bool, echo: bool) -> None:
     if echo:
         terminal = logging.StreamHandler()
         terminal.setLevel(logging.WARNING)
+        terminal.addFilter(lambda record: not record.name.startswith("moto"))
         terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         root.addHandler(terminal)
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from localcloud.identity import Principal
+from localcloud.identity import ACCOUNT_ID, Principal
 
 SERVICE_OF_SCOPE = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi"}
 REST_SERVICES = frozenset({"s3", "lambda", "apigateway", "apigatewayv2", "scheduler", "pipes", "batch", "efs", "eks"})
@@ -50,6 +50,10 @@ class AwsCall:
         return (
             "json" if "HTTP_X_AMZ_TARGET" in self.environ or "json" in self.environ.get("CONTENT_TYPE", "") else "query"
         )
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of a resource in the call's region and account."""
+        return f"arn:aws:{service}:{self.region}:{ACCOUNT_ID}:{resource}"
 
 
 @dataclass

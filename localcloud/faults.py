@@ -186,7 +186,8 @@ class Faults:
         if act is None:
             raise BadFault(f"{kind} has nothing to act on: no instances and functions are connected.")
         try:
-            act(**fields)
+            result = act(**fields)
+            log.info("fault done kind=%s result=%s", kind, result)
         except KeyError as error:
             raise BadFault(f"There is no {error.args[0]!r} to {kind.replace('_', ' ')}.") from None
         except ValueError as error:

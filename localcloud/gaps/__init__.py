@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.gaps import apigateway_import, s3_form_body, s3_missing_key, sqs_fifo, sqs_sender, sts_identity
+from localcloud.gaps import (
+    apigateway_import,
+    lambda_mapping_role,
+    s3_form_body,
+    s3_missing_key,
+    sqs_fifo,
+    sqs_sender,
+    sts_identity,
+)
 
 if TYPE_CHECKING:
     from localcloud.front import Front
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 def install_all(front: Front, hooks: Hooks, authorizer: Authorizer, identities: Identities) -> None:
     """Install every bridge but those of instances, which their fleet installs itself."""
     apigateway_import.install(front)
+    lambda_mapping_role.install(front)
     s3_form_body.install(front)
     s3_missing_key.install(front, authorizer)
     sts_identity.install(front, identities)
