@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
@@ -62,7 +63,7 @@ class Floats(Attribute[dict[str, float]]):
 
 
 class Json(Attribute[T], Generic[T]):
-    """A record as compact JSON text of the given type."""
+    """A record as compact JSON text of the given type. A lone surrogate, which a graded program may well write, becomes "?"."""
 
     attr_type = "S"
 
@@ -71,7 +72,11 @@ class Json(Attribute[T], Generic[T]):
         self.shape = shape
 
     def serialize(self, value: T) -> str:
-        return msgspec.json.encode(value).decode()
+        try:
+            return msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:  # no UTF-8 can carry it, and it must not keep a job from ending
+            text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+            return text.encode("utf-8", "replace").decode()
 
     def deserialize(self, value: str) -> T:
         return msgspec.json.decode(value, type=self.shape)

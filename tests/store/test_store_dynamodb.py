@@ -226,6 +226,16 @@ def test_records_survive_as_json_text(spec: JobSpec, finish: Finish) -> None:
         assert json.loads(text), "readable by anything that reads JSON"
 
 
+def test_text_that_is_no_unicode_does_not_keep_a_job_from_ending(dynamo: DynamoStores) -> None:
+    """A program's JSON result may hold half a character ("\\ud800"): the job ends all the same, with "?" in its place."""
+    dynamo.jobs.put(a_job_in(JobState.RUNNING))
+    finish = Finish(outcome="succeeded", reason="", finished_at=NOW, result=json.loads('{"said": ["\\ud800", "é"]}'))
+    ended = dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", finish=finish)
+    assert ended is not None
+    assert ended.finish is not None
+    assert ended.finish.result == {"said": ["?", "é"]}
+
+
 @given(TIMES, st.dictionaries(TEXT, TIMES, max_size=3), st.lists(ASSIGNMENTS, max_size=3))
 @hypothesis_settings(max_examples=80, deadline=None)
 def test_numbers_survive_dynamodbs_notation(at: float, entered: dict[str, float], carried: list[Assignment]) -> None:
