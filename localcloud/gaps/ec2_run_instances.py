@@ -141,7 +141,10 @@ class RunInstances:
             text = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
             return refusal(call, "IdempotentParameterMismatch", text, 400)
         fields = {"Action": "DescribeInstances", "Version": call.params.get("Version", "2016-11-15")}
-        known = get_backend("ec2")[ACCOUNT_ID][call.region].reservations[reservation].instances
+        remembered = get_backend("ec2")[ACCOUNT_ID][call.region].reservations.get(reservation)
+        known = list(remembered.instances) if remembered else []
+        if not known:
+            return refusal(call, "InternalError", f"Reservation {reservation} is no longer known.", 500)
         fields.update({f"InstanceId.{number}": instance.id for number, instance in enumerate(known, 1)})
         call.body = urlencode(fields).encode()
         reply = forward(call)

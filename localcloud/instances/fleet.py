@@ -25,14 +25,16 @@ from typing import Any, Protocol
 
 from localcloud.gaps.ec2_run_instances import RunInstances
 from localcloud.gaps.ssm_send_command import SsmActions
-from localcloud.identity import Identities
+from localcloud.iam import policies_of
+from localcloud.identity import ACCOUNT_ID, Identities
 from localcloud.instances import events
 from localcloud.instances.ec2_actions import Ec2Actions
 from localcloud.instances.machine import STATE_CODES, Machine
 from localcloud.instances.machine_init import USER_DATA
-from localcloud.instances.metadata import MetadataService
+from localcloud.instances.metadata import MetadataService, role_of_profile
 from localcloud.instances.run_command import RunCommand
 from localcloud.instances.vm_host import VmHost
+from localcloud.policy import Decision, Request, evaluate
 
 log = logging.getLogger("localcloud.instances")
 
@@ -53,13 +55,15 @@ class Front(Protocol):
 @dataclass(frozen=True)
 class FleetOptions:
     """`isolation`: "namespaces", "none", or "auto" (namespaces where the host lets us). `register_s`: from a machine's start to its
-    registration with Run Command. `lost_noticed_s`: until EC2 notices that a machine is lost."""
+    registration with Run Command. `lost_noticed_s`: until EC2 notices that a machine is lost. `forget_s`: until EC2 no longer lists
+    what is terminated."""
 
     isolation: str = "auto"
     boot_s: float = 0.2
     register_s: float = 0.0
-    shutdown_grace_s: float = 2.0
+    shutdown_grace_s: float = 5.0
     lost_noticed_s: float = 60.0
+    forget_s: float = 3600.0
     credentials_s: float = 6 * 3600.0
 
 
@@ -115,8 +119,9 @@ class Fleet:
         self._stopping = True
         self._vms.stop()
         self.metadata.stop()
-        self._announcements.put(None)
-        self._announcer.join(5)
+        if self._announcer.is_alive():
+            self._announcements.put(None)
+            self._announcer.join(5)
         for machine in self._machines.values():
             shutil.rmtree(machine.disk, ignore_errors=True)
         shutil.rmtree(self._folder / "image", ignore_errors=True)
@@ -261,7 +266,11 @@ class Fleet:
         self._notify()
 
     def _register(self, machine: Machine) -> None:
-        if machine.state == "running" and machine.channel is not None:
+        if machine.state != "running" or machine.channel is None:
+            return
+        if not _may_register(machine):
+            log.warning("not registered with Run Command, its role does not allow it instance=%s", machine.id)
+        else:
             machine.registered_at = machine.registered_at or time.time()
             self.commands.on_line(machine)
             self._notify()
@@ -327,7 +336,17 @@ class Fleet:
 
     def _clean_up(self, machine: Machine) -> None:
         self.metadata.close(machine)
+        self._vms.later(self.options.forget_s, lambda: self._forget(machine))
         shutil.rmtree(machine.disk, ignore_errors=True)
+
+    def _forget(self, machine: Machine) -> None:
+        with self._front.exclusive("ec2"):
+            reservations = machine.instance.ec2_backend.reservations
+            for reservation in [each for each in reservations.values() if machine.instance in each.instances]:
+                reservation.instances.remove(machine.instance)
+                if not reservation.instances:
+                    del reservations[reservation.id]
+        self._machines.pop(machine.id, None)
 
     def _start_again(self, machine: Machine) -> None:
         if self._change(machine, "start"):
@@ -388,6 +407,15 @@ class Fleet:
                 self._publish(*announcement)
             except Exception:
                 log.exception("an EC2 event was not delivered")
+
+
+def _may_register(machine: Machine) -> bool:
+    """A machine's own SSM agent registers it, with the machine's role; so a role that lacks the right makes it unreachable."""
+    role = role_of_profile(machine.profile_arn) if machine.profile_arn else None
+    arn = f"arn:aws:ec2:{machine.region}:{ACCOUNT_ID}:instance/{machine.id}"
+    context = {"ec2:sourceinstancearn": [arn], "aws:requestedregion": [machine.region]}
+    request = Request("ssm:UpdateInstanceInformation", arn, context)
+    return role is not None and evaluate(policies_of(role), request) is Decision.ALLOW
 
 
 def _user_data(instance: Any) -> bytes:

@@ -54,6 +54,8 @@ class MetadataService:
 
     def stop(self) -> None:
         """Close all ports and connections."""
+        if not self._thread.is_alive():
+            return
         asyncio.run_coroutine_threadsafe(self._close_all(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)

@@ -48,7 +48,9 @@ def _become(
 
 
 def _found_interpreter(arguments: list[str], path: str) -> list[str]:
-    """A script whose interpreter is elsewhere on this host (/usr/bin/python3 of Amazon Linux) is run by the one on PATH."""
+    """What Amazon Linux has at another place than this host (/usr/bin/python3) is taken from PATH: a program, or a script's own."""
+    if not os.path.exists(arguments[0]):
+        return _on_path(arguments[0], path, arguments[1:])
     try:
         with open(arguments[0], "rb") as file:
             first = file.readline(256)
@@ -57,10 +59,14 @@ def _found_interpreter(arguments: list[str], path: str) -> list[str]:
     if not first.startswith(b"#!"):
         return []
     words = first[2:].decode(errors="replace").split()
-    for folder in path.split(":") if words else ():
-        program = f"{folder}/{os.path.basename(words[0])}"
-        if os.access(program, os.X_OK):
-            return [program, *words[1:], *arguments]
+    return _on_path(words[0], path, [*words[1:], *arguments]) if words else []
+
+
+def _on_path(program: str, path: str, arguments: list[str]) -> list[str]:
+    for folder in path.split(":"):
+        found = f"{folder}/{os.path.basename(program)}"
+        if os.access(found, os.X_OK):
+            return [found, *arguments]
     return []
 
 

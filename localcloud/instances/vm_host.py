@@ -84,7 +84,9 @@ class VmHost:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the hypervisor, which ends all machines; returns when they are gone."""
+        """End the hypervisor, which ends all machines; returns when they are gone. Harmless when it never started."""
+        if not self._thread.is_alive():
+            return
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
         try:

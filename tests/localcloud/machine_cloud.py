@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import gzip
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from localcloud.identity import Identities
 from localcloud.instances.fleet import Fleet, FleetOptions
 
 IMAGE = "ami-12c6146b"
+REGISTER = {"Effect": "Allow", "Action": "ssm:UpdateInstanceInformation", "Resource": "*"}
+REACHABLE = {"Version": "2012-10-17", "Statement": [REGISTER]}
 
 
 def eventually(check: Callable[[], Any], within_s: float = 15.0) -> Any:
@@ -40,11 +43,21 @@ class MachineCloud:
         )
         self.ec2: Any = self.front.client("ec2")
         self.ssm: Any = self.front.client("ssm")
+        self.iam: Any = self.front.client("iam")
 
     def _publish(self, event: dict[str, Any], region: str) -> None:
         with self._heard:
             self.events.append(event)
             self._heard.notify_all()
+
+    def start(self) -> None:
+        self.front.start()
+        self.fleet.start()
+        with contextlib.suppress(self.iam.exceptions.EntityAlreadyExistsException):  # moto's records outlive a cloud
+            self.iam.create_role(RoleName="machine", AssumeRolePolicyDocument="{}")
+            self.iam.put_role_policy(RoleName="machine", PolicyName="reachable", PolicyDocument=json.dumps(REACHABLE))
+            self.iam.create_instance_profile(InstanceProfileName="machine")
+            self.iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
 
     def states(self, instance_id: str) -> list[str]:
         """The states that EventBridge was told of, in order."""
@@ -60,6 +73,8 @@ class MachineCloud:
         """RunInstances; the ids in launch order."""
         data: Any = gzip.compress(script.encode()) if packed else script
         arguments = {"ImageId": IMAGE, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": count, "UserData": data}
+        if "LaunchTemplate" not in more:
+            arguments["IamInstanceProfile"] = {"Name": "machine"}
         reply = self.ec2.run_instances(**{**arguments, **more})
         return [instance["InstanceId"] for instance in reply["Instances"]]
 
@@ -120,9 +135,8 @@ class MachineCloud:
 def machine_cloud(folder: Path, **options: Any) -> Iterator[MachineCloud]:
     """A started cloud, stopped at the end."""
     cloud = MachineCloud(folder, **options)
-    cloud.front.start()
-    cloud.fleet.start()
     try:
+        cloud.start()
         yield cloud
     finally:
         cloud.fleet.stop()

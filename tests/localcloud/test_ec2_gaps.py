@@ -3,11 +3,12 @@
 import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from machine_cloud import IMAGE, MachineCloud, machine_cloud
+from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
 from moto import mock_aws
 
 from localcloud.gaps.ec2_run_instances import LaunchRequest, Refusal, insufficient_capacity
@@ -18,8 +19,8 @@ SMALL: dict[str, Any] = {"ImageId": IMAGE, "InstanceType": "c5.large"}
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
     with machine_cloud(tmp_path_factory.mktemp("gaps"), isolation="none", boot_s=0.0) as started:
-        iam = started.front.client("iam")
-        iam.create_instance_profile(InstanceProfileName="gaps-profile")
+        started.iam.create_instance_profile(InstanceProfileName="gaps-profile")
+        started.iam.add_role_to_instance_profile(InstanceProfileName="gaps-profile", RoleName="machine")
         started.ec2.create_launch_template(LaunchTemplateName="gaps", LaunchTemplateData=TEMPLATE)
         yield started
 
@@ -253,10 +254,27 @@ def test_instances_of_other_regions_are_apart(cloud: MachineCloud) -> None:
     """Everything regional is keyed by region."""
     west = cloud.front.client("ec2", "us-west-2")
     (made,) = west.run_instances(**SMALL, MinCount=1, MaxCount=1)["Instances"]
-    cloud.ran(made["InstanceId"])
+    cloud.until(made["InstanceId"], "running")
     assert cloud.fleet.machine(made["InstanceId"]).region == "us-west-2"
     with pytest.raises(ClientError):
         cloud.ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
     west.terminate_instances(InstanceIds=[made["InstanceId"]])
     cloud.heard(lambda: cloud.states(made["InstanceId"])[-1] == "terminated")
     assert {e["region"] for e in cloud.events if e["detail"]["instance-id"] == made["InstanceId"]} == {"us-west-2"}
+
+
+def test_terminated_instances_are_listed_for_an_hour_and_then_forgotten(tmp_path: Path) -> None:
+    """A fleet that runs for weeks must not list all it ever had."""
+    with machine_cloud(tmp_path, isolation="none", forget_s=0.05) as cloud:
+        instance_id = cloud.booted()
+        cloud.ec2.terminate_instances(InstanceIds=[instance_id])
+        cloud.until(instance_id, "terminated")
+        eventually(
+            lambda: (
+                not [
+                    r
+                    for r in cloud.ec2.describe_instances()["Reservations"]
+                    if r["Instances"][0]["InstanceId"] == instance_id
+                ]
+            )
+        )

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from machine_cloud import MachineCloud, eventually, machine_cloud
+from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
 
+SMALL: dict[str, Any] = {"ImageId": IMAGE, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": 1}
 TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN = "X-aws-ec2-metadata-token"
 
@@ -15,7 +16,7 @@ TOKEN = "X-aws-ec2-metadata-token"
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
     with machine_cloud(tmp_path_factory.mktemp("metadata"), isolation="none", credentials_s=3600.0) as started:
-        iam = started.front.client("iam")
+        iam = started.iam
         iam.create_role(RoleName="grader", AssumeRolePolicyDocument="{}")
         iam.create_instance_profile(InstanceProfileName="grader-profile")
         iam.add_role_to_instance_profile(InstanceProfileName="grader-profile", RoleName="grader")
@@ -139,7 +140,7 @@ def test_tags_are_there_when_the_launch_asked_for_them(cloud: MachineCloud, ids:
     metadata = Metadata(cloud, ids[0])
     assert metadata.get("meta-data/tags/instance/") == (200, "spillway:pool")
     assert metadata.get("meta-data/tags/instance/spillway:pool") == (200, "default")
-    plain = cloud.booted()
+    (plain,) = [each["InstanceId"] for each in cloud.ec2.run_instances(**SMALL)["Instances"]]
     assert Metadata(cloud, plain).get("meta-data/tags/instance")[0] == 404
     assert Metadata(cloud, plain).get("meta-data/iam/info")[0] == 404
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from machine_cloud import MachineCloud, eventually, machine_cloud
+from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
 
 
 @pytest.fixture(scope="module", params=["namespaces", "none"])
@@ -145,3 +145,13 @@ def test_registration_comes_some_time_after_the_boot(tmp_path: Any) -> None:
         assert refused(slow, [instance_id]) == "InvalidInstanceId"
         slow.ran(instance_id)
         assert eventually(lambda: slow.said(instance_id, "echo here")) == "here\n"
+
+
+def test_a_machine_whose_role_may_not_register_is_never_reached(cloud: MachineCloud) -> None:
+    """The SSM agent registers with the machine's role: without the right, or without a role, doorbells are refused."""
+    made = cloud.ec2.run_instances(ImageId=IMAGE, InstanceType="c5.large", MinCount=1, MaxCount=1)
+    instance_id = made["Instances"][0]["InstanceId"]
+    cloud.until(instance_id, "running")
+    reachable = cloud.booted()
+    assert refused(cloud, [instance_id]) == "InvalidInstanceId"
+    assert refused(cloud, [instance_id, reachable]) == "InvalidInstanceId"
