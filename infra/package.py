@@ -2,7 +2,8 @@
 
 Chalice names the package after a hash of requirements.txt, app.py and chalicelib, and uses the file of that name if it is there. We
 let Chalice's own dependency builder fetch the wheels that fit Lambda, strip them (infra/strip.py), keep the result as a zip of its
-own - its key is everything that shaped it -, and append the app to a copy of that: a change of the app costs well under two seconds.
+own in `build/lambda` (its key is everything that shaped it, so all projects staged from this checkout share it), and append the
+app to a copy of that: a change of the app costs well under two seconds.
 
 Same input, same bytes: sorted names, one date, fixed modes. `__pycache__` below chalicelib would enter Chalice's hash (and package), so
 it is removed first; `infra.deploy` runs Chalice with PYTHONDONTWRITEBYTECODE, and app.py sets `sys.dont_write_bytecode`.
@@ -32,6 +33,7 @@ from infra import strip, terminal
 from infra.errors import InfraError
 
 LIMIT_BYTES = 8_000_000
+CACHE = Path(__file__).parents[1] / "build" / "lambda"
 _PACKAGE_NAME = re.compile(r"[0-9a-f]{32}-python3\.\d+\.zip")
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -62,7 +64,7 @@ def build(project_dir: Path, report: terminal.Report = terminal.silent) -> Packa
     if target.is_file():
         return _built(target, started, reused=True, dependencies_reused=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    dependencies, cached = _dependencies(project_dir, python, target.parent, report)
+    dependencies, cached = _dependencies(project_dir / "requirements.txt", python, report)
     report("package: adding the app")
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "package.zip"
@@ -103,33 +105,36 @@ def _built(path: Path, started: float, *, reused: bool, dependencies_reused: boo
     )
 
 
-def _dependencies(project_dir: Path, python: str, folder: Path, report: terminal.Report) -> tuple[Path, bool]:
+def _dependencies(requirements: Path, python: str, report: terminal.Report) -> tuple[Path, bool]:
     """The zip of stripped dependencies, and whether it was there."""
-    requirements = project_dir / "requirements.txt"
     key = hashlib.sha256()
     for part in (requirements.read_bytes(), Path(strip.__file__).read_bytes(), python.encode(), sys.version.encode()):
         key.update(hashlib.sha256(part).digest())
-    cached = folder / f"dependencies-{key.hexdigest()[:32]}.zip"
+    cached = CACHE / f"dependencies-{key.hexdigest()[:32]}.zip"
     if cached.is_file():
         return cached, True
-    with tempfile.TemporaryDirectory() as temporary:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
         site = Path(temporary) / "site"
         report("package: fetching the dependencies for Lambda")
         _fetch(requirements, python, site)
-        before = sum(f.stat().st_size for f in site.rglob("*") if f.is_file())
+        before = _size(site)
         report("package: stripping what functions do not use")
         strip.strip(site)
-        after = sum(f.stat().st_size for f in site.rglob("*") if f.is_file())
         draft = Path(temporary) / "dependencies.zip"
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as package:
             for file in sorted(f for f in site.rglob("*") if f.is_file()):
                 _add(package, file.relative_to(site).as_posix(), file)
         report(
-            f"package: dependencies {before / 1e6:.1f} MB → {after / 1e6:.1f} MB, {draft.stat().st_size / 1e6:.1f} MB zipped"
+            f"package: dependencies {before / 1e6:.1f} MB → {_size(site) / 1e6:.1f} MB, {draft.stat().st_size / 1e6:.1f} MB zipped"
         )
-        _forget_others(folder, re.compile(r"dependencies-[0-9a-f]{32}\.zip"))
-        shutil.move(draft, cached)
+        _forget_others(CACHE, re.compile(r"dependencies-[0-9a-f]{32}\.zip"))
+        draft.replace(cached)  # in one step: another process may be building the same
     return cached, False
+
+
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
 
 
 def _fetch(requirements: Path, python: str, site: Path) -> None:

@@ -35,7 +35,6 @@ def stage_project(src: Path, dst: Path) -> None:
                 file.rmdir()
     stages = chalice_config.read(dst).get("stages", {}) if chalice_config.path(dst).is_file() else {}
     chalice_config.write(dst, {**chalice_config.read(src), "stages": stages})
-    _share_dependencies(src, dst)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -43,9 +42,3 @@ def _copy(source: Path, target: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _share_dependencies(src: Path, dst: Path) -> None:
-    """A stripped set of dependencies that src has already need not be fetched again."""
-    for cached in (src / ".chalice" / "deployments").glob("dependencies-*.zip"):
-        _copy(cached, dst / ".chalice" / "deployments" / cached.name)

@@ -23,7 +23,7 @@ def checkout(tmp_path: Path) -> Path:
         "policies/tick.json": "{}",
         "tests/test_app.py": "",
         ".chalice/config.json": json.dumps({"version": "2.0", "stages": {"prod": {}}}),
-        ".chalice/deployments/dependencies-00.zip": "zip",
+        ".chalice/deployments/package.zip": "zip",
         ".chalice/deployed/prod.json": "{}",
     }.items():
         file = src / name
@@ -37,7 +37,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_what_deploys_is_copied_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
-    """No bytecode, no tests, no record of where the checkout was deployed to; dependencies once fetched are shared."""
+    """No bytecode, no tests, no packages, no record of where the checkout was deployed to."""
     dst = tmp_path / "dst"
     stage_project(checkout, dst)
     assert files(dst) == {
@@ -47,7 +47,6 @@ def test_what_deploys_is_copied_and_nothing_else(checkout: Path, tmp_path: Path)
         "chalicelib/core/job.py",
         "policies/tick.json",
         ".chalice/config.json",
-        ".chalice/deployments/dependencies-00.zip",
     }
     assert json.loads((dst / ".chalice/config.json").read_text()) == {"version": "2.0", "stages": {}}
 
@@ -57,6 +56,7 @@ def test_staging_again_keeps_what_only_the_copy_has_and_drops_what_is_gone(check
     dst = tmp_path / "dst"
     stage_project(checkout, dst)
     (dst / ".chalice/config.json").write_text(json.dumps({"version": "2.0", "stages": {"local": {"a": 1}}}))
+    (dst / ".chalice/deployments").mkdir()
     (dst / ".chalice/deployments/package.zip").write_text("zip")
     (dst / ".chalice/deployed").mkdir()
     (dst / ".chalice/deployed/local.json").write_text("{}")
