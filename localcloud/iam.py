@@ -17,7 +17,7 @@ from typing import Any
 from localcloud.calls import AwsCall, AwsReply, refusal
 from localcloud.identity import ACCOUNT_ID, Principal
 from localcloud.needs import needs
-from localcloud.policy import Decision, Request, evaluate
+from localcloud.policy import Decision, Request, action_matches, evaluate, granted_actions
 
 log = logging.getLogger("localcloud.iam")
 
@@ -50,14 +50,21 @@ class Authorizer:
         return evaluate(policies_of(principal.role), request) is Decision.ALLOW
 
     def report(self) -> dict[str, Any]:
-        """Everything denied and used so far, as JSON would have it."""
+        """Everything denied and used so far, and what roles that did anything were granted but never used."""
         with self._lock:
+            used = set(self.used)
             return {
                 "denied": [
                     {"role": role, "action": action, "resource": resource, "count": count}
                     for (role, action, resource), count in self.denials.items()
                 ],
                 "used": [{"role": role, "action": action, "count": n} for (role, action), n in self.used.items()],
+                "unused": [
+                    {"role": role, "action": pattern}
+                    for role in sorted({role for role, _ in used})
+                    for pattern in granted_actions(policies_of(role))
+                    if not any(action_matches(pattern, action) for who, action in used if who == role)
+                ],
             }
 
     def app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -55,6 +55,12 @@ def evaluate(documents: Iterable[str], request: Request) -> Decision:
     return decision
 
 
+def granted_actions(documents: Iterable[str]) -> list[str]:
+    """The action patterns of all Allow statements, each once, in order."""
+    allows = (s for document in documents for s in _statements(document) if s.get("Effect") == "Allow")
+    return list(dict.fromkeys(pattern for statement in allows for pattern in _listed(statement.get("Action"))))
+
+
 @functools.lru_cache(maxsize=512)
 def _statements(document: str) -> tuple[dict[str, Any], ...]:
     return tuple(_listed(json.loads(document).get("Statement")))
@@ -68,9 +74,9 @@ def _listed(value: Any) -> list[Any]:
 
 def _applies(statement: dict[str, Any], request: Request, denies: bool) -> bool:
     if "NotAction" in statement:
-        if any(_action_matches(pattern, request.action) for pattern in _listed(statement["NotAction"])):
+        if any(action_matches(pattern, request.action) for pattern in _listed(statement["NotAction"])):
             return False
-    elif not any(_action_matches(pattern, request.action) for pattern in _listed(statement.get("Action"))):
+    elif not any(action_matches(pattern, request.action) for pattern in _listed(statement.get("Action"))):
         return False
     if "NotResource" in statement:
         if any(
@@ -88,7 +94,8 @@ def _applies(statement: dict[str, Any], request: Request, denies: bool) -> bool:
     )
 
 
-def _action_matches(pattern: str, action: str) -> bool:
+def action_matches(pattern: str, action: str) -> bool:
+    """Whether a policy's action pattern covers an action."""
     return _wildcard(pattern.lower()).fullmatch(action.lower()) is not None
 
 

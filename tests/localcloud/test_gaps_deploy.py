@@ -147,4 +147,4 @@ def test_an_on_demand_instance_cannot_be_interrupted(whole: Cloud) -> None:
 
 def test_the_counts_of_denials_are_served(whole: Cloud) -> None:
     with urllib.request.urlopen(whole.front.url + "/_iam") as reply:
-        assert json.loads(reply.read()) == {"denied": [], "used": []}
+        assert json.loads(reply.read()) == {"denied": [], "used": [], "unused": []}

@@ -333,3 +333,11 @@ def test_denials_and_uses_are_counted(world: World) -> None:
     assert ("host", "sqs:PurgeQueue") in denied
     world.host("sqs").send_message(QueueUrl=world.url("heartbeats"), MessageBody="x")
     assert ("host", "sqs:SendMessage") in [(u["role"], u["action"]) for u in world.cloud.authorizer.report()["used"]]
+
+
+def test_permissions_that_nobody_used_are_named(world: World) -> None:
+    """A policy that is too wide shows itself after a whole run."""
+    sns = world.someone({"Action": ["sns:List*", "sns:Publish"], "Resource": "*"})("sns")
+    sns.list_topics()
+    role = max(world.cloud.front.client("iam").list_roles()["Roles"], key=lambda r: r["CreateDate"])["RoleName"]
+    assert [u["action"] for u in world.cloud.authorizer.report()["unused"] if u["role"] == role] == ["sns:Publish"]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,14 @@ def test_up_twice_is_one_cloud_and_down_leaves_nothing(state: Path) -> None:
     assert not listens(port_of(status))
     assert lifecycle.status(state) == lifecycle.Status()
     assert not lifecycle.down(state)
+
+
+def test_two_who_start_it_at_once_get_the_same_one(state: Path) -> None:
+    """The lock on the folder decides; the loser finds the winner."""
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lifecycle.up, [state, state])
+    assert first == second
+    assert first.running
 
 
 def test_ctrl_c_in_the_foreground_stops_it_cleanly(state: Path) -> None:
