@@ -134,18 +134,20 @@ class Client:
         *,
         timeout_s: float | None = None,
         on_change: Callable[[Job], None] | None = None,
+        poll_min_s: float = POLL_FIRST_S,
         poll_max_s: float = POLL_MAX_S,
     ) -> list[Job]:
         """The jobs, once all of them have ended. Raises WaitTimedOut after `timeout_s` seconds.
 
         `on_change` is called with every job whose state or attempt differs from what was last seen. Only jobs that
-        have not ended are asked for; the pause between two looks grows while nothing changes.
+        have not ended are asked for; the pause between two looks grows from `poll_min_s` to `poll_max_s` seconds while
+        nothing changes.
         """
         order = list(ids)
         seen: dict[str, Job] = {}
         open_ids = list(dict.fromkeys(order))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        pause_s = POLL_FIRST_S
+        pause_s = poll_min_s
         while True:
             changed = False
             for job in self.jobs(open_ids):
@@ -158,7 +160,7 @@ class Client:
             open_ids = [job_id for job_id in open_ids if not seen[job_id].ended]
             if not open_ids:
                 return [seen[job_id] for job_id in order]
-            pause_s = POLL_FIRST_S if changed else min(pause_s * 1.5, poll_max_s)
+            pause_s = poll_min_s if changed else min(pause_s * 1.5, poll_max_s)
             if deadline is not None:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:

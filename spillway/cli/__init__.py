@@ -25,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich and its Markdown parser would take twice as long to import as all of this
 )
 for function in (submit, batch, status, logs, results, bootstrap, package, demo):
     app.command()(function)

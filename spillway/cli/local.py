@@ -12,7 +12,11 @@ import typer
 from spillway.cli.options import Json
 from spillway.cli.outcome import UNREACHABLE, command, emit, finish
 
-local = typer.Typer(help="The embedded cloud: an AWS account on 127.0.0.1. Needs a checkout.", no_args_is_help=True)
+local = typer.Typer(
+    help="The embedded cloud: an AWS account on 127.0.0.1. Needs a checkout.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 State = Annotated[
     Path | None, typer.Option("--state", help="Its folder (else SPILLWAY_LOCAL_STATE, else .spillway-local).")

@@ -49,6 +49,7 @@ class Embedded:
         self._seen: dict[int, float] = {}  # every process below it that was ever looked at: pid → start time
         self._bootstrapped: Any = None
         self._url = ""
+        self._clients: dict[str, Any] = {}
 
     # -- up
 
@@ -118,7 +119,9 @@ class Embedded:
         """A boto3 client of it."""
         import boto3
 
-        return boto3.client(service, region_name=REGION, endpoint_url=self._url)
+        if service not in self._clients:
+            self._clients[service] = boto3.client(service, region_name=REGION, endpoint_url=self._url)
+        return self._clients[service]
 
     def counters(self) -> dict[str, Any]:
         """Calls by operation, functions' statistics, machines that run (`GET /_status`)."""
