@@ -42,10 +42,6 @@ class Paths:
     def run(self) -> str:
         return self.root + "/run/spillway"
 
-    @property
-    def socket(self) -> str:
-        return self.run + "/agent.sock"
-
 
 def from_environment() -> Paths:
     """The places of this host."""
