@@ -47,4 +47,4 @@ def _one(plane: Plane, record: Record) -> None:
     if spec.idempotency_key is None:
         spec = replace(spec, idempotency_key=f"sqs:{record.message_id}")
     submitted = submit(plane, spec, document.owner or QUEUE_OWNER)
-    log.info("a job came by queue", extra={"job": submitted.job.id, "created": submitted.created})
+    log.info("a job came by queue", extra={"job": submitted.job.id, "first": submitted.created})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
@@ -22,6 +24,7 @@ LIST_IDLE_S = 900.0  # … and while it has none: only to find instances that no
 LIST_AGAIN_S = 15.0  # after a miss: the second look decides
 TIMER_MAX_S = 60.0  # what falls due later than that, a tick finds
 SKIPS_KEPT_MAX = 50
+CANARY_AGE_MAX_S = 20.0
 
 
 def run(plane: Plane, name: str) -> Plan | None:
@@ -73,7 +76,7 @@ def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
         listed = _listed(plane, pool)
         live = any(host.state in LIVE for host in hosts)
         list_due_at = now + (LIST_EVERY_S if live else LIST_IDLE_S)
-    canary = plane.stores.registry.setting("canary") if any(h.state is HostState.READY for h in hosts) else None
+    canary = _canary(plane, now) if any(h.state is HostState.READY for h in hosts) else None
     snapshot = Snapshot(
         now=now,
         pool=pool,
@@ -85,6 +88,11 @@ def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
         canary_at=float(canary["at"]) if canary else None,
     )
     return snapshot, list_due_at
+
+
+def _canary(plane: Plane, now: float) -> Mapping[str, Any] | None:
+    """When the last canary that came back was sent: a minute's fact, remembered for some seconds."""
+    return plane.recall.get("canary", now, CANARY_AGE_MAX_S, lambda: plane.stores.registry.setting("canary"))
 
 
 def _listed(plane: Plane, pool: Pool) -> tuple[Instance, ...] | None:
