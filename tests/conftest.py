@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
-    AWS_SECRET_ACCESS_KEY="testing",  # noqa: S105  # no secret: it keeps a developer's own keys out of the tests
+    AWS_SECRET_ACCESS_KEY="testing",  # no secret: it keeps a developer's own keys out of the tests
     AWS_DEFAULT_REGION="us-east-1",
     AWS_EC2_METADATA_DISABLED="true",
 )

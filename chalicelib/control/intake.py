@@ -13,7 +13,7 @@ from chalicelib.api import wire
 from chalicelib.control import families
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.submit import submit
-from chalicelib.errors import BadRequest, CloudUnavailable, StoreUnavailable
+from chalicelib.errors import BadRequest
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -27,18 +27,18 @@ class Record:
 
 
 def receive(plane: Plane, records: Iterable[Record]) -> None:
-    """Records one by one. Raises StoreUnavailable or CloudUnavailable at the end, if one could not be handled: the batch comes again."""
-    unavailable: Exception | None = None
+    """Records one by one. What fails by no fault of the record is raised at the end: then the batch comes again."""
+    failure: Exception | None = None
     for record in records:
         try:
             _one(plane, record)
         except BadRequest as error:
             quarantine(plane, "submissions", record.message_id, record.body, error.detail)
-        except (StoreUnavailable, CloudUnavailable) as error:
-            log.warning("a submission could not be recorded now", extra={"error": str(error)})
-            unavailable = error
-    if unavailable is not None:
-        raise unavailable
+        except Exception as error:
+            log.exception("a submission could not be recorded", extra={"message_id": record.message_id})
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def _one(plane: Plane, record: Record) -> None:

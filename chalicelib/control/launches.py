@@ -24,7 +24,7 @@ from chalicelib.wiring import Plane
 
 CAPACITY_SKIP_S = 180.0  # Karpenter's figure for an offering that was refused
 IMPOSSIBLE_SKIP_S = 600.0
-ROW_TTL_S = 7 * 86_400.0
+ROW_TTL_S = 3600.0  # every pass reads all rows of its pool: what is over is remembered by the story
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from chalicelib.control.wake import wake
 from chalicelib.core.host import Host, HostEvent
 from chalicelib.core.job import Finish, JobEvent
 from chalicelib.core.story import Line
-from chalicelib.errors import CloudUnavailable, StoreUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -44,22 +43,22 @@ class Message:
 def receive(plane: Plane, messages: Iterable[Message]) -> None:
     """Messages one by one: a bad one is set aside and never replays its neighbours.
 
-    Raises StoreUnavailable or CloudUnavailable after all were tried, if one could not be: then the batch comes again.
+    What fails otherwise - tables that do not answer, a mistake of ours - is raised after all were tried: then the batch comes again.
     """
     wakes: set[str] = set()
-    unavailable: Exception | None = None
+    failure: Exception | None = None
     for message in messages:
         try:
             wakes |= _one(plane, message)
         except BadPing as error:
             quarantine(plane, "heartbeats", message.message_id, message.body, str(error))
-        except (StoreUnavailable, CloudUnavailable) as error:
-            log.warning("a ping could not be handled now", extra={"error": str(error)})
-            unavailable = error
+        except Exception as error:
+            log.exception("a ping could not be handled", extra={"message_id": message.message_id})
+            failure = error
     for pool in sorted(wakes):
         wake(plane, pool)
-    if unavailable is not None:
-        raise unavailable
+    if failure is not None:
+        raise failure
 
 
 def _one(plane: Plane, message: Message) -> set[str]:
@@ -93,6 +92,8 @@ def _document(body: str) -> dict[str, Any]:
         raise BadPing(f"it is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("v") != 1:
         raise BadPing("it is not a version 1 document")
+    if "\\ud" in body.lower():  # half a surrogate pair is JSON, but no text that a table could keep
+        document = json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     if "canary" not in document and not {"pool", "host", "pings"} <= document.keys():
         raise BadPing("it lacks pool, host or pings")
     return document

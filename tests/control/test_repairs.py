@@ -135,6 +135,20 @@ def test_a_malformed_ping_is_set_aside_and_its_neighbour_is_heard(town: Town, bo
     assert any(key.startswith("quarantine/heartbeats/") and "m-bad" in key for key in town.cloud.blobs.objects)
 
 
+def test_half_a_surrogate_pair_in_a_result_is_replaced_and_the_finish_counts(town: Town) -> None:
+    """A program may print any bytes as its result; its job must end all the same."""
+    job = town.submit("run 500")
+    town.run(5)
+    (host,) = town.hosts()
+    ping = {"kind": "finish", "job": job.id, "attempt": 1, "at": 1.0, "finished_at": 1.0}
+    ping |= {"outcome": "succeeded", "reason": "odd \ud800", "result": {"x": "\udfff"}}
+    body = json.dumps({"v": 1, "pool": "default", "host": host.id, "pings": [ping]})
+    pings.receive(town.plane, [pings.Message(host.userid, body, "m")])
+    finish = town.job(job.id).finish
+    assert finish is not None
+    assert (finish.reason, finish.result) == ("odd ?", {"x": "?"})
+
+
 def test_a_table_that_does_not_answer_brings_the_batch_again(town: Town) -> None:
     """Nothing is lost: all records are tried, then the failure is raised so that SQS delivers them again."""
 
