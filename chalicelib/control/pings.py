@@ -87,7 +87,7 @@ def _one(plane: Plane, message: Message) -> set[str]:
 
 def _document(body: str) -> dict[str, Any]:
     try:
-        document = json.loads(body)
+        document: dict[str, Any] = json.loads(body)
     except ValueError as error:
         raise BadPing(f"it is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("v") != 1:
