@@ -18,6 +18,7 @@ from localcloud.front import Front
 from localcloud.identity import Identities, UnknownRole
 from localcloud.lambdas import aws_api
 from localcloud.lambdas.config import FunctionConfig, deployed, deployed_everywhere, function_name
+from localcloud.lambdas.environment import environment
 from localcloud.lambdas.invocation import Invocation, Pending
 from localcloud.lambdas.logs import LogFile, LogPump
 from localcloud.lambdas.package import PackageError, Packages
@@ -246,6 +247,8 @@ class Functions:
             pool = self._pools.get(config.key)
             if pool is None:
                 pool = self._pools[config.key] = Pool(config, self._spawn, self._concurrency_default)
+                if self._stopping:
+                    pool.close()
             return pool
 
     def _log(self, config: FunctionConfig) -> LogFile:
@@ -265,46 +268,19 @@ class Functions:
         try:
             task_root = self._packages.task_root(config.code_sha256, config.code)
             runtime_root = self._packages.runtime_root()
-            environment, expires_at = self._environment(config, task_root, runtime_root)
+            credentials = self._identities.issue(config.role, config.name, CREDENTIALS_S)
+            home = self._state_dir / "lambda" / "tmp" / f"{config.region}-{config.name}"
+            home.mkdir(parents=True, exist_ok=True)
+            variables = environment(config, credentials, task_root, runtime_root, home, self._front.url)
             if self._pump is None:
                 raise RuntimeError("Functions.start() comes before the first invocation")
-            worker = Worker(config, pool, self._log(config), self._pump, expires_at - config.timeout_s - 60)
+            worker = Worker(config, pool, self._log(config), self._pump, credentials.expires_at - config.timeout_s - 60)
             if not pool.started(worker):
                 raise ProcessLookupError("the embedded cloud is stopping")
-            worker.start(task_root, runtime_root, environment)
+            worker.start(task_root, runtime_root, variables)
         except (PackageError, UnknownRole, OSError) as error:
             self._log(config).write(f"INIT_REPORT Status: error\t{error}\n".encode())
             pool.start_failed(error_document("Runtime.InvalidEntrypoint", str(error)), worker)
-
-    def _environment(self, config: FunctionConfig, task_root: Path, runtime_root: Path) -> tuple[dict[str, str], float]:
-        """Exactly what Lambda would set, and nothing of the environment that this process has; and until when it is good."""
-        home = self._state_dir / "lambda" / "tmp" / f"{config.region}-{config.name}"
-        home.mkdir(parents=True, exist_ok=True)
-        credentials = self._identities.issue(config.role, config.name, CREDENTIALS_S)
-        environment = dict(config.environment) | {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "TZ": ":UTC",
-            "HOME": str(home),
-            "TMPDIR": str(home),
-            "LAMBDA_TASK_ROOT": str(task_root),
-            "LAMBDA_RUNTIME_DIR": str(runtime_root),
-            "_HANDLER": config.handler,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_{config.runtime}",
-            "AWS_REGION": config.region,
-            "AWS_DEFAULT_REGION": config.region,
-            "AWS_LAMBDA_FUNCTION_NAME": config.name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(config.memory_mib),
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{config.name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{time.time_ns():032x}",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_ACCESS_KEY_ID": credentials.access_key,
-            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
-            "AWS_SESSION_TOKEN": credentials.token,
-            "AWS_ENDPOINT_URL": self._front.url,
-        }
-        return environment, credentials.expires_at
 
     def _prepare(self, config: FunctionConfig) -> None:
         try:
