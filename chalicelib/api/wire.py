@@ -168,6 +168,8 @@ def _spec_faults(wire: JobSpecWire) -> list[tuple[str, str]]:
     faults = []
     if wire.command is None:
         faults.append(("command", "is required where no family is named"))
+    elif "\0" in wire.command:
+        faults.append(("command", "has a NUL character, which no shell command can hold"))
     for index, item in enumerate(wire.inputs):
         if (item.sha256 is None) == (item.text is None):
             faults.append((f"inputs[{index}]", "needs either sha256 or text"))
@@ -177,9 +179,11 @@ def _spec_faults(wire: JobSpecWire) -> list[tuple[str, str]]:
     if wire.result is not None:
         paths.append(("result", wire.result))
     faults += [(field, "must be relative and stay inside the work folder") for field, path in paths if _leaves(path)]
-    for name in wire.environment:
+    for name, value in wire.environment.items():
         if not _VARIABLE.match(name):
             faults.append((f"environment.{name}", "is not a name of an environment variable"))
+        elif "\0" in value:
+            faults.append((f"environment.{name}", "has a NUL character, which no environment can hold"))
     return faults
 
 

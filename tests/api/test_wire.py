@@ -39,6 +39,8 @@ def faults(document: Any) -> list[tuple[str, str]]:
         ({"command": ""}, "command"),
         ({"command": None}, "command"),
         ({"pool": "no such name"}, "pool"),
+        ({"command": "a\0b"}, "command"),
+        ({"environment": {"A": "\0"}}, "environment.A"),
         ({"environment": {"A": 1}}, "environment[...]"),
         ({"environment": {"1A": "x"}}, "environment.1A"),
         ({"inputs": [{"path": "x"}]}, "inputs[0]"),
