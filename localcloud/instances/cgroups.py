@@ -6,9 +6,11 @@ hierarchies (v1, one for each controller) and the unified one (v2) may both be m
 
 import contextlib
 import os
+import re
 import signal
 
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct", "freezer")
+STALE = re.compile(r"spillway-(\d+)-[0-9a-f]+(?:-trial)?")
 UNIFIED_CONTROLLERS = ("memory", "pids", "cpu")
 
 
@@ -88,6 +90,16 @@ def kill(groups: list[tuple[str, str]]) -> None:
                 for line in file:
                     with contextlib.suppress(OSError):
                         os.kill(int(line), signal.SIGKILL)
+
+
+def remove_stale(below: list[tuple[str, str]]) -> None:
+    """Remove what killed clouds left: groups named after a process that is gone. Groups that are in use refuse it themselves."""
+    for name, folder in below:
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(folder):
+                made_by = STALE.fullmatch(entry)
+                if made_by and not os.path.exists(f"/proc/{made_by[1]}"):
+                    remove([(name, f"{folder}/{entry}")])
 
 
 def remove(groups: list[tuple[str, str]]) -> bool:

@@ -53,6 +53,7 @@ class VmHost:
 
     def start(self, image: Path, isolation: str, log: Path) -> None:
         """Start the hypervisor. Raises HypervisorFailed."""
+        cgroups.remove_stale(cgroups.hierarchies())
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = control
         self.slice = f"spillway-{os.getpid()}-{id(self):x}"

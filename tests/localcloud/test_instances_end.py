@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from machine_cloud import eventually, machine_cloud
 
+from localcloud.instances import cgroups
+
 PROJECT = Path(__file__).resolve().parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 # Something of the machine in every way that could survive it: a daemon, a service, one that ignores SIGTERM.
@@ -114,6 +116,16 @@ def test_a_killed_cloud_leaves_no_machine(killed: tuple[subprocess.Popen[str], d
     child.wait()
     eventually(lambda: not processes_of(tmp_path))
     eventually(lambda: not groups_of(child.pid))
+
+
+def test_what_a_killed_cloud_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """When hypervisor and cloud are both killed, their empty control groups stay until a cloud starts again."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    made = cgroups.create(cgroups.hierarchies(), f"spillway-{gone.pid}-7f00")
+    cgroups.create(made, "i-0123456789abcdef0")
+    with machine_cloud(tmp_path):
+        assert groups_of(gone.pid) == []
 
 
 def test_a_killed_hypervisor_takes_its_machines_along(tmp_path: Path) -> None:
