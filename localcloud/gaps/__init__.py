@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def install_all(front: Front, hooks: Hooks, authorizer: Authorizer, identities: Identities) -> None:
     """Install every bridge but those of instances, which their fleet installs itself."""
     apigateway_import.install(front)
-    lambda_mapping_role.install(front)
+    lambda_mapping_role.install(front, authorizer)
     s3_form_body.install(front)
     s3_missing_key.install(front, authorizer)
     sts_identity.install(front, identities)

@@ -6,14 +6,14 @@ import json
 
 from localcloud.calls import AwsCall, AwsReply, refusal
 from localcloud.front import Forward, Front
-from localcloud.iam import policies_of
+from localcloud.iam import Authorizer, policies_of
 from localcloud.lambdas.config import deployed, function_name
 from localcloud.policy import Decision, Request, evaluate
 
 NEEDED = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 
 
-def install(front: Front) -> None:
+def install(front: Front, authorizer: Authorizer) -> None:
     """Check the role before a mapping is made."""
 
     def check(call: AwsCall, forward: Forward) -> AwsReply:
@@ -26,6 +26,7 @@ def install(front: Front) -> None:
             if evaluate(policies_of(function.role), Request(f"sqs:{action}", source, {})) is not Decision.ALLOW:
                 sentence = f"The provided execution role does not have permissions to call {action} on SQS"
                 return refusal(call, "InvalidParameterValueException", sentence, 400)
+            authorizer.count(function.role, f"sqs:{action}")
         return forward(call)
 
     front.intercept("lambda", "CreateEventSourceMapping", check)
