@@ -1,0 +1,152 @@
+"""The command line against the deployed system: the real API, real hosts, real logs and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spillway.demo.embedded import Embedded
+from spillway.demo.run import dummy_credentials
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """`spillway …` in an empty folder; the URL and token come from the embedded cloud's status file."""
+    state = tmp_path_factory.mktemp("deployed")
+    before = dict(os.environ)
+    dummy_credentials()
+    cloud = Embedded(ROOT, state, lambda line: None)
+    try:
+        packaging = threading.Thread(target=cloud.build_package)
+        packaging.start()
+        cloud.start()
+        packaging.join()
+        cloud.bootstrap()
+        cloud.deploy()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPILLWAY_", "AWS_"))}
+        environment = clean | {"SPILLWAY_LOCAL_STATE": str(state / "cloud")}
+        folder = tmp_path_factory.mktemp("work")
+
+        def call(*args: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "spillway", *args],
+                capture_output=True,
+                text=True,
+                timeout=240,
+                cwd=folder,
+                env=environment | {"PYTHONPATH": str(ROOT)},
+            )
+
+        yield call
+    finally:
+        left = cloud.stop()
+        os.environ.clear()
+        os.environ.update(before)
+    assert left == 0
+
+
+@pytest.fixture(scope="module")
+def job(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One job that has run, with an input folder, an output, a result and a log."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "run.sh").write_text(
+        '#!/bin/sh\necho "hello $WHO"; mkdir out; cp data out/copy; echo \'{"score": 3}\' > r.json\n'
+    )
+    (folder / "run.sh").chmod(0o755)
+    (folder / "data").write_text("data")
+    done = run(
+        *("submit", "cd in && ./run.sh && mv out r.json ..", "--timeout", "60", "--name", "e2e", "--env", "WHO=world"),
+        *(
+            "--input",
+            f"{folder}:in",
+            "--output",
+            "out/*",
+            "--result",
+            "r.json",
+            "--wait",
+            "--wait-timeout",
+            "200",
+            "--json",
+        ),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_waited_job_has_its_result(job: dict[str, Any]) -> None:
+    assert (job["state"], job["exit_code"], job["result"]) == ("succeeded", 0, {"score": 3})
+
+
+def test_its_log_is_printed(run: Run, job: dict[str, Any]) -> None:
+    done = run("logs", job["id"], "--follow")
+    assert (done.returncode, done.stdout) == (0, "hello world\n")
+
+
+def test_its_files_are_fetched(run: Run, job: dict[str, Any], tmp_path: Path) -> None:
+    done = run("results", job["id"], "--into", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / job["id"] / "out" / "copy").read_text() == "data"
+    assert json.loads((tmp_path / job["id"] / "result.json").read_text()) == {"score": 3}
+
+
+def test_it_is_listed_with_its_pool(run: Run, job: dict[str, Any]) -> None:
+    assert job["id"] in run("status").stdout
+    shown = json.loads(run("status", "--pool", "default", "--json").stdout)
+    assert job["id"] in [item["id"] for item in shown["jobs"]]
+    assert len(shown["hosts"]) == 1
+
+
+def test_a_failing_command_is_exit_code_1(run: Run, job: dict[str, Any]) -> None:
+    done = run("submit", "exit 3", "--timeout", "20", "--wait", "--wait-timeout", "200")
+    assert done.returncode == 1
+    assert "failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["status", "job-00000000000000000000000000"], 2, "job-00000000000000000000000000"),
+        (["submit", "true", "--cpu", "0"], 2, "cpu"),
+        (["submit", "true", "--cpu", "1000"], 2, "cpu"),
+        (["submit", "true", "--pool", "nowhere"], 2, "nowhere"),
+        (["submit", "true", "--memory", "-1"], 2, "memory_mib"),
+        (["status", "--token", "spw_wrong"], 3, "token"),
+    ],
+)
+def test_the_deployed_api_refuses_in_sentences(run: Run, args: list[str], code: int, sentence: str) -> None:
+    """A mistake is a 4xx that names its field: exit code 2, and no retries that end in "cannot reach"."""
+    done = run(*args)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert sentence in done.stderr
+
+
+def test_a_batch_with_a_bad_row_submits_nothing(run: Run, tmp_path: Path) -> None:
+    """The server's path of the field is told as the file's line."""
+    (tmp_path / "jobs.csv").write_text("command,name,memory_mib\ntrue,first-of-batch,64\ntrue,second-of-batch,1\n")
+    done = run("batch", str(tmp_path / "jobs.csv"))
+    assert done.returncode == 2
+    assert "line 3, memory_mib" in done.stderr
+    assert "first-of-batch" not in run("status").stdout
+
+
+def test_local_status_tells_where_everything_is(run: Run) -> None:
+    """The four fields that any AWS tool needs, and the counters."""
+    found = json.loads(run("local", "status", "--json").stdout)
+    assert found.keys() >= {"aws_endpoint_url", "api_url", "token", "pid"}
+    assert found["api_url"].startswith(found["aws_endpoint_url"])
+    assert found["counters"]["calls"]["lambda:CreateFunction"] >= 9
