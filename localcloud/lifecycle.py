@@ -28,7 +28,6 @@ STATUS = "status.json"
 LOCK = "lock"
 OUTPUT = "localcloud.out"
 STOP_S = 20.0
-START_TOLERANCE_S = 0.05
 
 
 class NotStarted(Exception):
@@ -102,8 +101,8 @@ def status(state_dir: Path) -> Status:
 
 
 def down(state_dir: Path) -> bool:
-    """Stop the cloud of a state folder and whatever it left behind; whether there was one."""
-    record = _read(state_dir)
+    """Stop the cloud of a state folder, also one that is still starting, and whatever it left behind; whether there was one."""
+    record = _read(state_dir) or _read(state_dir, LOCK)
     process = _process(record) if record is not None else None
     if process is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -153,27 +152,31 @@ def write_status(state_dir: Path, document: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def held(state_dir: Path) -> Iterator[None]:
-    """Hold a state folder for this process. Raises AlreadyRunning."""
+def held(state_dir: Path, *, note: bool = True) -> Iterator[None]:
+    """Hold a state folder for this process, and note there which one that is. Raises AlreadyRunning."""
     with (state_dir / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunning(f"An embedded cloud already runs in {state_dir}.") from None
+        if note:
+            file.truncate(0)
+            json.dump({"pid": os.getpid(), "pid_started": psutil.Process().create_time()}, file)
+            file.flush()
         yield
 
 
 def _held(state_dir: Path) -> bool:
     try:
-        with held(state_dir):
+        with held(state_dir, note=False):
             return False
     except AlreadyRunning:
         return True
 
 
-def _read(state_dir: Path) -> dict[str, Any] | None:
+def _read(state_dir: Path, name: str = STATUS) -> dict[str, Any] | None:
     try:
-        document = json.loads((state_dir / STATUS).read_text())
+        document = json.loads((state_dir / name).read_text())
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) and isinstance(document.get("pid"), int) else None

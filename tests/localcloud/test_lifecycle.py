@@ -91,6 +91,15 @@ def test_two_who_start_it_at_once_get_the_same_one(state: Path) -> None:
     assert first.running
 
 
+def test_down_stops_one_that_is_still_starting(state: Path) -> None:
+    """There is no status yet, but the lock says whose it is."""
+    process = subprocess.Popen([sys.executable, "-m", "localcloud", "--state", str(state)], cwd=ROOT)
+    eventually(lambda: (state / "lock").exists() and (state / "lock").stat().st_size)
+    assert lifecycle.down(state)
+    assert process.wait(20) is not None
+    assert not (state / "status.json").exists()
+
+
 def test_ctrl_c_in_the_foreground_stops_it_cleanly(state: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "localcloud", "--state", str(state)], cwd=ROOT)
     status = eventually(lambda: (s := lifecycle.status(state)).running and s)
@@ -169,6 +178,8 @@ def test_reset_deletes_only_what_a_cloud_used(state: Path, tmp_path: Path) -> No
     with lifecycle.held(state):
         (state / "logs").mkdir()
         (state / "logs" / "a.log").write_text("x")
+    assert lifecycle._process(json.loads((state / "lock").read_text())) is not None
+    (state / "lock").write_text("")  # else it would be this very process that is stopped
     lifecycle.reset(state)
     assert list(state.iterdir()) == []
 
