@@ -1,0 +1,40 @@
+"""What the command line can do, docs/cli.md says."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import spillway.cli.outcome as outcome
+from spillway.cli import app
+from spillway.cli.local import local
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
+
+
+def names() -> list[str]:
+    commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    return commands + [
+        f"local {command.callback.__name__}" for command in local.registered_commands if command.callback
+    ]
+
+
+def test_every_command_is_documented() -> None:
+    assert len(names()) == 12
+    assert [name for name in names() if f"| `spillway {name}" not in DOCUMENT] == []
+
+
+def test_every_exit_code_is_documented() -> None:
+    codes = [value for name, value in vars(outcome).items() if name.isupper() and isinstance(value, int)]
+    assert sorted(codes) == [0, 1, 2, 3, 4, 130]
+    assert [code for code in codes if f"| {code} |" not in DOCUMENT] == []
+
+
+def test_every_command_speaks_json() -> None:
+    commands = [*app.registered_commands, *local.registered_commands]
+    lacking = [
+        c.callback.__name__
+        for c in commands
+        if c.callback and "as_json" not in inspect.signature(c.callback).parameters
+    ]
+    assert lacking == []
