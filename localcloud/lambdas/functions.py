@@ -22,7 +22,7 @@ from localcloud.lambdas.environment import environment
 from localcloud.lambdas.invocation import Invocation, Pending
 from localcloud.lambdas.logs import LogFile, LogPump
 from localcloud.lambdas.package import PackageError, Packages
-from localcloud.lambdas.pool import FunctionStats, Pool
+from localcloud.lambdas.pool import GROW_AFTER_S, FunctionStats, Pool
 from localcloud.lambdas.runtime_api import error_document
 from localcloud.lambdas.worker import Worker
 
@@ -42,7 +42,7 @@ class Functions:
 
     `concurrency_default` limits a function without reserved concurrency. `async_retry_s` is how long an asynchronous
     invocation that failed waits before its second and its third try; Lambda waits one minute, then two. `prewarm` starts one worker for a
-    function as soon as it is deployed, while the deployment goes on.
+    function as soon as it is deployed, while the deployment goes on. `grow_after_s`: see pool.py.
     """
 
     def __init__(
@@ -54,7 +54,9 @@ class Functions:
         concurrency_default: int = CONCURRENCY_DEFAULT,
         async_retry_s: tuple[float, ...] = (60.0, 120.0),
         prewarm: bool = False,
+        grow_after_s: float = GROW_AFTER_S,
     ) -> None:
+        self._grow_after_s = grow_after_s
         self._front = front
         self._prewarm = prewarm
         self._identities = identities
@@ -246,7 +248,9 @@ class Functions:
         with self._lock:
             pool = self._pools.get(config.key)
             if pool is None:
-                pool = self._pools[config.key] = Pool(config, self._spawn, self._concurrency_default)
+                pool = self._pools[config.key] = Pool(
+                    config, self._spawn, self._concurrency_default, self._grow_after_s
+                )
                 if self._stopping:
                     pool.close()
             return pool

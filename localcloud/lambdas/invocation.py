@@ -35,6 +35,7 @@ class Pending:
     def __init__(self, payload: bytes, on_done: Callable[[Invocation], None]) -> None:
         self.request_id = str(uuid.uuid4())
         self.payload = payload
+        self.submitted_at = time.monotonic()
         self.cold_start = False
         self.started_at: float | None = None  # monotonic; None: no worker has taken it yet
         self.deadline: float | None = None  # monotonic

@@ -6,14 +6,16 @@ process and everything it started go too.
 """
 
 import os
+import select
 import signal
 import sys
 import threading
 
+LAST_LOOK_S = 0.3
+
 
 def _follow(lifeline: int) -> None:
-    while os.read(lifeline, 1):
-        pass
+    select.select([lifeline], [], [])  # only its end makes it readable
     os.killpg(0, signal.SIGKILL)  # the worker leads a process group of its own
 
 
@@ -33,7 +35,13 @@ def main() -> None:
 
     from awslambdaric import __main__ as runtime
 
-    runtime.main([runtime_root, handler])
+    try:
+        runtime.main([runtime_root, handler])
+    finally:
+        # When the embedded cloud dies, the runtime API's connection may end a moment before the lifeline does, and the runtime
+        # client gives up: leave nothing behind then either.
+        if select.select([lifeline], [], [], LAST_LOOK_S)[0]:
+            os.killpg(0, signal.SIGKILL)
 
 
 main()

@@ -2,6 +2,8 @@
 
 The worker that was used last is used first, so that the others can grow old and end. A new worker is started only
 for an invocation that no starting or returning worker will take; whoever is ready first takes the longest waiting invocation.
+The first worker starts at once; another one beside busy ones only when somebody has waited for `grow_after_s`, because on two cores
+a busy worker mostly comes back sooner than a new one has imported its package, and would come back later for the new one's sake.
 With reserved concurrency the limit is Lambda's and an invocation above it is throttled. Without, the limit is the laptop's
 (real Lambda would start another sandbox), so the invocation waits instead.
 """
@@ -16,6 +18,7 @@ from localcloud.lambdas.config import FunctionConfig
 from localcloud.lambdas.invocation import Pending
 from localcloud.lambdas.worker import Worker
 
+GROW_AFTER_S = 0.15
 INIT_TIMEOUT_S = 60.0  # Lambda's is 10; a laptop with two busy cores imports more slowly
 IDLE_MAX_S = 300.0
 THROTTLED = b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}'
@@ -41,8 +44,13 @@ class Pool:
     """Workers for one function. `spawn(config, pool)` starts a worker in another thread and may call `start_failed`."""
 
     def __init__(
-        self, config: FunctionConfig, spawn: Callable[[FunctionConfig, "Pool"], None], limit_default: int
+        self,
+        config: FunctionConfig,
+        spawn: Callable[[FunctionConfig, "Pool"], None],
+        limit_default: int,
+        grow_after_s: float = GROW_AFTER_S,
     ) -> None:
+        self._grow_after_s = grow_after_s
         self.stats = FunctionStats(config.name, config.region)
         self._config = config
         self._spawn = spawn
@@ -106,7 +114,9 @@ class Pool:
 
     def watch(self, now: float) -> bool:
         """Kill what is over its time or its memory, end what is idle too long. True while somebody is busy or starting."""
-        active = False
+        with self._lock:
+            self._balance()  # somebody may have waited long enough for another worker
+            active = bool(self._waiting)
         for worker in self.workers():
             pending = worker.current
             if worker.init_ms is None:
@@ -201,8 +211,15 @@ class Pool:
             pending.cold_start = worker.fresh
             worker.fresh = False
             worker.give(pending)
-        while len(self._waiting) > self._starting + len(self._returning) and self._room():
+        while len(self._waiting) > self._starting + len(self._returning) and self._room() and self._due_to_grow():
             self._start()
+
+    def _due_to_grow(self) -> bool:
+        """Whether the first invocation that nobody is starting for has waited long enough."""
+        if not self._workers and not self._starting:
+            return True
+        unserved = self._waiting[self._starting + len(self._returning)]
+        return time.monotonic() - unserved.submitted_at >= self._grow_after_s
 
     def _room(self) -> bool:
         return not self._closed and len(self._workers) + self._unspawned() < self.limit()

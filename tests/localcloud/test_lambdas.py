@@ -167,6 +167,23 @@ def test_without_reserved_concurrency_more_invocations_wait(tmp_path: Path) -> N
         assert 1 <= len({json.loads(invocation.payload)["pid"] for invocation in invocations}) <= 2
 
 
+def test_a_short_burst_waits_for_the_warm_worker(tmp_path: Path) -> None:
+    """Another worker is started only when somebody has waited long enough; until then the warm one serves them all."""
+    with small_cloud(tmp_path, grow_after_s=30) as cloud:
+        cloud.deploy("echo", ECHO)
+        answer(cloud, "echo")
+        assert all(invocation.ok for invocation in in_parallel(8, lambda _: cloud.invoke("echo", {"sleep": 0.02})))
+        assert stats(cloud, "echo").cold_starts == 1
+
+
+def test_a_long_queue_starts_another_worker(cloud: SmallCloud) -> None:
+    """Whoever waits while the only worker is busy for long gets a new one."""
+    cloud.deploy("echo", ECHO)
+    answer(cloud, "echo")
+    pids = {json.loads(i.payload)["pid"] for i in in_parallel(2, lambda _: cloud.invoke("echo", {"sleep": 3}))}
+    assert len(pids) == 2
+
+
 def test_new_code_replaces_workers(cloud: SmallCloud) -> None:
     """After an update the next invocation runs the new code."""
     cloud.deploy("version", "def handler(event, context): return 1")
