@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -54,10 +53,51 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_up_twice_is_one_cloud_and_down_leaves_nothing(state: Path) -> None:
-    """The second `up` finds the first; after `down` neither process, child, port nor status is there."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[lifecycle.Status]]]:
+    """A cloud that two started at once, for tests that leave it running."""
+    folder = tmp_path_factory.mktemp("shared")
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lifecycle.up, [folder, folder]))
+    yield folder, found
+    lifecycle.down(folder)
+
+
+def test_two_who_start_it_at_once_get_the_same_one(shared: tuple[Path, list[lifecycle.Status]]) -> None:
+    """The lock on the folder decides; the loser finds the winner, and so does a later `up`."""
+    folder, (first, second) = shared
+    assert first.running
+    assert first == second == lifecycle.up(folder)
+
+
+def test_a_second_process_in_the_same_folder_is_told_so(shared: tuple[Path, list[lifecycle.Status]]) -> None:
+    folder, _ = shared
+    command = [sys.executable, "-m", "localcloud", "--state", str(folder)]
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 3
+    assert f"An embedded cloud already runs in {folder}." in second.stderr
+    assert lifecycle.status(folder).running
+
+
+def test_what_was_deployed_is_noted_in_a_status_for_its_owner_only(
+    shared: tuple[Path, list[lifecycle.Status]],
+) -> None:
+    """It holds a token: mode 0600, before and after."""
+    folder, (status, _) = shared
+    assert stat.S_IMODE((folder / "status.json").stat().st_mode) == 0o600
+    lifecycle.record(folder, api_url="http://127.0.0.1:1/_rest/a/api", token="spw_x")
+    assert lifecycle.status(folder).as_json() == {
+        "aws_endpoint_url": status.aws_endpoint_url,
+        "api_url": "http://127.0.0.1:1/_rest/a/api",
+        "token": "spw_x",
+        "pid": status.pid,
+    }
+    assert stat.S_IMODE((folder / "status.json").stat().st_mode) == 0o600
+
+
+def test_down_leaves_nothing(state: Path) -> None:
+    """Neither process, child, port nor status."""
     status = lifecycle.up(state)
-    assert lifecycle.up(state) == status
     client = boto3.client(
         "sqs",
         endpoint_url=status.aws_endpoint_url,
@@ -66,29 +106,12 @@ def test_up_twice_is_one_cloud_and_down_leaves_nothing(state: Path) -> None:
         aws_secret_access_key="any",
     )
     assert client.create_queue(QueueName="q")["QueueUrl"]
-    assert stat.S_IMODE((state / "status.json").stat().st_mode) == 0o600
-    lifecycle.record(state, api_url="http://127.0.0.1:1/_rest/a/api", token="spw_x")
-    assert lifecycle.status(state).as_json() == {
-        "aws_endpoint_url": status.aws_endpoint_url,
-        "api_url": "http://127.0.0.1:1/_rest/a/api",
-        "token": "spw_x",
-        "pid": status.pid,
-    }
-    assert stat.S_IMODE((state / "status.json").stat().st_mode) == 0o600
     family = [psutil.Process(status.pid), *psutil.Process(status.pid).children(recursive=True)]
     assert lifecycle.down(state)
     assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     assert not listens(port_of(status))
     assert lifecycle.status(state) == lifecycle.Status()
     assert not lifecycle.down(state)
-
-
-def test_two_who_start_it_at_once_get_the_same_one(state: Path) -> None:
-    """The lock on the folder decides; the loser finds the winner."""
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lifecycle.up, [state, state])
-    assert first == second
-    assert first.running
 
 
 def test_down_stops_one_that_is_still_starting(state: Path) -> None:
@@ -115,15 +138,6 @@ def test_it_ends_with_its_terminal_in_the_foreground(state: Path) -> None:
     eventually(lambda: lifecycle.status(state).running)
     process.send_signal(signal.SIGHUP)
     assert process.wait(20) == 0
-
-
-def test_a_second_process_in_the_same_folder_is_told_so(state: Path) -> None:
-    lifecycle.up(state)
-    command = [sys.executable, "-m", "localcloud", "--state", str(state)]
-    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert second.returncode == 3
-    assert f"An embedded cloud already runs in {state}." in second.stderr
-    assert lifecycle.status(state).running
 
 
 def test_what_a_killed_cloud_left_is_ended_by_the_next_down(state: Path) -> None:
@@ -201,9 +215,10 @@ def test_a_start_that_fails_halfway_stops_what_was_started(tmp_path: Path) -> No
 
         def stop(self) -> None: ...
 
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
     cloud = Cloud(tmp_path)
     cloud._parts.append(("broken", Broken()))
     with pytest.raises(RuntimeError, match="no such luck"):
         cloud.start()
     assert not listens(int(cloud.front.url.rpartition(":")[2]))
-    assert psutil.Process(os.getpid()).children(recursive=True) == []
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
