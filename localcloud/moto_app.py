@@ -6,6 +6,7 @@ second) would hold up all others; here each service has its own.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -77,7 +78,12 @@ def configure() -> None:
     """moto's settings for an account without docker: Lambda is run by us, IAM is checked by us."""
     os.environ.setdefault("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", str(64 * 1024 * 1024))
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")  # boto3 in here must not go looking for real credentials
+    import moto.core.responses
     from moto.core.config import default_user_config
+    from moto.core.utils import method_names_from_class
+
+    # moto lists the methods of a class anew on every call, which is a tenth of the call
+    vars(moto.core.responses)["method_names_from_class"] = functools.cache(method_names_from_class)
 
     default_user_config["lambda"] = {"use_docker": False}
     default_user_config["batch"] = {"use_docker": False}
