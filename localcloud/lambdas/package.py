@@ -91,7 +91,7 @@ class Packages:
             archive.extract(info, target)
             mode = info.external_attr >> 16
             if stat.S_ISREG(mode) and mode & 0o111:
-                path.chmod(0o755)  # noqa: S103: a program in the package stays a program
+                path.chmod(0o755)  # a program in the package stays a program
 
 
 def runtime_paths() -> set[Path]:
