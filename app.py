@@ -6,10 +6,13 @@ apply to them: blueprints hold HTTP routes only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from chalice import AuthResponse, Chalice, Rate  # type: ignore[attr-defined]
+
+sys.dont_write_bytecode = True  # Chalice imports this before it names the package by all that lies below chalicelib
 
 from chalicelib import config, wiring
 from chalicelib.api import answers, auth, jobs, pools
@@ -61,7 +64,7 @@ def submissions(event: Any) -> None:
     intake.receive(wiring.plane(), [intake.Record(r["messageId"], r["body"]) for r in event.to_dict()["Records"]])
 
 
-@app.on_sqs_message(queue=settings.heartbeats_queue, batch_size=100, maximum_batching_window_in_seconds=0)
+@app.on_sqs_message(queue=settings.heartbeats_queue, batch_size=10, maximum_concurrency=10)
 def heartbeats(event: Any) -> None:
     """Pings from agents; the sender is what SQS itself says, which Chalice's own record hides."""
     pings.receive(
@@ -77,11 +80,11 @@ def wakes(event: Any) -> None:
         passes.receive(wiring.plane(), record.body)
 
 
-@app.on_sqs_message(queue=settings.timers_queue, batch_size=10)
+@app.on_sqs_message(queue=settings.timers_queue, batch_size=10, maximum_concurrency=5)
 def timers(event: Any) -> None:
     """What fell due."""
-    for record in event:
-        due.receive(wiring.plane(), record.body)
+    for record in event.to_dict()["Records"]:
+        due.receive(wiring.plane(), record["messageId"], record["body"])
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))

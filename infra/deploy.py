@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from infra import chalice_config, client_file, package, terminal
+import boto3
+
+from infra import chalice_config, client_file, package, recursion, terminal
 from infra.errors import InfraError
 from infra.stage import check_stage
 
@@ -58,6 +60,17 @@ def deploy(
         project_dir,
         {**os.environ, "AWS_DEFAULT_REGION": region, **(environment or {}), "PYTHONDONTWRITEBYTECODE": "1"},
         report,
+    )
+    given = environment or {}
+    recursion.allow(
+        boto3.client(
+            "lambda",
+            region_name=region,
+            endpoint_url=given.get("AWS_ENDPOINT_URL"),
+            aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
+        ),
+        stage,
     )
     url = client_file.record_api_url(project_dir, stage)
     return Deployed(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from chalicelib.control import pings
+from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
-from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 
-def receive(plane: Plane, body: str) -> None:
+def receive(plane: Plane, message_id: str, body: str) -> None:
     """One timer message; only the control plane writes to that queue, so its sender's word is ours."""
-    message = json.loads(body)
-    if message["kind"] == "wake":
-        wake(plane, message["pool"])
-    elif message["kind"] == "ping":
-        ping = pings.Message(sender=message["sender"], body=json.dumps(message["body"]), tries=int(message["tries"]))
-        pings.receive(plane, [ping])
-    else:
-        log.error("an unknown timer", extra={"timer": message})
+    try:
+        message = json.loads(body)
+        kind = message["kind"]
+        if kind == "wake":
+            due = partial(wake, plane, str(message["pool"]))
+        elif kind == "ping":
+            sender, document, tries = str(message["sender"]), json.dumps(message["body"]), int(message["tries"])
+            due = partial(pings.receive, plane, [pings.Message(sender, document, message_id, tries)])
+        else:
+            raise ValueError(f"there is no timer of kind {kind!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        quarantine(plane, "timers", message_id, body, f"it is no timer of ours: {type(error).__name__}: {error}")
+        return
+    due()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from localcloud.gaps import (
     apigateway_import,
     lambda_mapping_role,
+    lambda_recursion,
     s3_form_body,
     s3_missing_key,
     sqs_fifo,
@@ -29,6 +30,7 @@ def install_all(front: Front, hooks: Hooks, authorizer: Authorizer, identities: 
     """Install every bridge but those of instances, which their fleet installs itself."""
     apigateway_import.install(front)
     lambda_mapping_role.install(front, authorizer)
+    lambda_recursion.install(front)
     s3_form_body.install(front)
     s3_missing_key.install(front, authorizer)
     sts_identity.install(front, identities)

@@ -140,3 +140,9 @@ def test_chalices_own_words_are_told_when_it_fails(deployed: Deployed, project: 
     (broken / "app.py").write_text("raise RuntimeError('no such luck')\n")
     with pytest.raises(InfraError, match="no such luck"):
         deploy("dev", broken, "us-east-1")
+
+
+def test_passes_may_wake_passes(deployed: Deployed) -> None:
+    """Lambda would stop the loop of pass and timer after 16 rounds; deploying allows it by name."""
+    setting = boto3.client("lambda").get_function_recursion_config(FunctionName="spillway-dev-wakes")
+    assert setting["RecursiveLoop"] == "Allow"
