@@ -238,12 +238,18 @@ def _meanwhile(work: Callable[[], None]) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM ends the demo as ctrl-C does."""
+    """SIGINT, SIGTERM and a closed terminal all end the demo in the same way.
+
+    A shell starts background jobs with SIGINT ignored; whoever sends it to this one means it. An ignored SIGHUP is `nohup`.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
     finally:
