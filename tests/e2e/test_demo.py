@@ -57,7 +57,8 @@ def naming(state: Path) -> list[str]:
 def control_groups() -> set[str]:
     """Groups of embedded clouds (`spillway-<pid>-…`) that run no more; others may run beside this test."""
     groups = [path for path in Path("/sys/fs/cgroup").glob("**/spillway-*-*") if path.is_dir()]
-    return {str(path) for path in groups if not psutil.pid_exists(int(path.name.split("-")[1]))}
+    owners = [(str(path), path.name.split("-")[1]) for path in groups]
+    return {path for path, pid in owners if pid.isdigit() and not psutil.pid_exists(int(pid))}
 
 
 def start(state: Path, *options: str) -> subprocess.Popen[str]:
