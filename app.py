@@ -15,7 +15,7 @@ from chalice import AuthResponse, Chalice, Rate  # type: ignore[attr-defined]
 sys.dont_write_bytecode = True  # Chalice imports this before it names the package by all that lies below chalicelib
 
 from chalicelib import config, wiring
-from chalicelib.api import answers, auth, jobs, pools
+from chalicelib.api import auth, jobs, pools
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
 from chalicelib.control import intake, passes, pings
@@ -40,9 +40,6 @@ def observed(event: Any, get_response: Callable[[Any], Any]) -> Any:
     finally:
         if metrics.metric_set:
             metrics.flush_metrics()
-
-
-app.register_middleware(answers.middleware, "http")
 
 
 @app.authorizer(ttl_seconds=60)

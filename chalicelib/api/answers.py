@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
-from chalice import ChaliceViewError, Response  # type: ignore[attr-defined]  # Chalice re-exports without saying so
+from chalice import Blueprint, Response  # type: ignore[attr-defined]  # Chalice re-exports without saying so
 
 from chalicelib.api.wire import to_json
 from chalicelib.errors import BadRequest, CloudUnavailable, StoreUnavailable
 from chalicelib.telemetry import log
+
+View = Callable[..., Response]
 
 
 def answer(document: Any, status: int = 200) -> Response:
@@ -35,17 +38,36 @@ def problem(status: int, detail: str, faults: tuple[Any, ...] = ()) -> Response:
     )
 
 
-def middleware(event: Any, get_response: Callable[[Any], Any]) -> Any:
-    """Turns exceptions of routes into problems. What we did not expect is logged whole and told as ours, without its insides."""
-    try:
-        return get_response(event)
-    except BadRequest as error:
+def router(bp: Blueprint, authorizer: Any) -> Callable[..., Callable[[View], View]]:
+    """`route(method, path, public=False)` for a blueprint: behind the authorizer, and with exceptions told as problems.
+
+    Chalice itself turns an exception of a view into its own 500 before any middleware sees it, hence here.
+    """
+
+    def route(method: str, path: str, *, public: bool = False) -> Callable[[View], View]:
+        def register(view: View) -> View:
+            @wraps(view)
+            def told(*args: Any, **captured: Any) -> Response:
+                try:
+                    return view(*args, **captured)
+                except Exception as error:
+                    return _told(error)
+
+            guard = {} if public else {"authorizer": authorizer}
+            bp.route(path, methods=[method], **guard)(told)
+            return view
+
+        return register
+
+    return route
+
+
+def _told(error: Exception) -> Response:
+    """The problem that an exception is. What we did not expect is logged whole and told as ours, without its insides."""
+    if isinstance(error, BadRequest):
         return problem(error.status, error.detail, error.faults)
-    except (StoreUnavailable, CloudUnavailable) as error:
+    if isinstance(error, StoreUnavailable | CloudUnavailable):
         log.warning("a request could not be served now", extra={"error": str(error)})
         return problem(503, "AWS did not answer in time; nothing is lost, please try again")
-    except ChaliceViewError as error:
-        return problem(error.STATUS_CODE, str(error))
-    except Exception:
-        log.exception("a route failed")
-        return problem(500, "Spillway made a mistake; it is logged and not your fault")
+    log.error("a route failed", exc_info=error)
+    return problem(500, "Spillway made a mistake; it is logged and not your fault")

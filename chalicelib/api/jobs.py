@@ -9,7 +9,7 @@ from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
 from chalicelib.api import views, wire
-from chalicelib.api.answers import answer
+from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import cancel, explain, families, logs
 from chalicelib.control.submit import submit, submit_many
@@ -22,8 +22,9 @@ OUTPUT_URL_S = 900
 
 
 def routes(authorizer: Any) -> Blueprint:
-    """The blueprint; routes only, so that app.py's middleware applies."""
+    """The blueprint; routes only: event handlers would be invoked without app.py."""
     bp = Blueprint(__name__)
+    route = router(bp, authorizer)
 
     def who() -> Caller:
         return caller(bp.current_request.context)
@@ -32,7 +33,7 @@ def routes(authorizer: Any) -> Blueprint:
         given: Mapping[str, str] = bp.current_request.query_params or {}
         return given.get(name)
 
-    @bp.route("/jobs", methods=["POST"], authorizer=authorizer)
+    @route("POST", "/jobs")
     def post_job() -> Response:
         plane, me = wiring.plane(), who()
         document = wire.decode(bp.current_request.raw_body, wire.JobSpecWire)
@@ -40,7 +41,7 @@ def routes(authorizer: Any) -> Blueprint:
         submitted = submit(plane, spec, _owner(me, document.owner))
         return answer(views.job(submitted.job), 201 if submitted.created else 200)
 
-    @bp.route("/jobs/batch", methods=["POST"], authorizer=authorizer)
+    @route("POST", "/jobs/batch")
     def post_batch() -> Response:
         plane, me = wiring.plane(), who()
         batch = wire.decode(bp.current_request.raw_body, wire.BatchWire, wire.BATCH_BYTES_MAX)
@@ -55,7 +56,7 @@ def routes(authorizer: Any) -> Blueprint:
         submitted = submit_many(plane, specs, owners.pop())
         return answer({"items": [views.job(s.job) for s in submitted]}, 201)
 
-    @bp.route("/jobs", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/jobs")
     def get_jobs() -> Response:
         plane, me = wiring.plane(), who()
         if (ids := query("ids")) is not None:
@@ -72,21 +73,21 @@ def routes(authorizer: Any) -> Blueprint:
         items = [found[i] for i in wanted if i in found and (me.runs_things or found[i].owner == me.owner)]
         return answer({"items": [views.job(j) for j in items], "next": cursor})
 
-    @bp.route("/jobs/{job_id}", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/jobs/{job_id}")
     def get_job(job_id: str) -> Response:
         return answer(views.job(_job(who(), job_id)))
 
-    @bp.route("/jobs/{job_id}/cancel", methods=["POST"], authorizer=authorizer)
+    @route("POST", "/jobs/{job_id}/cancel")
     def post_cancel(job_id: str) -> Response:
         _job(who(), job_id)
         return answer(views.job(cancel.cancel(wiring.plane(), job_id)), 202)
 
-    @bp.route("/jobs/{job_id}/log", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/jobs/{job_id}/log")
     def get_log(job_id: str) -> Response:
         start = _number("from", query("from") or "0")
         return answer(logs.read(wiring.plane(), _job(who(), job_id), start))
 
-    @bp.route("/jobs/{job_id}/outputs", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/jobs/{job_id}/outputs")
     def get_outputs(job_id: str) -> Response:
         job, blobs = _job(who(), job_id), wiring.plane().cloud.blobs
         items = [
@@ -95,7 +96,7 @@ def routes(authorizer: Any) -> Blueprint:
         ]
         return answer({"items": items})
 
-    @bp.route("/jobs/{job_id}/story", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/jobs/{job_id}/story")
     def get_story(job_id: str) -> Response:
         return answer({"items": explain.job_story(wiring.plane(), _job(who(), job_id))})
 

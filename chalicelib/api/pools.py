@@ -8,7 +8,7 @@ from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
 from chalicelib.api import views, wire
-from chalicelib.api.answers import answer
+from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import explain, health, pools
 from chalicelib.core.pool import Pool
@@ -18,21 +18,22 @@ UPLOAD_URL_S = 900
 
 
 def routes(authorizer: Any) -> Blueprint:
-    """The blueprint; routes only, so that app.py's middleware applies."""
+    """The blueprint; routes only: event handlers would be invoked without app.py."""
     bp = Blueprint(__name__)
+    route = router(bp, authorizer)
 
     def who() -> Caller:
         return caller(bp.current_request.context)
 
-    @bp.route("/pools", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/pools")
     def get_pools() -> Response:
         return answer({"items": [views.pool(p) for p in wiring.plane().stores.registry.pools()]})
 
-    @bp.route("/pools/{pool}", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/pools/{pool}")
     def get_pool(pool: str) -> Response:
         return answer(views.pool(_pool(pool)))
 
-    @bp.route("/pools/{pool}", methods=["PUT"], authorizer=authorizer)
+    @route("PUT", "/pools/{pool}")
     def put_pool(pool: str) -> Response:
         who().must_run_things()
         if not pools.NAME.match(pool):
@@ -42,18 +43,18 @@ def routes(authorizer: Any) -> Blueprint:
         spec = wire.pool_spec(wire.decode(bp.current_request.raw_body, wire.PoolSpecWire))
         return answer(views.pool(pools.put(wiring.plane(), pool, spec)))
 
-    @bp.route("/pools/{pool}/hosts", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/pools/{pool}/hosts")
     def get_hosts(pool: str) -> Response:
         who().must_run_things()
         hosts, _ = wiring.plane().stores.hosts.of_pool(_pool(pool).name)
         return answer({"items": [views.host(h) for h in hosts]})
 
-    @bp.route("/pools/{pool}/plan", methods=["GET"], authorizer=authorizer)
+    @route("GET", "/pools/{pool}/plan")
     def get_plan(pool: str) -> Response:
         who().must_run_things()
         return answer(views.plan(explain.plan(wiring.plane(), _pool(pool))))
 
-    @bp.route("/uploads", methods=["POST"], authorizer=authorizer)
+    @route("POST", "/uploads")
     def post_upload() -> Response:
         upload = wire.decode(bp.current_request.raw_body, wire.UploadWire)
         blobs, key = wiring.plane().cloud.blobs, f"uploads/{upload.sha256}"
@@ -62,7 +63,7 @@ def routes(authorizer: Any) -> Blueprint:
         url, headers = blobs.put_url(key, upload.sha256, UPLOAD_URL_S)
         return answer({"sha256": upload.sha256, "present": False, "url": url, "headers": dict(headers)})
 
-    @bp.route("/healthz", methods=["GET"])
+    @route("GET", "/healthz", public=True)
     def healthz() -> Response:
         checks = health.check(wiring.plane())
         ok = all(c["ok"] for c in checks.values())

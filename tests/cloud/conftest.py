@@ -8,6 +8,8 @@ import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from worlds import World, aws_world, memory_world
 
+from localcloud import lifecycle
+
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
@@ -21,11 +23,15 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The whole embedded cloud: its machines really boot, and Run Command knows them only then."""
-    from localcloud.cloud import Cloud
+    """The whole embedded cloud: its machines really boot, and Run Command knows them only then.
 
-    with Cloud(tmp_path_factory.mktemp("embedded")) as cloud:
-        yield cloud.front.url
+    A process of its own, because moto's state and the bridges into it are one for a whole process.
+    """
+    state = tmp_path_factory.mktemp("embedded")
+    url = lifecycle.up(state, wait_s=60).aws_endpoint_url
+    assert url is not None
+    yield url
+    lifecycle.down(state)
 
 
 @pytest.fixture(params=["memory", "moto"])
