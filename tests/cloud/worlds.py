@@ -161,6 +161,16 @@ def a_client(service: str, endpoint_url: str) -> Any:
     return a_session().create_client(service, region_name=REGION, endpoint_url=endpoint_url)
 
 
+def _host_role(iam: Any, name: str) -> None:
+    """A role with which a machine may register for Run Command, and its profile."""
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    register = {"Effect": "Allow", "Action": "ssm:UpdateInstanceInformation", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [register]})
+    iam.put_role_policy(RoleName=name, PolicyName="host", PolicyDocument=document)
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+
 def aws_world(kind: str, endpoint_url: str) -> AwsWorld:
     """A stage of its own on a server: queues, topic, bucket, launch template."""
     stage = f"t{next(_stages)}-{os.getpid()}"
@@ -181,7 +191,11 @@ def aws_world(kind: str, endpoint_url: str) -> AwsWorld:
     arn = sqs.get_queue_attributes(QueueUrl=watcher, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     s3.create_bucket(Bucket=f"{prefix}-bucket")
-    ec2.create_launch_template(LaunchTemplateName=f"{prefix}-host", LaunchTemplateData={"ImageId": MOTO_IMAGE})
+    _host_role(client("iam"), f"{prefix}-host")
+    ec2.create_launch_template(
+        LaunchTemplateName=f"{prefix}-host",
+        LaunchTemplateData={"ImageId": MOTO_IMAGE, "IamInstanceProfile": {"Name": f"{prefix}-host"}},
+    )
     settings = Settings(
         stage=stage,
         region=REGION,
