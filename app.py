@@ -90,9 +90,15 @@ def tick(event: Any) -> None:
     minute.run(wiring.plane())
 
 
-@app.on_cw_event({"source": ["aws.ec2"]})
+@app.on_cw_event(
+    {
+        "source": ["aws.ec2"],
+        "detail-type": ["EC2 Instance State-change Notification", "EC2 Spot Instance Interruption Warning"],
+        "detail": {"state": ["terminated", {"exists": False}]},  # of the states only the last; interruptions have none
+    }
+)
 def ec2_events(event: Any) -> None:
-    """Instances that change state, and spot interruptions."""
+    """Instances that have ended, and spot interruptions: of every instance in the account, so few kinds and cheap ones."""
     events.receive(wiring.plane(), event.to_dict())
 
 
