@@ -32,10 +32,7 @@ def gone(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job |
     job = plane.stores.jobs.get(assignment.job)
     moved = None
     if _is_current(job, host.id, assignment.attempt) and job is not None:
-        ruling = (
-            never_began if _won_back(plane, host.userid, assignment.job, assignment.attempt) else began_and_was_lost
-        )
-        moved = _apply(plane, job, ruling(job, reason))
+        moved = _apply(plane, job, _ruling(plane, job, host.userid, reason))
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 
@@ -49,15 +46,21 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
     if not _won_back(plane, host.userid, assignment.job, assignment.attempt):
         plane.stores.hosts.mark(host.pool, host.id, assignment.key, started_at=plane.clock())
         return None
-    moved = _apply(plane, job, never_began(job, reason))
+    moved = _apply(plane, job, never_began(job, reason, fault=True))
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 
 
 def abandoned(plane: Plane, job: Job, userid: str | None, reason: str) -> Job | None:
     """No host carries this assigned job: back to the backlog if its claim can be won, lost or repeated if it began."""
-    ruling = never_began if _won_back(plane, userid, job.id, job.attempt) else began_and_was_lost
-    return _apply(plane, job, ruling(job, reason))
+    return _apply(plane, job, _ruling(plane, job, userid, reason))
+
+
+def _ruling(plane: Plane, job: Job, userid: str | None, reason: str) -> Verdict:
+    """What becomes of an attempt whose host is gone; a host without userid never had an instance."""
+    if _won_back(plane, userid, job.id, job.attempt):
+        return never_began(job, reason, fault=userid is not None)
+    return began_and_was_lost(job, reason)
 
 
 def _is_current(job: Job | None, host: str, attempt: int) -> bool:
@@ -97,6 +100,7 @@ def _apply(
         userid=userid,
         finish=finish,
         charge=ruling.charge,
+        fault=ruling.fault,
         expires_at=now + JOB_TTL_S,
     )
     if moved is None:

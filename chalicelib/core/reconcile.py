@@ -19,6 +19,7 @@ from chalicelib.core.plan import Assign, Plan, Recapture, Ring, Start, Vanish
 from chalicelib.core.snapshot import Snapshot
 
 RING_AGAIN_S = 10.0
+LAUNCH_HOSTS_MAX = 100  # in one request: its manifest must name them all within the 16 KiB of user data
 _COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, HostState.UNHEALTHY})
 _TIERS = {HostState.READY: 0, HostState.DRAINING: 1, HostState.LAUNCHING: 2}
 _NEW_TIER = 3
@@ -109,15 +110,17 @@ class _Builder:
             self._open(*self.usable[0])
 
     def starts(self) -> Iterator[Start]:
-        """One launch for each offering and owner: a manifest holds one owner's jobs."""
+        """Launches by offering and owner: a manifest holds one owner's jobs."""
         groups: dict[tuple[str, str], list[tuple[Entry, ...]]] = defaultdict(list)
         offerings: dict[str, Offering] = {}
         for offering, room in self.opened:
             offerings[offering.key] = offering
             groups[offering.key, room.taken[0].owner if room.taken else ""].append(tuple(room.taken))
         for (key, _), loads in groups.items():
-            jobs = sum(len(load) for load in loads)
-            yield Start(offerings[key], tuple(loads), f"{jobs} waiting jobs fit on no host that is there")
+            for first in range(0, len(loads), LAUNCH_HOSTS_MAX):
+                part = loads[first : first + LAUNCH_HOSTS_MAX]
+                jobs = sum(len(load) for load in part)
+                yield Start(offerings[key], tuple(part), f"{jobs} waiting jobs fit on no host that is there")
 
     def why_not(self, entry: Entry) -> str:
         """What a job that found no place is waiting for, as a sentence."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.job import Finish, Job, JobEvent
 
-FREE_ATTEMPTS_MAX = 10  # attempts that ended by our fault before we stop trying and say so
+FAULTS_MAX = 10  # hosts of ours that may fail a job before we stop trying and say so
 
 _ENDS = {
     "succeeded": JobEvent.SUCCEED,
@@ -18,11 +18,12 @@ _ENDS = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The event for the job's machine, whether the attempt is charged, and the sentence that says why."""
+    """The event for the job's machine, and who bears the attempt: the user's budget (`charge`), our patience (`fault`) or nobody."""
 
     event: JobEvent
-    charge: bool
     reason: str
+    charge: bool = False
+    fault: bool = False
 
 
 def verdict(job: Job, finish: Finish) -> Verdict:
@@ -30,27 +31,27 @@ def verdict(job: Job, finish: Finish) -> Verdict:
     if finish.outcome == "infrastructure":
         return began_and_was_lost(job, finish.reason)
     event = _ENDS[finish.outcome]
-    if job.cancel_requested or event in (JobEvent.SUCCEED, JobEvent.CANCEL):
-        return Verdict(event, charge=True, reason=finish.reason)
-    if job.charged + 1 < job.spec.max_attempts:
-        left = job.spec.max_attempts - job.charged - 1
-        return Verdict(JobEvent.RETRY, charge=True, reason=f"{finish.reason}; trying again ({left} attempts left)")
-    return Verdict(event, charge=True, reason=finish.reason)
+    left = job.spec.max_attempts - job.charged - 1
+    if event in (JobEvent.SUCCEED, JobEvent.CANCEL) or job.cancel_requested or left <= 0:
+        return Verdict(event, finish.reason, charge=True)
+    return Verdict(JobEvent.RETRY, f"{finish.reason}; trying again ({left} attempts left)", charge=True)
 
 
 def began_and_was_lost(job: Job, reason: str) -> Verdict:
     """An attempt that began and that no agent can finish: repeated only if the job allows repetition at all, and free of charge."""
     if job.cancel_requested:
-        return Verdict(JobEvent.CANCEL, charge=False, reason=f"cancelled; {reason}")
-    if job.spec.max_attempts > 1 and job.attempt - job.charged <= FREE_ATTEMPTS_MAX:
-        return Verdict(JobEvent.RETRY, charge=False, reason=f"{reason}; trying again, not charged")
-    return Verdict(JobEvent.LOSE, charge=False, reason=f"{reason}; it may have begun, and it allows only one attempt")
+        return Verdict(JobEvent.CANCEL, f"cancelled; {reason}")
+    if job.spec.max_attempts <= 1:
+        return Verdict(JobEvent.LOSE, f"{reason}; it may have begun, and it allows only one attempt")
+    if job.faults >= FAULTS_MAX:
+        return Verdict(JobEvent.LOSE, f"given up after {job.faults + 1} hosts failed it: {reason}")
+    return Verdict(JobEvent.RETRY, f"{reason}; trying again, not charged", fault=True)
 
 
-def never_began(job: Job, reason: str) -> Verdict:
-    """An attempt that was taken back before it began goes to the backlog again - but not for ever."""
+def never_began(job: Job, reason: str, *, fault: bool) -> Verdict:
+    """An attempt that was taken back before it began waits again; not for ever, where it was hosts of ours that failed it (`fault`)."""
     if job.cancel_requested:
-        return Verdict(JobEvent.CANCEL, charge=False, reason=f"cancelled before it began; {reason}")
-    if job.attempt - job.charged > FREE_ATTEMPTS_MAX:
-        return Verdict(JobEvent.LOSE, charge=False, reason=f"given up after {job.attempt} assignments: {reason}")
-    return Verdict(JobEvent.RELEASE, charge=False, reason=reason)
+        return Verdict(JobEvent.CANCEL, f"cancelled before it began; {reason}")
+    if fault and job.faults >= FAULTS_MAX:
+        return Verdict(JobEvent.LOSE, f"given up after {job.faults + 1} hosts failed it before it began: {reason}")
+    return Verdict(JobEvent.RELEASE, reason, fault=fault)

@@ -57,6 +57,7 @@ class DynamoJobs:
         userid: str | None = None,
         finish: Finish | None = None,
         charge: bool = False,
+        fault: bool = False,
         expires_at: float | None = None,
     ) -> Job | None:
         row, state = self._row, target(event)
@@ -76,6 +77,8 @@ class DynamoJobs:
             changes.append(row.attempt.set(attempt + 1))
         if charge:
             changes.append(row.charged.add(1))
+        if fault:
+            changes.append(row.faults.add(1))
         if state in FINAL:
             changes.append(row.active_pool.remove())
             if expires_at is not None:
@@ -132,6 +135,7 @@ class DynamoJobs:
             submitted_at=job.submitted_at,
             attempt=job.attempt,
             charged=job.charged,
+            faults=job.faults,
             entered=dict(job.entered),
             reason=job.reason,
             waiting_for=job.waiting_for or None,
@@ -157,6 +161,7 @@ def _job(row: JobRow) -> Job:
         submitted_at=row.submitted_at,
         attempt=row.attempt,
         charged=row.charged,
+        faults=row.faults or 0,
         entered=row.entered,
         reason=row.reason,
         waiting_for=row.waiting_for or "",

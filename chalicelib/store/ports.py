@@ -73,12 +73,13 @@ class Jobs(Protocol):
         userid: str | None = None,
         finish: Finish | None = None,
         charge: bool = False,
+        fault: bool = False,
         expires_at: float | None = None,
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
         Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE
-        and RETRY raise `attempt` by one; `charge` raises `charged` by one. A final state leaves the `by_active` index
+        and RETRY raise `attempt` by one; `charge` raises `charged`, `fault` raises `faults`. A final state leaves the `by_active` index
         and sets `expires_at` (when given).
         """
 

@@ -61,6 +61,7 @@ class JobRow(JobsTable):
     submitted_at = Float()
     attempt = Int()
     charged = Int()
+    faults = Int(null=True)
     entered = Floats()
     reason = UnicodeAttribute(default="")
     waiting_for = UnicodeAttribute(null=True)

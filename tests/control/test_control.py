@@ -76,6 +76,31 @@ def test_what_ec2_did_not_give_waits_again_with_a_reason() -> None:
     assert {town.job(j.id).state for j in jobs} == {JobState.SUCCEEDED}
 
 
+def test_a_job_waits_for_capacity_as_long_as_it_takes() -> None:
+    """Refused launches are nobody's fault and count against nobody's patience."""
+    town = Town()
+    town.cloud.compute.refuse(OFFERING, "InsufficientInstanceCapacity")
+    job = town.submit()
+    town.run(3 * 3600)
+    assert town.cloud.calls.count("ec2.RunInstances") > 20
+    assert town.job(job.id).state is JobState.PENDING
+    town.cloud.compute.allow(OFFERING)
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_every_host_fails_is_given_up_and_says_so() -> None:
+    """Machines that die while they boot cost money: not for ever."""
+    town = Town(PoolSpec(offerings=(OFFERING,), boot_timeout_s=60))
+    town.boot_s = 1_000_000
+    job = town.submit()
+    town.run(6 * 3600)
+    done = town.job(job.id)
+    assert done.state is JobState.LOST
+    assert "hosts failed it before it began" in done.reason
+    assert len(town.cloud.compute.machines) == 11
+
+
 def test_a_refused_offering_is_left_alone_for_a_while() -> None:
     """A refusal is remembered on the pool: no launch is tried again within three minutes."""
     town = Town()

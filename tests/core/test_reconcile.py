@@ -61,6 +61,12 @@ def test_jobs_that_fit_nowhere_are_launched_for_in_one_request() -> None:
     assert [len(load) for load in start.loads] == [2, 2, 1]
 
 
+def test_a_launch_asks_for_so_many_hosts_as_a_manifest_can_name() -> None:
+    backlog = tuple(an_entry(f"job-{i:03d}", slots=2) for i in range(250))
+    actions = plan(pool=a_pool(hosts_max=500), backlog=backlog).actions
+    assert [len(a.loads) for a in actions if isinstance(a, Start)] == [100, 100, 50]
+
+
 def test_user_data_holds_one_owners_jobs_only() -> None:
     actions = plan(backlog=(an_entry("a", owner="alice"), an_entry("b", owner="bob"))).actions
     assert [{e.owner for load in a.loads for e in load} for a in actions if isinstance(a, Start)] == [

@@ -59,6 +59,7 @@ def test_what_was_put_is_read_back_to_the_last_bit(stores: Stores) -> None:
         finish=FINISH,
         userid="AROA:i-1",
         charged=1,
+        faults=3,
         attempt=2,
         cancel_requested=True,
         reason="exit",
@@ -132,9 +133,10 @@ def test_a_released_attempt_is_fenced_off_and_not_charged(stores: Stores) -> Non
     assert (released.state, released.attempt, released.charged, released.host) == (JobState.PENDING, 2, 0, "host-1")
     assert move(stores, a_job(), JobEvent.ASSIGN) is None
     assert move(stores, released, JobEvent.ASSIGN, host="host-2") is not None
-    retried = move(stores, released, JobEvent.RETRY, charge=True, finish=FINISH)
+    retried = move(stores, released, JobEvent.RETRY, charge=True, fault=True, finish=FINISH)
     assert retried is not None
     assert (retried.attempt, retried.charged, retried.host, retried.finish) == (3, 1, "host-2", FINISH)
+    assert (released.faults, retried.faults) == (0, 1)
 
 
 def test_a_finish_arrives_whole(stores: Stores) -> None:

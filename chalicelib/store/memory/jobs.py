@@ -50,6 +50,7 @@ class MemoryJobs:
         userid: str | None = None,
         finish: Finish | None = None,
         charge: bool = False,
+        fault: bool = False,
         expires_at: float | None = None,
     ) -> Job | None:
         with self._lock:
@@ -65,6 +66,7 @@ class MemoryJobs:
                 waiting_for="",
                 attempt=job.attempt + (event in (JobEvent.RELEASE, JobEvent.RETRY)),
                 charged=job.charged + charge,
+                faults=job.faults + fault,
                 host=job.host if host is None else host,
                 userid=job.userid if userid is None else userid,
                 finish=job.finish if finish is None else finish,
