@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.control import settle
+from chalicelib.control.notices import notify
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.core.host import Host, HostEvent
@@ -182,8 +183,17 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         finish = Finish(outcome="failed", reason=str(ping.get("reason", "an input is bad")), finished_at=plane.clock())
         settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
         return True
-    if why == "no_sandbox":
-        plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
+    if why == "no_sandbox" and plane.stores.hosts.move(
+        host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason
+    ):
+        notify(
+            plane,
+            "host_cannot_sandbox",
+            "error",
+            subject=host.id,
+            reason=f"{reason}. Give the pool an image that has bubblewrap, or send it trusted jobs only",
+            pool=host.pool,
+        )
     settle.reclaim(plane, host, assignment, reason)
     now = plane.clock()
     plane.stores.story.append([Line(at=now, subject=job_id, event="refused", reason=reason)], now + STORY_TTL_S)

@@ -178,6 +178,7 @@ def test_a_host_that_cannot_sandbox_is_not_trusted_and_its_job_moves_on(town: To
     assert pings._refused(town.plane, fresh, ping)
     assert town.hosts()[0].state is HostState.UNHEALTHY
     assert town.job(job.id).state is JobState.PENDING
+    assert "bubblewrap" in town.cloud.notices.published[-1]["reason"]
 
 
 def test_records_of_the_submissions_queue_are_handled_one_by_one(town: Town) -> None:
