@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chalicelib.core.job import Reservation
+from chalicelib.core.machine import Machine
 
 
 class HostState(StrEnum):
@@ -51,29 +52,10 @@ TRANSITIONS: dict[HostState, dict[HostEvent, HostState]] = {
     _S.TERMINATED: {},
 }
 
+MACHINE = Machine("host", TRANSITIONS)
+after, sources, target = MACHINE.after, MACHINE.sources, MACHINE.target
 WORKING: frozenset[HostState] = frozenset({_S.LAUNCHING, _S.READY})  # may be given assignments
 LIVE: frozenset[HostState] = frozenset(_S) - {_S.TERMINATED}
-
-
-class IllegalHostTransition(Exception):
-    """The machine has no row for this event in this state."""
-
-
-def after(state: HostState, event: HostEvent) -> HostState:
-    """The state that `event` leads to; raises IllegalHostTransition where the table has no entry."""
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise IllegalHostTransition(f"a host that is {state} cannot {event}") from None
-
-
-def sources(event: HostEvent) -> frozenset[HostState]:
-    """The states that `event` may leave: what a conditional write names."""
-    return frozenset(state for state, row in TRANSITIONS.items() if event in row)
-
-
-def target(event: HostEvent) -> HostState:
-    return next(row[event] for row in TRANSITIONS.values() if event in row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from chalicelib.core.machine import Machine
+
 
 class JobState(StrEnum):
     SCHEDULED = "scheduled"
@@ -77,29 +79,9 @@ TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
     _S.SKIPPED: {},
 }
 
-FINAL: frozenset[JobState] = frozenset(state for state, row in TRANSITIONS.items() if not row)
-
-
-class IllegalJobTransition(Exception):
-    """The machine has no row for this event in this state."""
-
-
-def after(state: JobState, event: JobEvent) -> JobState:
-    """The state that `event` leads to; raises IllegalJobTransition where the table has no entry."""
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise IllegalJobTransition(f"a job that is {state} cannot {event}") from None
-
-
-def sources(event: JobEvent) -> frozenset[JobState]:
-    """The states that `event` may leave: what a conditional write names."""
-    return frozenset(state for state, row in TRANSITIONS.items() if event in row)
-
-
-def target(event: JobEvent) -> JobState:
-    """The one state that `event` leads to (an event never leads to two)."""
-    return next(row[event] for row in TRANSITIONS.values() if event in row)
+MACHINE = Machine("job", TRANSITIONS)
+after, sources, target = MACHINE.after, MACHINE.sources, MACHINE.target
+FINAL = MACHINE.finals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
