@@ -16,7 +16,7 @@ from chalicelib.core.catalogue import Capacity
 from chalicelib.core.host import Host
 from chalicelib.core.job import Reservation
 
-_GRAIN = 1e-9  # cores are floats; sums of tenths must not refuse the last one
+CPU_GRAIN = 1e-9  # cores are floats; sums of tenths must not refuse the last one
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Room:
         return (
             entry.slots <= self.slots
             and entry.memory_mib <= self.memory_mib
-            and entry.cpu <= self.cpu + _GRAIN
+            and entry.cpu <= self.cpu + CPU_GRAIN
             and not (self.sole_owner and self.taken and self.taken[0].owner != entry.owner)
         )
 

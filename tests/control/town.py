@@ -17,6 +17,7 @@ from chalicelib.cloud.memory import Machine, MemoryCloud, memory_cloud
 from chalicelib.config import Settings
 from chalicelib.control import ec2_events, passes, pings, tick, timers
 from chalicelib.control.submit import submit
+from chalicelib.core import invariants
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import Job, JobSpec
 from chalicelib.core.pool import PoolSpec
@@ -116,6 +117,20 @@ class Town:
                 return
         raise AssertionError(f"not quiet after {limit_s} s: {self.describe()}")
 
+    def world(self) -> invariants.World:
+        """Everything, for the invariants."""
+        ids = self.stores.jobs.of_pool("default", limit=10_000)[0]
+        pool = self.stores.registry.pool("default")
+        assert pool is not None
+        return invariants.World(
+            jobs=tuple(self.stores.jobs.get_many(ids).values()),
+            hosts=tuple(self.hosts()),
+            backlog=tuple(self.stores.backlog.head("default", 10_000)),
+            instances=frozenset(machine.id for machine in self.cloud.compute.alive()),
+            began=dict(self.began),
+            hosts_max=pool.spec.hosts_max,
+        )
+
     def _rows_ended(self) -> bool:
         return all(host.state is HostState.TERMINATED and not host.assignments for host in self.hosts())
 
@@ -129,6 +144,7 @@ class Town:
         busy = True
         while busy:
             busy = self._machines() | self._deliver() | self._tick()
+        assert not (broken := invariants.always(self.world())), broken
 
     def _coming(self) -> list[float]:
         queues = self.cloud.queues
