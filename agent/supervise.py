@@ -21,6 +21,7 @@ from agent.cgroups import Group
 from agent.limits import enter
 from agent.sandbox import Launch
 
+STOP_LAG_S = 1.0  # between a command's end and the agent's own SIGTERM, when the machine shuts down
 GRACE_S = 2.0
 LOOK_EVERY_S = 0.2
 READ_BYTES = 256 * 1024
@@ -61,6 +62,12 @@ class Stopper:
                 self.why = why
                 if self._write_fd >= 0:
                     os.write(self._write_fd, b"x")
+
+    def heard(self, timeout_s: float) -> bool:
+        """Wait so long for a reason."""
+        poll = select.poll()
+        poll.register(self.read_fd, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -159,6 +166,9 @@ class Command:
                 self._end_all()
                 kill_at = now + 0.05
         clean = self._end_all()
+        if not killed and self._felled(os.waitstatus_to_exitcode(waited[1])):
+            stopper.heard(STOP_LAG_S)
+            killed = stopper.why
         give_up = time.monotonic() + DRAIN_MAX_S
         while self._drain(feed) and time.monotonic() < give_up:
             time.sleep(0.002)
@@ -166,6 +176,12 @@ class Command:
         self._process.returncode = code
         usage = waited[2]
         return Ended(128 - code if code < 0 else code, killed, usage.ru_utime + usage.ru_stime, clean)
+
+    def _felled(self, code: int) -> bool:
+        """Whether somebody else may have ended it: a machine that shuts down signals commands and agent in no certain order."""
+        fatal = (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP)
+        by_signal = -code in fatal or code - 128 in fatal
+        return by_signal and not (self._group is not None and self._group.use().oom_kills)
 
     def _drain(self, feed: Callable[[bytes], None]) -> bool:
         """Take what is there (a bounded amount, so that timers get their turn); False at the end of the pipe."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import signal
 
+import psutil
 import pytest
 from agent_machine import Web, a_job, processes_with
 
@@ -200,6 +201,25 @@ def test_sigterm_ends_the_run_as_infrastructure_and_leaves_nothing(machine):
     assert one.wait("finish")["outcome"] == "infrastructure"
     assert one.process.returncode == 0
     assert not processes_with("44.44")
+
+
+def test_a_command_that_the_shutdown_ended_first_is_not_the_jobs_failure(machine):
+    """A machine that ends signals everything in no certain order: the command may die before its agent hears of it."""
+    one = machine(assignments=[a_job(command="exec sleep 55.55")]).start()
+    one.wait("start")
+    one.until(lambda: processes_with("55.55"))
+    for process in psutil.process_iter(["cmdline"]):
+        if "55.55" in (process.info["cmdline"] or []):
+            process.terminate()
+    one.process.terminate()
+    finish = one.wait("finish")
+    assert (finish["outcome"], finish["reason"]) == ("infrastructure", "killed: the agent on this host was stopped")
+
+
+def test_a_command_that_ends_itself_by_a_signal_failed(machine):
+    """… and is told as that, when nobody stopped the agent."""
+    one = machine(assignments=[a_job(command="kill -TERM $$")]).start()
+    assert one.wait("finish")["outcome"] == "failed"
 
 
 def test_a_spot_interruption_is_told_once(machine):

@@ -1,0 +1,50 @@
+"""The deployed system, once for all end-to-end tests that do not need one of their own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spillway.client import Client
+from spillway.demo.embedded import Deployment, Embedded
+from spillway.demo.run import dummy_credentials
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A running embedded cloud with a deployed stage: `state` is what SPILLWAY_LOCAL_STATE names."""
+
+    cloud: Embedded
+    deployment: Deployment
+    client: Client
+    state: Path
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Bootstrap and `chalice deploy` for real; nothing may be left when it stops."""
+    state = tmp_path_factory.mktemp("deployed")
+    before = dict(os.environ)
+    dummy_credentials()
+    cloud = Embedded(ROOT, state, lambda line: None)
+    try:
+        packaging = threading.Thread(target=cloud.build_package)
+        packaging.start()
+        cloud.start()
+        packaging.join()
+        cloud.bootstrap()
+        deployment = cloud.deploy()
+        with Client(deployment.api_url, deployment.token) as client:
+            yield Deployed(cloud, deployment, client, state / "cloud")
+    finally:
+        left = cloud.stop()
+        os.environ.clear()
+        os.environ.update(before)
+    assert left == 0
