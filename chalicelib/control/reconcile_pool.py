@@ -10,7 +10,7 @@ from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
 from chalicelib.core.host import LIVE, HostState
 from chalicelib.core.instance import Instance
-from chalicelib.core.plan import Missed, Plan
+from chalicelib.core.plan import Assign, Missed, Plan, Start
 from chalicelib.core.pool import Pool
 from chalicelib.core.reconcile import reconcile
 from chalicelib.core.snapshot import Snapshot
@@ -50,7 +50,8 @@ def run(plane: Plane, name: str) -> Plan | None:
         plane.stores.registry.note_pass(
             name, pool.pass_no, skips=dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
         )
-    if performer.again or not snapshot.backlog_complete:
+    placed = any(isinstance(action, Assign | Start) for action in plan.actions)
+    if performer.again or (placed and not snapshot.backlog_complete):  # a full pool is woken by what becomes free
         wake(plane, name)
     for outcome, count in performer.outcomes.items():
         metrics.add_metric(name=f"Pass.{outcome}", unit="Count", value=count)
@@ -71,11 +72,14 @@ def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
     backlog = plane.stores.backlog.head(pool.name, BACKLOG_PER_PASS_MAX)
-    listed, list_due_at = None, pool.list_due_at
+    live = [host for host in hosts if host.state in LIVE]
+    every_s = LIST_EVERY_S if live else LIST_IDLE_S
+    listed = None
+    list_due_at = min(pool.list_due_at, now + every_s)  # what was due late while it had none is due sooner
     if now >= pool.list_due_at:
-        listed = _listed(plane, pool)
-        live = any(host.state in LIVE for host in hosts)
-        list_due_at = now + (LIST_EVERY_S if live else LIST_IDLE_S)
+        offered = {offering.region for offering in pool.spec.offerings}
+        listed = _listed(plane, pool, offered | {host.offering.region for host in live})
+        list_due_at = now + every_s
     canary = _canary(plane, now) if any(h.state is HostState.READY for h in hosts) else None
     snapshot = Snapshot(
         now=now,
@@ -95,11 +99,13 @@ def _canary(plane: Plane, now: float) -> Mapping[str, Any] | None:
     return plane.recall.get("canary", now, CANARY_AGE_MAX_S, lambda: plane.stores.registry.setting("canary"))
 
 
-def _listed(plane: Plane, pool: Pool) -> tuple[Instance, ...] | None:
-    """EC2's own list, or None where EC2 did not answer: then nothing is concluded from it."""
-    regions = sorted({offering.region for offering in pool.spec.offerings})
+def _listed(plane: Plane, pool: Pool, regions: set[str]) -> tuple[Instance, ...] | None:
+    """EC2's own list of these regions, or None where EC2 did not answer: then nothing is concluded from it.
+
+    A region that the spec no longer names may still have hosts: what is not asked for must not seem absent.
+    """
     try:
-        return tuple(plane.cloud.compute.instances(pool.name, regions))
+        return tuple(plane.cloud.compute.instances(pool.name, sorted(regions)))
     except CloudUnavailable as error:
         log.warning("EC2 could not be listed", extra={"error": str(error)})
         return None

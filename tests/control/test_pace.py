@@ -1,0 +1,97 @@
+"""How often a pool is looked at: often enough for what waits, and never for nothing. Each look costs money."""
+
+from __future__ import annotations
+
+from town import OFFERING, Town
+
+from chalicelib.control.submit import submit_many
+from chalicelib.core.host import Offering
+from chalicelib.core.job import JobSpec, JobState
+from chalicelib.core.pool import PoolSpec
+from chalicelib.errors import CloudUnavailable
+
+
+def passes(town: Town) -> int:
+    pool = town.stores.registry.pool("default")
+    assert pool is not None
+    return pool.pass_no
+
+
+def passes_in(town: Town, seconds: float) -> int:
+    before = passes(town)
+    town.run(seconds)
+    return passes(town) - before
+
+
+def test_an_idle_pool_is_looked_at_once_a_minute() -> None:
+    town = Town()
+    town.run(200)
+    assert passes_in(town, 600) == 10
+
+
+def test_idle_hosts_that_the_minimum_keeps_do_not_make_passes_race() -> None:
+    """Their linger is over, and no time changes that they stay."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_min=1, missed_pings_s=86_400))
+    town.run(200)
+    assert passes_in(town, 600) == 10
+
+
+def test_a_backlog_longer_than_a_pass_reads_does_not_make_passes_race_on_a_full_pool() -> None:
+    """Five hundred entries are read at once; that there are more is no reason to look again, where none of them found a place."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=1, slots_per_host=1))
+    submit_many(town.plane, [JobSpec(command="run 5000", timeout_s=6000) for _ in range(700)], "alice")
+    assert passes_in(town, 300) < 20
+
+
+def test_a_backlog_longer_than_a_pass_reads_is_placed_by_the_passes_that_follow() -> None:
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=400))
+    jobs = submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60) for _ in range(700)], "alice")
+    town.run(59)
+    assert {town.job(s.job.id).state for s in jobs} == {JobState.SUCCEEDED}
+
+
+def test_a_launch_that_ec2_does_not_answer_is_sent_again_now_and_then() -> None:
+    """EC2 is throttling us: asking each second makes it worse."""
+    town = Town()
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("throttled"), times=10_000)
+    town.submit()
+    town.run(600)
+    assert 10 <= town.cloud.calls.count("ec2.RunInstances") <= 40
+    assert passes(town) < 60
+
+
+def test_hosts_are_listed_each_minute_also_where_the_pool_was_idle_before() -> None:
+    """An idle pool's list is due in a quarter of an hour; a host that comes meanwhile must not wait for that."""
+    town = Town()
+    town.run(100)
+    town.submit("run 2000")
+    before = town.cloud.calls.count("ec2.DescribeInstances")
+    town.run(300)
+    assert town.cloud.calls.count("ec2.DescribeInstances") - before >= 4
+
+
+def test_a_host_in_a_region_that_the_pool_has_left_is_still_listed() -> None:
+    """Its region is no longer asked for new hosts; its running attempt is not lost, its instance not forgotten."""
+    town = Town(PoolSpec(offerings=(OFFERING,), missed_pings_s=86_400))
+    job = town.submit("run 500")
+    town.run(60)
+    elsewhere = PoolSpec(offerings=(Offering(region="us-west-2", instance_type="c7i.large"),), missed_pings_s=86_400)
+    assert town.stores.registry.put_pool("default", elsewhere, version=1)
+    town.run(400)
+    assert town.job(job.id).state is JobState.RUNNING
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+def test_a_doorbell_that_ssm_refused_rings_again_without_waiting_for_the_tick() -> None:
+    """A fresh machine registers with Run Command some seconds after its agent speaks."""
+    town = Town(PoolSpec(offerings=(OFFERING,), linger_s=3600))
+    town.submit("run 1")
+    town.run(61)
+    machine = town.cloud.compute.alive()[0]
+    machine.registered = False
+    job = town.submit("run 1")
+    town.run(1)
+    machine.registered = True
+    town.run(15)
+    assert town.job(job.id).state is JobState.SUCCEEDED
