@@ -1,11 +1,14 @@
-"""Cancelling: what waits ends at once; what is on a host is flagged there, and the next pass tells the host."""
+"""Cancelling: what waits ends at once; what is on a host is flagged there, and the next pass takes it back or tells the host.
+
+The flag on the job comes first. Whoever puts a job back into the backlog afterwards sees the flag and withdraws the job instead.
+"""
 
 from __future__ import annotations
 
-from chalicelib.control.settle import JOB_TTL_S
+from chalicelib.control.settle import withdraw
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import entry_of
-from chalicelib.core.job import Job, JobEvent, JobState
+from chalicelib.core.job import Job, JobEvent, sources
 from chalicelib.errors import NotFound
 from chalicelib.wiring import Plane
 
@@ -17,18 +20,10 @@ def cancel(plane: Plane, job_id: str) -> Job:
         raise NotFound(f"there is no job {job_id}")
     if job.ended:
         return job
-    if job.state in (JobState.PENDING, JobState.SCHEDULED, JobState.BLOCKED):
-        now = plane.clock()
-        ended = plane.stores.jobs.move(
-            job.id,
-            JobEvent.CANCEL,
-            attempt=job.attempt,
-            at=now,
-            reason="cancelled before it began",
-            expires_at=now + JOB_TTL_S,
-        )
+    if job.state in sources(JobEvent.WITHDRAW):
+        ended = withdraw(plane, job)
         if ended is not None:
-            plane.stores.backlog.remove([entry_of(job, now)])
+            plane.stores.backlog.remove([entry_of(job, ended.submitted_at)])
             return ended
         job = plane.stores.jobs.get(job_id) or job  # a pass was quicker: it is on a host now
     if job.host is not None and not job.ended:

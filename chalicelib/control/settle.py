@@ -38,7 +38,7 @@ def gone(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job |
 
 
 def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job | None:
-    """The host is not trusted: take back what has not begun there. What has begun is left to its deadline."""
+    """Take back what has not begun there: the host is not trusted, or the job is cancelled. What has begun is left to run."""
     job = plane.stores.jobs.get(assignment.job)
     if not _is_current(job, host.id, assignment.attempt) or job is None:
         plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
@@ -54,6 +54,19 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
 def abandoned(plane: Plane, job: Job, userid: str | None, reason: str) -> Job | None:
     """No host carries this assigned job: back to the backlog if its claim can be won, lost or repeated if it began."""
     return _apply(plane, job, _ruling(plane, job, userid, reason))
+
+
+def withdraw(plane: Plane, job: Job) -> Job | None:
+    """End a job that waits and is to be cancelled; None if a pass was quicker, and it is on a host now."""
+    now = plane.clock()
+    return plane.stores.jobs.move(
+        job.id,
+        JobEvent.WITHDRAW,
+        attempt=job.attempt,
+        at=now,
+        reason="cancelled before it began",
+        expires_at=now + JOB_TTL_S,
+    )
 
 
 def _ruling(plane: Plane, job: Job, userid: str | None, reason: str) -> Verdict:
@@ -106,6 +119,8 @@ def _apply(
     if moved is None:
         log.info("an attempt was settled already", extra={"job": job.id, "attempt": job.attempt, "event": event})
         return None
+    if target(event) is JobState.PENDING and moved.cancel_requested:
+        return withdraw(plane, moved)  # the flag was set in the same moment, when the job was still on its host
     if target(event) is JobState.PENDING:
         plane.stores.backlog.put(entry_of(moved, now))
     log.info(

@@ -7,6 +7,7 @@ than any handler may run.
 from __future__ import annotations
 
 from chalicelib.control import settle
+from chalicelib.control.cancel import cancel
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, Host
@@ -39,6 +40,10 @@ def sweep(plane: Plane, pool: str) -> int:
 
 def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host]) -> int:
     entry = entry_of(job, job.submitted_at)
+    if job.cancel_requested and not _knows_of_cancel(job, carried.get((job.id, job.attempt))):
+        log.warning("a cancellation was left half done", extra={"job": job.id})
+        cancel(plane, job.id)
+        return 1
     if job.state is JobState.PENDING and not plane.stores.backlog.has(entry):
         log.warning("a pending job was not in the backlog", extra={"job": job.id})
         plane.stores.backlog.put(entry)
@@ -49,6 +54,14 @@ def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host]) -> int:
         settle.abandoned(plane, job, host.userid if host else job.userid, f"host {job.host} does not carry it any more")
         return 1
     return 0
+
+
+def _knows_of_cancel(job: Job, host: Host | None) -> bool:
+    """Whether the host that carries it is to be told; a job that no host carries has nobody who would end it."""
+    on_host = job.state in (JobState.ASSIGNED, JobState.RUNNING)
+    if host is None:
+        return on_host  # that is the next rule's
+    return any(a.cancel for a in host.assignments if a.job == job.id)
 
 
 def _stale_assignments(plane: Plane, hosts: list[Host]) -> int:

@@ -20,7 +20,7 @@ GOING = frozenset({"shutting-down", "terminated"})
 
 
 def actions(s: Snapshot) -> Iterator[Action]:
-    """Launches to resume, rows without instance, instances without row, attempts of hosts that are gone."""
+    """Launches to resume, rows without instance, instances without row, attempts to take back."""
     unrecorded = {launch.id for launch in s.launches if not launch.recorded}
     for launch in s.launches:
         if not launch.recorded and s.now - launch.created_at > RESUME_AFTER_S:
@@ -43,6 +43,10 @@ def actions(s: Snapshot) -> Iterator[Action]:
             for assignment in host.assignments:
                 if assignment.started_at is None:
                     yield Reclaim(host, assignment, f"host {host.id} is unhealthy: {host.reason}")
+        elif host.userid is not None:  # before that nobody could win a claim against it
+            for assignment in host.assignments:
+                if assignment.cancel and assignment.started_at is None:
+                    yield Reclaim(host, assignment, f"host {host.id} had not begun it")
 
 
 def _compare(

@@ -40,7 +40,8 @@ class JobEvent(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     TIME_OUT = "time_out"
-    CANCEL = "cancel"
+    WITHDRAW = "withdraw"  # cancelled while it waits: no host knows of it
+    CANCEL = "cancel"  # cancelled on a host, which has ended it or will never begin it
     RELEASE = "release"  # taken back before it began: nothing is charged
     RETRY = "retry"  # it began and ended badly, and another attempt is allowed
     LOSE = "lose"  # it may have begun and nobody can tell how it ended
@@ -50,9 +51,9 @@ class JobEvent(StrEnum):
 _S, _E = JobState, JobEvent
 
 TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
-    _S.SCHEDULED: {_E.DUE: _S.PENDING, _E.CANCEL: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
-    _S.BLOCKED: {_E.UNBLOCK: _S.PENDING, _E.CANCEL: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
-    _S.PENDING: {_E.ASSIGN: _S.ASSIGNED, _E.CANCEL: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
+    _S.SCHEDULED: {_E.DUE: _S.PENDING, _E.WITHDRAW: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
+    _S.BLOCKED: {_E.UNBLOCK: _S.PENDING, _E.WITHDRAW: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
+    _S.PENDING: {_E.ASSIGN: _S.ASSIGNED, _E.WITHDRAW: _S.CANCELLED, _E.SKIP: _S.SKIPPED},
     _S.ASSIGNED: {
         _E.START: _S.RUNNING,
         _E.SUCCEED: _S.SUCCEEDED,  # finish may overtake start

@@ -56,7 +56,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Reclaim:
-    """Take an attempt back from a host that is not trusted, if it has not begun there."""
+    """Take an attempt back from a host that is not trusted, or because it was cancelled, if it has not begun there."""
 
     host: Host
     assignment: Assignment

@@ -262,9 +262,10 @@ class Town:
             if key in agent.running:
                 started, _ = agent.running.pop(key)
                 self._finish(agent, key, started, outcome="cancelled")
-            else:
+            elif any((a["job"], a["attempt"]) == key for a in agent.waiting):  # of others it knows nothing
                 agent.waiting = [a for a in agent.waiting if (a["job"], a["attempt"]) != key]
-                self._finish(agent, key, self.now, outcome="cancelled")
+                if self._claims(agent, key):
+                    self._finish(agent, key, self.now, outcome="cancelled")
 
     def _accept(self, agent: Agent, assignments: list[dict[str, Any]]) -> None:
         for a in assignments:
@@ -276,16 +277,19 @@ class Town:
 
     def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
         key = (a["job"], a["attempt"])
-        if not self.stores.claims.take(agent.userid, *key, by="agent", at=self.now, expires_at=self.now + 1_000_000):
-            self._say(
-                agent,
-                {"kind": "refused", "job": key[0], "attempt": key[1], "why": "claim_lost", "reason": "claim lost"},
-            )
+        if not self._claims(agent, key):
             return
         self.began[key] += 1
         seconds = float(a["command"].split()[1])
         agent.running[key] = (self.now, self.now + seconds)
         self._say(agent, {"kind": "start", "job": key[0], "attempt": key[1]})
+
+    def _claims(self, agent: Agent, key: tuple[str, int]) -> bool:
+        if self.stores.claims.take(agent.userid, *key, by="agent", at=self.now, expires_at=self.now + 1_000_000):
+            return True
+        refused = {"kind": "refused", "job": key[0], "attempt": key[1], "why": "claim_lost", "reason": "claim lost"}
+        self._say(agent, refused)
+        return False
 
     def _finish(self, agent: Agent, key: tuple[str, int], started: float, outcome: str | None = None) -> None:
         job = self.stores.jobs.get(key[0])
