@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import stat
 import threading
 import time
 from typing import Any, Callable, NamedTuple, Optional
 
-from agent import inputs, outputs, processes, verdict
+from agent import folder, inputs, outputs, processes, verdict
 from agent.aws import Aws
 from agent.cgroups import Group, Places, Use
 from agent.journal import Journal
@@ -26,10 +24,6 @@ from agent.paths import Paths
 from agent.pings import Pings
 from agent.sandbox import Ask, Choice
 from agent.supervise import Bounds, Command, Stopper
-
-DISK_LOOK_SHARE = 0.02  # of the time may go into measuring work folders
-DISK_LOOK_EVERY_S = 1.0
-SCRATCH_FILES_MAX = 200000
 
 
 class Host(NamedTuple):
@@ -92,9 +86,11 @@ class Attempt(threading.Thread):
         except Exception as error:  # never silent: a thread that dies would leave the attempt unfinished for ever
             self._finish("infrastructure", "the agent failed: %s: %s" % (type(error).__name__, error))
         finally:
-            _remove(self._folder)
-            self._ended(self.assignment.key, why)
-            self._stopper.close()
+            try:
+                folder.remove(self._folder)
+            finally:  # whatever happens: without this the attempt would hold its slot for ever
+                self._ended(self.assignment.key, why)
+                self._stopper.close()
 
     def _note(self, kind: str, **fields: Any) -> None:
         self._host.journal.append(kind, self.assignment.key, **fields)
@@ -130,6 +126,8 @@ class Attempt(threading.Thread):
         assignment, host = self.assignment, self._host
         fault = ""
         if not self._stopper.why:
+            if assignment.fault:
+                raise Refusal("bad_input", assignment.fault)
             if host.sandbox.default is None or (assignment.untrusted and not host.sandbox.untrusted):
                 raise Refusal("no_sandbox", host.sandbox.reason)
             fault = self._prepare()
@@ -145,14 +143,14 @@ class Attempt(threading.Thread):
 
     def _prepare(self) -> str:
         """Fill the work folder; a sentence when that failed through no fault of the attempt."""
-        _remove(self._folder)
+        folder.remove(self._folder)
         try:
             os.makedirs(self._work)
             os.makedirs(self._folder + "/tmp")
             inputs.prepare(self.assignment, self._work, self._host.paths.inputs)
             sandbox = self._host.sandbox.default
             if sandbox is not None and sandbox.drops_uid:
-                _give(self._folder, self.uid)
+                folder.give(self._folder, self.uid)
         except inputs.NotUsable as error:
             if error.why:
                 raise Refusal(error.why, str(error)) from error
@@ -216,9 +214,9 @@ class Attempt(threading.Thread):
             self._ping("start")
             command = Command(launch, group, limits.pairs())
             self._note("begun", pid=command.pid, pid_started=processes.started(command.pid))
-            bounds = Bounds(
-                assignment.timeout_s, settings.processes_max, _DiskWatch(self._folder, settings.work_limit_bytes)
-            )
+            pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
+            disk_full = folder.Watch(self._folder, settings.work_limit_bytes, pids)
+            bounds = Bounds(assignment.timeout_s, settings.processes_max, disk_full)
             ended = command.run(bounds, self._stopper, self._log.feed)
             use = group.use() if group is not None else Use(0.0, 0, 0, 0)
             self._report(ended, use, prefix)
@@ -270,65 +268,3 @@ class Attempt(threading.Thread):
             result=result,
             outputs=stored,
         )
-
-
-class _DiskWatch:
-    """Measures a folder now and then, the more seldom the longer it takes."""
-
-    def __init__(self, folder: str, limit_bytes: int) -> None:
-        self._folder, self._limit = folder, limit_bytes
-        self._next = time.monotonic() + DISK_LOOK_EVERY_S
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        full = _size(self._folder, self._limit)
-        spent = time.monotonic() - now
-        self._next = now + max(DISK_LOOK_EVERY_S, spent / DISK_LOOK_SHARE)
-        return full
-
-
-def _size(folder: str, limit_bytes: int) -> bool:
-    """Whether the folder holds more bytes, or absurdly many files."""
-    total = files = 0
-    pending = [folder]
-    while pending:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
-                    total += status.st_blocks * 512
-                    files += 1
-                    if stat.S_ISDIR(status.st_mode):
-                        pending.append(entry.path)
-                if total > limit_bytes or files > SCRATCH_FILES_MAX:
-                    return True
-    return False
-
-
-def _give(folder: str, uid: int) -> None:
-    """Hand the work and tmp folders to the attempt's own user; nobody else may look inside."""
-    os.chmod(folder, 0o711)
-    for name in ("work", "tmp"):
-        for parent, folders, files in os.walk(os.path.join(folder, name)):
-            os.lchown(parent, uid, uid)
-            for entry in (*folders, *files):
-                os.lchown(os.path.join(parent, entry), uid, uid)
-        os.chmod(os.path.join(folder, name), 0o700)
-
-
-def _remove(folder: str) -> None:
-    """Remove a work folder, also one whose modes were made to prevent it."""
-
-    def unlock(remove: Callable[[str], Any], path: str, _: Any) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, 0o700)
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                remove(path)
-
-    if os.path.isdir(folder):
-        shutil.rmtree(folder, onerror=unlock)

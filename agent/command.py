@@ -121,11 +121,11 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
 
 def _clear(work: str) -> None:
     """Work folders of attempts that an earlier agent ran."""
-    import shutil
+    from agent import folder
 
     for name in os.listdir(work):
         if name != ".probe":
-            shutil.rmtree(os.path.join(work, name), ignore_errors=True)
+            folder.remove(os.path.join(work, name))
 
 
 def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable[[], None]]") -> int:

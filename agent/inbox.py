@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, NamedTuple, Optional
 
-from agent.manifest import Assignment, Wrong, assignment
+from agent.manifest import Assignment, Wrong, given
 
 
 class Orders(NamedTuple):
@@ -40,7 +40,7 @@ def read(data: bytes, obeyed_pass_no: int, known: Mapping[str, str]) -> Optional
     seen = set()
     for one in document.get("assignments") or ():
         try:
-            found = assignment(one)
+            found = given(one)
         except Wrong as error:
             problems.append("an assignment of the inbox is unusable: %s" % error)
             continue

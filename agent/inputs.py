@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -50,7 +51,7 @@ def fetch(url: str, sha256: str, cache: str) -> str:
         except (_Busy, http.client.HTTPException) as error:
             fault = str(error) or type(error).__name__
         except OSError as error:
-            if error.errno == 28:
+            if error.errno == errno.ENOSPC:
                 raise NotUsable("", "the disk is full: input %s does not fit" % sha256[:12]) from error
             fault = str(error)
     raise NotUsable("", "input %s could not be fetched: %s" % (sha256[:12], fault))
@@ -125,6 +126,8 @@ def prepare(assignment: Assignment, work: str, cache: str) -> None:
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             raise NotUsable("bad_input", "input %r collides with another input" % one.path) from error
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise NotUsable("bad_input", "input %r: a name in it is too long" % one.path[:100]) from error
             raise NotUsable("", "input %r could not be written on the host: %s" % (one.path, error)) from error
 
 

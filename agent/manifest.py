@@ -39,6 +39,7 @@ class Assignment(NamedTuple):
     result: str
     urls: Mapping[str, str]
     document: Mapping[str, Any]
+    fault: str = ""  # why it can only be refused
 
     @property
     def key(self) -> str:
@@ -142,6 +143,22 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
     )
 
 
+def given(document: Any) -> Assignment:
+    """One ASSIGNMENT, and one with a `fault` where it names its attempt but cannot be used: such a one is refused by name, or it
+    would be handed to one host after the other. Raises Wrong for what names no attempt."""
+    try:
+        return assignment(document)
+    except Wrong as error:
+        job, attempt = document.get("job"), document.get("attempt")
+        if isinstance(attempt, bool) or not isinstance(attempt, int):
+            raise
+        return assignment({"job": job, "attempt": attempt, "command": ""})._replace(
+            document=document, fault="the assignment cannot be used: %s" % error
+        )
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise Wrong("an assignment has another shape: %s" % error) from error
+
+
 def settings(document: Mapping[str, Any]) -> Settings:
     """The manifest's `settings`. Raises Wrong."""
     sandbox = _text(document, "sandbox", "auto")
@@ -177,7 +194,7 @@ def read(text: str, index: int) -> tuple[Manifest, list[str]]:
     assignments, problems = [], []
     for one in entry.get("assignments") or ():
         try:
-            assignments.append(assignment(one))
+            assignments.append(given(one))
         except Wrong as error:
             problems.append("an assignment of the manifest is unusable: %s" % error)
     region = _text(document, "region")

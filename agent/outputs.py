@@ -8,11 +8,15 @@ import re
 import stat
 from typing import Any, Callable, NamedTuple, Optional, Pattern, Sequence
 
+from agent.folder import walk
+
 FILES_MAX = 1000
 TOTAL_MAX_BYTES = 1 << 30
 NAMES_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 32 * 1024
+RESULT_DEPTH_MAX = 100  # far below where the JSON of anyone on its way gives up
 WALK_MAX = 200000
+PATH_MAX_BYTES = 800  # S3 takes keys of 1,024 bytes, with our prefix
 
 
 class Found(NamedTuple):
@@ -66,16 +70,17 @@ def find(work: str, globs: Sequence[str]) -> Found:
         return Found((), problem)
     files: list[tuple[str, int]] = []
     total = names = walked = 0
-    for folder, folders, entries in os.walk(work, followlinks=False):
-        folders.sort()
+    for _, entries in walk(work):
         walked += len(entries) + 1
         if walked > WALK_MAX:
             return Found(tuple(files), "outputs were not all looked at: more than %d files" % WALK_MAX)
-        for entry in sorted(entries):
-            path = os.path.relpath(os.path.join(folder, entry), work)
-            if not any(one.match(path) for one in patterns):
+        for entry in entries:
+            path = entry.path[len(work) + 1 :]
+            if len(path) > PATH_MAX_BYTES:
+                return Found(tuple(files), "outputs were not all looked at: a path is longer than %d" % PATH_MAX_BYTES)
+            if entry.is_dir(follow_symlinks=False) or not any(one.match(path) for one in patterns):
                 continue
-            status = os.lstat(os.path.join(folder, entry))
+            status = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode):
                 problem = problem or "output %r is no regular file and was not taken" % path
                 continue
@@ -112,6 +117,15 @@ def _no_number(name: str) -> Any:
     raise ValueError("%s is not JSON" % name)
 
 
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested in it: 0 for a plain value."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, (list, dict))]:
+        depth += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
+
+
 def read_result(work: str, path: str) -> tuple[Optional[Any], str]:
     """The parsed result, or None and a sentence."""
     full = os.path.join(work, path)
@@ -124,15 +138,18 @@ def read_result(work: str, path: str) -> tuple[Optional[Any], str]:
         return None, "it wrote no result %r" % path
     except OSError as error:
         return None, "its result %r cannot be read: %s" % (path, error.strerror)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None, "its result %r is no file" % path
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None, "its result %r is no file" % path
         data = file.read(RESULT_MAX_BYTES + 1)
     if len(data) > RESULT_MAX_BYTES:
         return None, "its result %r is larger than %d KiB" % (path, RESULT_MAX_BYTES >> 10)
     try:
         result = json.loads(data.decode(), parse_constant=_no_number)
-        json.dumps(result, ensure_ascii=False).encode()
+        json.dumps(result, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as infinity
+        if _depth(result) > RESULT_DEPTH_MAX:
+            return None, "its result %r is nested more than %d levels deep" % (path, RESULT_DEPTH_MAX)
     except (ValueError, RecursionError) as error:
         return None, "its result %r is not JSON: %s" % (path, str(error)[:100] or type(error).__name__)
     return result, ""

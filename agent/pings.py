@@ -28,7 +28,7 @@ class Pings:
         self._send, self._delivered = send, delivered
         self._seq = 0
         self._boot = os.urandom(8).hex()
-        self._waiting: list[tuple[dict[str, Any], int]] = []
+        self._waiting: list[tuple[dict[str, Any], str]] = []  # with its JSON: what has none fails where it is posted
         self._sending = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -47,11 +47,11 @@ class Pings:
 
     def post_again(self, ping: dict[str, Any]) -> None:
         """Queue a ping that was made earlier (by a process that did not live to deliver it)."""
-        size = len(json.dumps(ping)) + 1
+        text = json.dumps(ping, separators=(",", ":"), allow_nan=False)
         with self._changed:
             if ping["kind"] == "alive":
                 self._waiting = [one for one in self._waiting if one[0]["kind"] != "alive"]
-            self._waiting.append((ping, size))
+            self._waiting.append((ping, text))
             self._changed.notify_all()
 
     def unsent(self) -> int:
@@ -70,17 +70,17 @@ class Pings:
             self._closing = True
             self._changed.notify_all()
 
-    def _take(self) -> list[dict[str, Any]]:
+    def _take(self) -> list[tuple[dict[str, Any], str]]:
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
             room = MESSAGE_MAX_BYTES - ENVELOPE_BYTES
             count = 0
-            for _, size in self._waiting:
-                if count and size > room:
+            for _, text in self._waiting:
+                if count and len(text) >= room:
                     break
-                room -= size
+                room -= len(text) + 1
                 count += 1
-            taken = [ping for ping, _ in self._waiting[:count]]
+            taken = self._waiting[:count]
             del self._waiting[:count]
             self._sending = len(taken)
             return taken
@@ -91,15 +91,15 @@ class Pings:
             if batch:
                 self._deliver(batch)
 
-    def _deliver(self, batch: list[dict[str, Any]]) -> None:
+    def _deliver(self, batch: list[tuple[dict[str, Any], str]]) -> None:
         self._seq += 1
         message = {"v": 1, "pool": self._pool, "host": self._host, "boot": self._boot, "seq": self._seq}
         delay_s = RETRY_FIRST_S
         while not self._closing:
             message["sent_at"] = round(time.time(), 6)
-            message["pings"] = batch
+            envelope = json.dumps(message, separators=(",", ":"))
             try:
-                self._send(json.dumps(message, separators=(",", ":")))
+                self._send('%s,"pings":[%s]}' % (envelope[:-1], ",".join(text for _, text in batch)))
                 break
             except Exception as error:  # whatever it was: a ping is never given up
                 self.trouble = "pings cannot be sent: %s" % error
@@ -109,7 +109,7 @@ class Pings:
         else:
             return
         self.trouble = None
-        for ping in batch:
+        for ping, _ in batch:
             self._delivered(ping)
         with self._changed:
             self._sending = 0

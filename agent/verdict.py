@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import Callable, NamedTuple, Optional, Tuple
 
+from agent import folder
+
 
 class Facts(NamedTuple):
     """What was seen of a command. `fault` is our own (never the user's) reason, `killed` why we ended it."""
@@ -37,7 +39,14 @@ RULES: Tuple[Tuple[Callable[[Facts], bool], str, Callable[[Facts], str]], ...] =
     (_is("cancel"), "cancelled", lambda f: "cancelled while it ran"),
     (_is("timeout"), "timed_out", lambda f: "killed: ran longer than its timeout of %g s" % f.timeout_s),
     (_is("processes"), "failed", lambda f: "killed: more than %d processes" % f.processes_max),
-    (_is("disk"), "failed", lambda f: "killed: its work folder grew beyond %d MiB" % (f.work_limit_bytes >> 20)),
+    (
+        _is("disk"),
+        "failed",
+        lambda f: (
+            "killed: its work folder grew beyond %d MiB, %d files or the longest path that there can be"
+            % (f.work_limit_bytes >> 20, folder.FILES_MAX)
+        ),
+    ),
     (
         lambda f: f.oom_kills > 0 and f.exit_code != 0,
         "failed",

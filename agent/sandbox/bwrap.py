@@ -11,7 +11,8 @@ no metadata service either. With `"network": true` it shares the host's network,
 the launch template's hop limit of 1 does not hold a process in the host's own network namespace. Only jobs that may act as the
 host's role should be given network until that is closed.
 
-The arguments travel through a descriptor, so that /proc in the sandbox does not show the host's paths.
+The job's environment is set last of all, by `env` as the job's own user: LD_PRELOAD and its like would otherwise run the job's code
+as root in bubblewrap and setpriv. The arguments travel through a descriptor, so that /proc in the sandbox does not show the host's paths.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from agent.sandbox import PATH, Ask, Launch, Sandbox, environment
 
 WORK = "/job"
 INNER_UID = "1000"
+ENV = "/usr/bin/env"
 PROBE_TIMEOUT_S = 10
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt")
 HIDDEN = ("/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-")
@@ -51,8 +53,9 @@ class Bubblewrap(Sandbox):
         if self._setpriv:
             ids = ("--reuid=%d" % ask.uid, "--regid=%d" % ask.uid, "--clear-groups")
             argv += [self._setpriv, *ids, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
-        argv += ["/bin/sh", "-c", ask.command]
-        return Launch(argv, environment(ask, WORK, "/tmp"), "/", (fd,), True)
+        wanted = ["%s=%s" % pair for pair in environment(ask, WORK, "/tmp").items()]
+        argv += [ENV, "-i", "--", *wanted, "/bin/sh", "-c", ask.command]
+        return Launch(argv, {"PATH": PATH, "LANG": "C.UTF-8"}, "/", (fd,), True)
 
     def _arguments(self, ask: Ask) -> list[str]:
         args = ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"]

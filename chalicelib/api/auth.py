@@ -13,7 +13,7 @@ from chalicelib.store.ports import Token
 from chalicelib.wiring import Plane
 
 TOKEN_AGE_MAX_S = 60.0
-_BEARER = re.compile(r"^Bearer (spw_[A-Za-z0-9_-]{43})$")
+_BEARER = re.compile(r"^Bearer (spw_[A-Za-z0-9_-]{43})\Z")
 
 
 @dataclass(frozen=True, slots=True)

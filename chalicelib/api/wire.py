@@ -20,9 +20,10 @@ SPEC_BYTES_MAX = 131_072  # of one job's document
 BATCH_MAX = 500
 BATCH_BYTES_MAX = 4_194_304
 TEXT_BYTES_MAX = 65_536
+ENVIRONMENT_CHARS_MAX = 65_536  # of all names and values: the agent takes no more
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Path = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
@@ -77,7 +78,7 @@ class UploadWire(_Strict, frozen=True, kw_only=True):
 
 
 class OfferingWire(_Strict, frozen=True, kw_only=True):
-    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d\Z")]
     instance_type: str
     market: Literal["spot", "on_demand"] = "on_demand"
     zone: str | None = None
@@ -134,7 +135,7 @@ def _fault(sentence: str) -> Fault:
     return Fault(path, message)
 
 
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
@@ -179,6 +180,8 @@ def _spec_faults(wire: JobSpecWire) -> list[tuple[str, str]]:
     if wire.result is not None:
         paths.append(("result", wire.result))
     faults += [(field, "must be relative and stay inside the work folder") for field, path in paths if _leaves(path)]
+    if sum(len(name) + len(value) for name, value in wire.environment.items()) > ENVIRONMENT_CHARS_MAX:
+        faults.append(("environment", f"has more than {ENVIRONMENT_CHARS_MAX} characters in its names and values"))
     for name, value in wire.environment.items():
         if not _VARIABLE.match(name):
             faults.append((f"environment.{name}", "is not a name of an environment variable"))

@@ -52,6 +52,11 @@ def faults(document: Any) -> list[tuple[str, str]]:
         ({"result": "/tmp/x"}, "result"),
         ({"untrusted": "no"}, "untrusted"),
         ({"idempotency_key": ""}, "idempotency_key"),
+        ({"owner": "x\n"}, "owner"),
+        ({"pool": "default\n"}, "pool"),
+        ({"environment": {"A\n": "x"}}, "environment.A\n"),
+        ({"environment": {f"A{n}": "x" * 8000 for n in range(9)}}, "environment"),
+        ({"inputs": [{"path": "x", "sha256": "0" * 64 + "\n"}]}, "inputs[0].sha256"),
     ],
 )
 def test_a_mistake_is_named_by_its_field(change: dict[str, Any], field: str) -> None:

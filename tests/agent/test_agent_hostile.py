@@ -1,0 +1,172 @@
+"""What a command may do to the agent that runs it: make folders, results and environments that nobody in their right mind makes."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from agent import folder, inbox
+from agent.manifest import Wrong, given
+from agent.outputs import find, read_result
+from agent.pings import Pings
+from agent.sandbox import Ask
+from agent.sandbox.bwrap import Bubblewrap
+from agent.unpack import Hostile, place
+
+DEEP = 3000  # levels: more than Python recurses, and more than a path can name
+
+
+def make_deep(top, levels=DEEP, name="d" * 20):
+    """A chain of folders that no single path can name."""
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    return fd
+
+
+def test_a_work_folder_is_removed_however_deep_it_is(tmp_path):
+    """Else the disk fills up, and the thread that should end the attempt ends itself."""
+    work = tmp_path / "job.1" / "work"
+    work.mkdir(parents=True)
+    fd = make_deep(work)
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
+    locked = work / "locked"
+    (locked / "inner").mkdir(parents=True)
+    locked.chmod(0)
+    (work / "link").symlink_to(tmp_path)
+    os.mkfifo(work / "pipe")
+    (tmp_path / "kept").write_text("not ours")
+    folder.remove(str(tmp_path / "job.1"))
+    assert sorted(os.listdir(tmp_path)) == ["kept"]
+
+
+def test_a_folder_too_deep_to_be_measured_counts_as_too_large(tmp_path):
+    """Else bytes are hidden below it."""
+    os.close(make_deep(tmp_path))
+    assert folder.exceeds(str(tmp_path), 1 << 40)
+    folder.remove(str(tmp_path))
+
+
+def test_bytes_in_files_without_a_name_are_counted(tmp_path):
+    """Opened and unlinked, a file fills the disk and no listing shows it; nor does its mapping when it is closed as well."""
+    with open(tmp_path / "file", "wb") as file:
+        file.write(b"x" * (1 << 20))
+        file.flush()
+        os.unlink(tmp_path / "file")
+        device = os.stat(tmp_path).st_dev
+        assert folder.hidden_bytes([os.getpid()], device) >= 1 << 20
+    watch = folder.Watch(str(tmp_path), 1 << 10, lambda: [os.getpid()])
+    assert not watch(), "it does not look at once"
+
+
+def test_outputs_of_a_deep_folder_are_told_as_cut_not_raised(tmp_path):
+    """Patterns over a folder that cannot be walked to its end take what can be named."""
+    (tmp_path / "a").write_text("x")
+    os.close(make_deep(tmp_path))
+    found = find(str(tmp_path), ["**"])
+    assert found.files == (("a", 1),) and "not all looked at" in found.problem
+    folder.remove(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1e999", "not JSON"),
+        ("[NaN]", "not JSON"),
+        ("[" * 700 + "]" * 700, "levels deep"),
+        ('{"a":' * 300 + "1" + "}" * 300, "levels deep"),
+        ("[" * 15000 + "]" * 15000, "not JSON"),
+        ('"\\ud800"', "not JSON"),
+        ("1" * 20000, "not JSON"),
+    ],
+)
+def test_a_result_that_would_break_those_who_read_it_is_refused(tmp_path, text, says):
+    """It passes through three programs and two JSON libraries after the agent."""
+    (tmp_path / "r.json").write_text(text)
+    result, problem = read_result(str(tmp_path), "r.json")
+    assert result is None and says in problem
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_result_that_is_no_file_is_told(tmp_path, make):
+    """A folder, too: it was the agent's failure, and with it not the submission's."""
+    make(tmp_path / "r.json")
+    before = len(os.listdir("/proc/self/fd"))
+    assert read_result(str(tmp_path), "r.json")[1].endswith("is no file")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_ping_that_cannot_be_sent_fails_where_it_is_posted():
+    """In the thread that sends it would be tried for ever, and block every other ping of the host."""
+    sent = []
+    pings = Pings("pool", "host", sent.append, lambda ping: None)
+    deep = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(RecursionError):
+        pings.post("finish", result=deep)
+    with pytest.raises(ValueError):
+        pings.post("finish", result=float("inf"))
+    pings.post("idle")
+    pings.start()
+    assert pings.flush(5)
+    pings.close()
+    (message,) = map(json.loads, sent)
+    assert [ping["kind"] for ping in message["pings"]] == ["idle"] and message["seq"] == 1
+
+
+def test_the_jobs_environment_does_not_reach_what_prepares_the_sandbox():
+    """LD_PRELOAD in it would run the job's own code as root."""
+    ask = Ask("id", "/w", "/t", False, {"LD_PRELOAD": "/job/evil.so", "GCONV_PATH": "/job"}, "job-1", 1, 200001)
+    for sandbox in (Bubblewrap("/usr/bin/bwrap", "/usr/bin/setpriv", True), Bubblewrap("/usr/bin/bwrap", "", True)):
+        launch = sandbox.launch(ask)
+        for fd in launch.inherit:
+            os.close(fd)
+        assert set(launch.environment) == {"PATH", "LANG"}
+        argv = list(launch.argv)
+        assert argv.index("LD_PRELOAD=/job/evil.so") > argv.index("/usr/bin/env"), "set by env, after all else"
+        assert argv[-3:] == ["/bin/sh", "-c", "id"]
+
+
+def test_an_assignment_that_cannot_be_used_is_taken_to_be_refused_by_name():
+    """Ignored, it would be handed to one new host after the other."""
+    bad = {"job": "job-1", "attempt": 2, "command": "x", "environment": {"A": "x" * 70000}}
+    orders = inbox.read(
+        json.dumps({"pass_no": 1, "assignments": [bad, {"job": "../x", "attempt": 1}, 5]}).encode(), 0, {}
+    )
+    assert [(one.key, "larger" in one.fault) for one in orders.assignments] == [("job-1#2", True)]
+    assert len(orders.problems) == 2
+    with pytest.raises(Wrong):
+        given({"job": "job-1", "attempt": True, "command": 5})
+
+
+def test_a_path_with_a_name_too_long_is_the_users_fault(tmp_path):
+    """Not the host's: it would fail on every other one as well."""
+    from agent.inputs import NotUsable, prepare
+
+    one = given({"job": "j", "attempt": 1, "command": "x", "inputs": [{"path": "a" * 300, "text": "x"}]})
+    with pytest.raises(NotUsable) as refused:
+        prepare(one, str(tmp_path), str(tmp_path))
+    assert refused.value.why == "bad_input"
+    with pytest.raises(Hostile):
+        place(str(tmp_path), "b" * 300 + "/x")
+
+
+def test_what_is_handed_over_is_handed_over_whole(tmp_path):
+    """Also where an archive was deeper than Python recurses; links are not followed."""
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    (tmp_path / "tmp").mkdir()
+    top = tmp_path / "work"
+    top.mkdir()
+    os.close(make_deep(top, 1500, "d"))
+    (top / "link").symlink_to("/etc/passwd")
+    folder.give(str(tmp_path), 200001)
+    assert os.lstat(top / "link").st_uid == 200001 and os.stat("/etc/passwd").st_uid == 0
+    assert stat.S_IMODE(os.stat(top).st_mode) == 0o700
+    folder.remove(str(tmp_path))
