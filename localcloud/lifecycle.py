@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from localcloud import orphans
+from localcloud import disk, orphans
 
 STATUS = "status.json"
 LOCK = "lock"
@@ -127,7 +126,7 @@ def reset(state_dir: Path) -> None:
     down(state_dir)
     for entry in state_dir.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            disk.remove(entry)
         else:
             entry.unlink()
 

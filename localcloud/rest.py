@@ -82,6 +82,8 @@ class RestApi:
             authorized = self._authorizers.check(route.authorizer, request.headers, request.method_arn)
         event = request.event(route, swagger.is_binary(request.headers.get("Content-Type", "")), authorized)
         outcome = self._run(route, event, request.region)
+        if outcome.status == 413:
+            raise Refused(413, {"message": "Request Too Long"}, "RequestEntityTooLargeException")
         if outcome.status == 429:
             raise Refused(500, {"message": "Internal server error"}, "InternalServerErrorException")
         if not outcome.ok:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from localcloud import disk
 from localcloud.gaps.ec2_run_instances import RunInstances
 from localcloud.gaps.ssm_send_command import SsmActions
 from localcloud.iam import policies_of
@@ -123,8 +124,8 @@ class Fleet:
             self._announcements.put(None)
             self._announcer.join(5)
         for machine in self._machines.values():
-            shutil.rmtree(machine.disk, ignore_errors=True)
-        shutil.rmtree(self._folder / "image", ignore_errors=True)
+            disk.remove(machine.disk)
+        disk.remove(self._folder / "image")
 
     def alive(self) -> list[str]:
         """The ids of machines that have processes, or are about to."""
@@ -337,7 +338,7 @@ class Fleet:
     def _clean_up(self, machine: Machine) -> None:
         self.metadata.close(machine)
         self._vms.later(self.options.forget_s, lambda: self._forget(machine))
-        shutil.rmtree(machine.disk, ignore_errors=True)
+        disk.remove(machine.disk)
 
     def _forget(self, machine: Machine) -> None:
         with self._front.exclusive("ec2"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -222,3 +223,17 @@ def test_a_start_that_fails_halfway_stops_what_was_started(tmp_path: Path) -> No
         cloud.start()
     assert not listens(int(cloud.front.url.rpartition(":")[2]))
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def test_a_reset_removes_what_a_job_nested_too_deep(state: Path) -> None:
+    """Deeper than Python recurses: the folder of a machine that was lost while a hostile job ran."""
+    (state / lifecycle.LOCK).touch()
+    fd = os.open(state, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("deep", dir_fd=fd)
+        below = os.open("deep", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    lifecycle.reset(state)
+    assert list(state.iterdir()) == []
