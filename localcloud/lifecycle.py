@@ -124,7 +124,9 @@ def reset(state_dir: Path) -> None:
     if any(state_dir.iterdir()) and not (state_dir / LOCK).exists():
         raise NotOurs(f"{state_dir} was never the state of an embedded cloud; it is left alone.")
     down(state_dir)
-    for entry in state_dir.iterdir():
+    for entry in sorted(
+        state_dir.iterdir(), key=lambda entry: entry.name == LOCK
+    ):  # the lock last: it says whose folder this is
         if entry.is_dir() and not entry.is_symlink():
             disk.remove(entry)
         else:
