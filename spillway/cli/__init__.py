@@ -12,6 +12,7 @@ from spillway.cli.batch import batch
 from spillway.cli.demo import demo
 from spillway.cli.local import local
 from spillway.cli.logs import logs
+from spillway.cli.outcome import STOPPED
 from spillway.cli.results import results
 from spillway.cli.stage import bootstrap, package
 from spillway.cli.status import status
@@ -34,4 +35,8 @@ app.add_typer(local, name="local")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command has begun, which is most of the first half second
+        typer.echo("Stopped.", err=True)
+        raise SystemExit(STOPPED) from None

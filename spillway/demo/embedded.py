@@ -1,7 +1,8 @@
 """The embedded cloud as the demo needs it: started, deployed to, asked for its counters, stopped for certain.
 
 It runs as a child of its own session, so that ctrl-C in the terminal reaches the demo alone, which then stops it in order. Should the demo
-itself be killed, the kernel tells the child (PR_SET_PDEATHSIG), and it stops as if asked.
+itself be killed, the kernel tells the child (PR_SET_PDEATHSIG), and it stops as if asked. One that is to be kept is started as
+`spillway local up --detach` starts it, so that `spillway local` finds it and stops it.
 """
 
 from __future__ import annotations
@@ -38,11 +39,15 @@ class Deployment:
 
 
 class Embedded:
-    """One embedded cloud below `state`: its own folder is thrown away at start, the staged project's package cache is kept."""
+    """One embedded cloud, with the staged project below `state`, whose package cache is kept from run to run.
 
-    def __init__(self, root: Path, state: Path, report: Report) -> None:
+    Its own folder is `state`/cloud, and thrown away at start; or `keep`, the folder of a cloud that outlives this process.
+    """
+
+    def __init__(self, root: Path, state: Path, report: Report, keep: Path | None = None) -> None:
         self._root = root
-        self._cloud_state = state / "cloud"
+        self._keep = keep
+        self._cloud_state = keep or state / "cloud"
         self._project = state / "project"
         self._report = report
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,22 +59,31 @@ class Embedded:
     # -- up
 
     def start(self) -> None:
-        """Start it and wait until it serves. Raises Unreachable with its last words."""
+        """Start it and wait until it serves. Raises Unreachable with its last words, BadInput where one to keep already runs."""
         from localcloud import lifecycle
 
-        with _as_ours():
-            lifecycle.reset(self._cloud_state)
+        if self._keep is None:
+            with _as_ours():
+                lifecycle.reset(self._cloud_state)
+        elif lifecycle.status(self._cloud_state).running:
+            raise BadInput(
+                f"An embedded cloud already runs in {self._cloud_state}. "
+                "Stop it with `spillway local down` first, or run the demo without --keep."
+            )
         self._cloud_state.mkdir(parents=True, exist_ok=True)
+        # It is the cloud's from here on: stopped before the cloud itself says so, the next demo must be able to clear it.
+        (self._cloud_state / lifecycle.LOCK).touch()
         output = self._cloud_state / lifecycle.OUTPUT
         with output.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "localcloud", "--state", str(self._cloud_state)],
+                [sys.executable, "-m", "localcloud", "--state", str(self._cloud_state)]
+                + (["--detached"] if self._keep else []),
                 cwd=self._root,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=None if self._keep else _end_with_parent,
             )
         deadline = time.monotonic() + START_WAIT_S
         while not (found := lifecycle.status(self._cloud_state)).running:
@@ -112,6 +126,11 @@ class Embedded:
         api_url, token = str(self.counters()["api_url"]), self._bootstrapped.token
         lifecycle.record(self._cloud_state, api_url=api_url, token=token)
         return Deployment(api_url, token, self._bootstrapped.environment["SPILLWAY_SUBMISSIONS_URL"])
+
+    @property
+    def started(self) -> bool:
+        """Whether there is something to stop."""
+        return self._process is not None
 
     # -- looking
 

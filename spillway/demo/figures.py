@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """`…_p50`: medians, null where nothing was measured. Times from just before the client's request to `started_at`."""
+    """`…_p50`: medians, null where nothing was measured. Times from just before the client's request to `started_at`.
+
+    `processes_left` is null where the embedded cloud was left running.
+    """
 
     jobs: int
     by_state: dict[str, int]
@@ -33,7 +36,7 @@ class Report:
     warm_jobs: int
     warm_submit_to_start_ms: list[float]
     lambda_cold_starts: int
-    processes_left: int
+    processes_left: int | None
     marks_wrong: dict[str, str]
     skipped: dict[str, str]
 

@@ -7,7 +7,7 @@
 It is a client like any other: it submits through the deployed API and queue, and counts through EC2's own API and the
 embedded cloud's counters. Cold and warm times run from just before the request leaves until the job's `started_at`;
 both clocks are this machine's. Whatever happens - a wrong mark, an error, ctrl-C, SIGTERM - the embedded cloud is stopped before
-the process ends, and what then still lives is counted.
+the process ends, and what then still lives is counted. With `keep` it is left running, but only by a demo that came to its end.
 """
 
 from __future__ import annotations
@@ -61,12 +61,13 @@ class Seen:
     batch_run_instances_calls: int = 0
 
 
-def demo(root: Path, state: Path, screen: Screen) -> Report:
+def demo(root: Path, state: Path, screen: Screen, keep: Path | None = None) -> Report:
     """Run it with the repository at `root` and everything it writes below `state`; the report, also written there.
 
-    The marks are printed in every case, as far as they are known.
+    `keep`: the folder of an embedded cloud that stays up when the demo has ended. The marks are printed in every case, as far as they
+    are known.
 
-    Raises SpillwayError where a step fails, KeyboardInterrupt when stopped; the embedded cloud is down in every case.
+    Raises SpillwayError where a step fails, KeyboardInterrupt when stopped; the embedded cloud is down then, also with `keep`.
     """
     state.mkdir(parents=True, exist_ok=True)
     (state / "report.json").unlink(missing_ok=True)
@@ -74,7 +75,9 @@ def demo(root: Path, state: Path, screen: Screen) -> Report:
     cases, skipped = runnable(read_cases(folder))
     for name, why in skipped.items():
         screen.say(f"Skipped {name}: {why}.")
-    cloud = Embedded(root, state, screen.detail)
+    cloud = Embedded(root, state, screen.detail, keep)
+    processes_left: int | None = None
+    kept = False
     seen = Seen()
     with _stoppable():
         try:
@@ -91,12 +94,16 @@ def demo(root: Path, state: Path, screen: Screen) -> Report:
             with Client(deployment.api_url, deployment.token) as spillway:
                 _grade(spillway, cloud, deployment, folder, cases, seen, screen)
                 launched, left = _shrink(spillway, cloud, screen)
+                if keep:
+                    spillway.put_pool(POOL, POOL_SPEC)
             counters = cloud.counters()
+            kept = keep is not None
         finally:
             with _unstoppable():
                 screen.marks(seen.marks)
-                screen.say("Stopping the embedded cloud")
-                processes_left = cloud.stop()
+                if cloud.started and not kept:
+                    screen.say("Stopping the embedded cloud")
+                    processes_left = cloud.stop()
     report = Report(
         jobs=len(seen.marks) + len(seen.warm),
         by_state=by_state([m.job for m in seen.marks] + seen.warm),

@@ -15,6 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+from spillway.demo.embedded import Embedded
+from spillway.errors import Unreachable
+
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
     *("jobs", "by_state", "instances_launched", "run_instances_calls", "instances_left", "deploy_s", "total_s"),
@@ -61,10 +64,11 @@ def control_groups() -> set[str]:
     return {path for path, pid in owners if pid.isdigit() and not psutil.pid_exists(int(pid))}
 
 
-def start(state: Path, *options: str) -> subprocess.Popen[str]:
+def start(state: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "spillway", "demo", "--state", str(state), *options],
         cwd=ROOT,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -118,3 +122,50 @@ def test_a_demo_that_is_stopped_leaves_nothing(state: Path, number: signal.Signa
     said.append(process.communicate(timeout=120)[1])
     assert process.returncode == 130, "".join(said)
     assert "Traceback" not in "".join(said)
+
+
+@pytest.mark.timeout(600)
+def test_a_demo_with_keep_leaves_a_cloud_to_play_with(state: Path) -> None:
+    """It stays up with what was deployed, is told how to be used and stopped, is not run over, and `local down` ends all of it."""
+    kept = {"SPILLWAY_LOCAL_STATE": str(state / "kept")}
+
+    def spillway(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "spillway", *args]
+        return subprocess.run(command, cwd=ROOT, env=os.environ | kept, capture_output=True, text=True, timeout=100)
+
+    process = start(state, "--keep", "--json", **kept)
+    try:
+        out, err = process.communicate(timeout=580)
+        assert process.returncode == 0, err
+        assert json.loads(out)["processes_left"] is None
+        endpoint = json.loads(spillway("local", "status", "--json").stdout)["aws_endpoint_url"]
+        assert all(words in err for words in ("submit 'echo hello' --wait", "local down", endpoint))
+        submitted = spillway("submit", "echo hello", "--wait")
+        assert submitted.returncode == 0, submitted.stderr
+        again = spillway("demo", "--keep", "--state", str(state))
+        assert (again.returncode, "spillway local down" in again.stderr) == (2, True)
+        assert spillway("status").returncode == 0
+    finally:
+        down = spillway("local", "down", "--json")
+    assert json.loads(down.stdout) == {"stopped": True}
+
+
+@pytest.mark.timeout(120)
+def test_a_demo_with_keep_that_is_stopped_leaves_nothing(state: Path) -> None:
+    """What did not come to its end is no cloud to play with: ctrl-C ends it too."""
+    process = start(state, "--keep", SPILLWAY_LOCAL_STATE=str(state / "kept"))
+    assert process.stderr is not None
+    assert any("Bootstrapping" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+
+
+def test_a_demo_that_was_stopped_as_it_started_can_be_run_again(tmp_path: Path) -> None:
+    """The cloud's folder is known as one even if the cloud never came to say so; else every later demo would refuse it."""
+    (tmp_path / "localcloud").mkdir()
+    (tmp_path / "localcloud" / "__init__.py").touch()
+    (tmp_path / "localcloud" / "__main__.py").write_text("raise SystemExit('ended early')")
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="ended early"):
+            Embedded(tmp_path, tmp_path / "state", lambda line: None).start()
