@@ -50,7 +50,7 @@ def resolve(
         return Target(found.url, token or found.token, found.source)
     raise BadInput(
         "No Spillway is named: give --url and --token, set SPILLWAY_URL and SPILLWAY_TOKEN, start one here with "
-        "`spillway local up --detach`, or deploy one with `spillway bootstrap` and `chalice deploy`."
+        "`spillway demo --keep`, or deploy one with `spillway bootstrap` and `python -m infra.deploy`."
     )
 
 
@@ -80,7 +80,7 @@ def _staged(stage: str | None, folder: Path) -> Iterator[Target]:
             url = saved.get("api_url") or saved.get("url") or _deployed_url(parent, file.stem)
             if not url:
                 raise Unreachable(
-                    f"The stage {file.stem} is bootstrapped but not deployed: run `chalice deploy --stage {file.stem}`."
+                    f"The stage {file.stem} is bootstrapped but not deployed: run `python -m infra.deploy --stage {file.stem}`."
                 )
             yield Target(url, saved.get("token") or "", str(file))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from spillway.cli.batch import batch
+from spillway.cli.cancel import cancel
 from spillway.cli.demo import demo
 from spillway.cli.local import local
 from spillway.cli.logs import logs
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich and its Markdown parser would take twice as long to import as all of this
 )
-for function in (submit, batch, status, logs, results, bootstrap, package, demo):
+for function in (submit, batch, status, logs, results, cancel, bootstrap, package, demo):
     app.command()(function)
 app.add_typer(local, name="local")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command
 def results(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.")],
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Job ids.")],
     into: Annotated[Path | None, typer.Option(help="Fetch the jobs' files into DIR/<job id>/.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV; the result's plain fields become columns.")] = False,
     url: Url = None,

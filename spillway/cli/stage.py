@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -41,7 +42,7 @@ def bootstrap(
         return
     if done.token:
         typer.echo(f"Admin token, shown this once (also in .spillway/{stage}.json): {done.token}")
-    typer.echo(f"The stage {stage} is ready. Next: spillway package && chalice deploy --stage {stage}")
+    typer.echo(f"The stage {stage} is ready. Next: {sys.executable} -m infra.deploy --stage {stage}")
 
 
 @command

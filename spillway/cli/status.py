@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @command
 def status(
-    jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB]...", help="Job ids; none: the newest jobs.")
-    ] = None,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Job ids; none: the newest jobs.")] = None,
     pool: Annotated[str | None, typer.Option(help="Show this pool and its hosts, or the jobs of it.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest jobs.")] = 20,
     url: Url = None,

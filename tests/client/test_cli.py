@@ -144,6 +144,7 @@ def test_errors_are_json_too(run: Any) -> None:
         ["status", "--pool", "default", "--json"],
         ["logs", "JOB", "--json"],
         ["results", "JOB", "--json"],
+        ["cancel", "JOB", "--json"],
         ["results", "JOB", "--into", "files", "--json"],
     ],
 )
@@ -164,6 +165,16 @@ def test_status_shows_why_a_job_waits(here: CliRunner, server: Any) -> None:
     assert "mine" in shown
     assert "no c7i.large spot until 14:03" in shown
     assert "host-1-0" in here.invoke(app, ["status", "--pool", "default"]).stdout
+
+
+def test_cancel_asks_and_tells_what_became_of_it(here: CliRunner, server: Any) -> None:
+    """A job that has ended is shown as it is; the exit code is about the asking."""
+    waits, ended = (here.invoke(app, ["submit", "true"]).stdout.strip() for _ in range(2))
+    server.finish(ended)
+    done = here.invoke(app, ["cancel", waits, ended])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [f"{waits} is being cancelled", f"{ended} succeeded"]
+    assert here.invoke(app, ["cancel", "no-such-job"]).exit_code == 2
 
 
 def test_logs_print_what_was_written_and_tell_a_cut(run: Any, server: Any) -> None:
