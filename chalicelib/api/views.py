@@ -68,7 +68,7 @@ def host(record: Host) -> dict[str, Any]:
                 "cpu": a.cpu,
                 "memory_mib": a.memory_mib,
                 "slots": a.slots,
-                "accepted": a.accepted_at is not None,
+                "accepted": a.held,
                 "started": a.started_at is not None,
             }
             for a in record.assignments

@@ -17,14 +17,18 @@ from chalicelib.control import settle
 from chalicelib.control.notices import notify
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
-from chalicelib.core.host import Host, HostEvent
+from chalicelib.core.host import GIVEN_BACK, Host, HostEvent, HostState
 from chalicelib.core.job import Finish, JobEvent
 from chalicelib.core.story import Line
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 UNKNOWN_RETRY_S = 2  # an instance may speak before the pass that launched it has written down its id
-UNKNOWN_TRIES_MAX = 30
+UNKNOWN_SLOW_AFTER, UNKNOWN_SLOW_S = (
+    15,
+    30,
+)  # … and much longer before, where that pass crashed and EC2 does not answer the next
+UNKNOWN_TRIES_MAX = 60
 SEEN_EVERY_S = 10.0
 STORY_TTL_S = 30 * 86_400.0
 
@@ -66,7 +70,7 @@ def _one(plane: Plane, message: Message) -> set[str]:
     """Handle one message; the pools that are to be looked at because of it."""
     document = _document(message.body)
     if "canary" in document:
-        plane.stores.registry.put_setting("canary", {"at": float(document["canary"]["at"])})
+        plane.stores.registry.put_setting("canary", {"at": _canary_at(plane, message, document)})
         return set()
     pool, host_id = str(document["pool"]), str(document["host"])
     host = plane.stores.hosts.get(pool, host_id)
@@ -74,7 +78,8 @@ def _one(plane: Plane, message: Message) -> set[str]:
         log.warning("a ping of an unknown host", extra={"pool": pool, "host": host_id, "sender": message.sender})
         return set()
     if host.userid is None:
-        _later(plane, message, document)
+        if host.state is not HostState.TERMINATED:
+            _later(plane, message, document)
         return set()
     if host.userid != message.sender:
         raise BadPing(f"it speaks for {host_id}, but {message.sender} sent it")
@@ -82,8 +87,25 @@ def _one(plane: Plane, message: Message) -> set[str]:
     now = plane.clock()
     if host.seen_at is None or now - host.seen_at > SEEN_EVERY_S:
         plane.stores.hosts.touch(pool, host_id, seen_at=now)
-    outcomes = [_ping(plane, host, ping) for ping in document["pings"]]
+    outcomes, faults = [], []
+    for ping in document["pings"]:
+        try:
+            outcomes.append(_ping(plane, host, ping))
+        except BadPing as error:  # one that cannot be understood must not take a finish along
+            faults.append(str(error))
+    if faults:
+        quarantine(plane, "heartbeats", message.message_id, message.body, "; ".join(faults))
     return {pool} if any(outcomes) else set()
+
+
+def _canary_at(plane: Plane, message: Message, document: dict[str, Any]) -> float:
+    """When a canary was sent. From a host it would be a lie: by a time to come it could make all others seem silent."""
+    if message.sender.startswith(f"{plane.settings.host_role_id}:"):
+        raise BadPing(f"a canary, but {message.sender} sent it")
+    try:
+        return float(document["canary"]["at"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadPing(f"its canary is malformed: {type(error).__name__}: {error}") from None
 
 
 def _document(body: str) -> dict[str, Any]:
@@ -97,6 +119,8 @@ def _document(body: str) -> dict[str, Any]:
         document = json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     if "canary" not in document and not {"pool", "host", "pings"} <= document.keys():
         raise BadPing("it lacks pool, host or pings")
+    if "canary" not in document and not isinstance(document["pings"], list):
+        raise BadPing("its pings are no list")
     return document
 
 
@@ -106,7 +130,7 @@ def _later(plane: Plane, message: Message, document: dict[str, Any]) -> None:
         raise BadPing(f"host {document['host']} has no instance, {message.tries} tries long")
     plane.cloud.queues.timer(
         {"v": 1, "kind": "ping", "sender": message.sender, "body": document, "tries": message.tries + 1},
-        UNKNOWN_RETRY_S,
+        UNKNOWN_RETRY_S if message.tries < UNKNOWN_SLOW_AFTER else UNKNOWN_SLOW_S,
     )
 
 
@@ -147,7 +171,9 @@ def _accepted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    job_id, attempt, at = str(ping["job"]), int(ping["attempt"]), float(ping["at"])
+    job_id, attempt, at, now = str(ping["job"]), int(ping["attempt"]), float(ping["at"]), plane.clock()
+    if not 0.0 < at <= now:  # deadlines hang on it: a clock that is wrong must not move them into the future
+        at = now
     job = plane.stores.jobs.get(job_id)
     if job is None or job.host != host.id:
         return False
@@ -177,7 +203,7 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     if assignment is None:
         return False
     if why in ("urls_expired", "urls_missing"):
-        plane.stores.hosts.touch(host.pool, host.id, rung_at=0.0)
+        plane.stores.hosts.mark(host.pool, host.id, assignment.key, accepted_at=GIVEN_BACK)
         return True
     if why == "bad_input":
         finish = Finish(outcome="failed", reason=str(ping.get("reason", "an input is bad")), finished_at=plane.clock())
@@ -210,8 +236,9 @@ def _interrupted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _bye(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    """Its agent is about to end: what it has not begun is taken back at once, and nothing more is given to it."""
     reason = f"it said bye: {ping.get('reason', '')}"
-    plane.stores.hosts.move(host.pool, host.id, HostEvent.DRAIN, at=plane.clock(), reason=reason)
+    plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
     return True
 
 

@@ -72,6 +72,9 @@ class Offering:
         return f"{self.region}/{self.zone or '*'}/{self.instance_type}/{self.market}"
 
 
+GIVEN_BACK = 0.0  # an `accepted_at`: accepted once, then given back for want of URLs that still hold
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """An attempt placed on a host. `inline`: it went along in the user data, so the host knows it from boot."""
@@ -91,6 +94,11 @@ class Assignment:
     @property
     def key(self) -> str:
         return f"{self.job}#{self.attempt}"
+
+    @property
+    def held(self) -> bool:
+        """Whether its host has all that it needs to begin it, or has begun."""
+        return bool(self.accepted_at) or self.started_at is not None
 
     @property
     def reservation(self) -> Reservation:

@@ -157,7 +157,7 @@ def _ring_due(host: Host) -> float | None:
     for a in host.assignments:
         if a.cancel:
             dues.append(rung + RING_AGAIN_S)
-        elif a.accepted_at is None and a.started_at is None:
+        elif not a.held:
             fresh = not a.inline and rung < a.assigned_at
             dues.append(0.0 if fresh else max(rung, host.ready_at or 0.0) + RING_AGAIN_S)
     return min(dues, default=None)

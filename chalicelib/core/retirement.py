@@ -15,6 +15,7 @@ from chalicelib.core.snapshot import Snapshot
 
 OVERDUE_GRACE_S = 120.0  # after an attempt's own timeout: uploads, a slow queue
 ANSWER_GRACE_S = 300.0  # a ready host that has not accepted an assignment after this long does not hear its doorbell
+STALLED_S = 1800.0  # a host that does nothing else begins what it accepted, or says why not, long before
 CANARY_FRESH_S = 150.0  # silence counts only while the heartbeat queue is known to work
 UNHEALTHY_MAX_S = 43_200.0
 RETIRE_AGAIN_S = 60.0
@@ -46,11 +47,19 @@ def _unheard(assignment: Assignment, host: Host, now: float) -> bool:
     return assignment.accepted_at is None and assignment.started_at is None and now > since + ANSWER_GRACE_S
 
 
+def _stalled(host: Host, now: float) -> bool:
+    """Whether nothing runs there though there is enough to begin; one that runs may be what the others wait for."""
+    return any(now > max(a.assigned_at, host.ready_at or 0.0) + STALLED_S for a in host.assignments) and not any(
+        a.started_at for a in host.assignments
+    )
+
+
 SICKEN_RULES = (
     Rule("silent", "it has sent no ping, though the heartbeat queue works", _silent),
     Rule(
         "overdue", "an attempt outlived its timeout there", lambda h, s: any(overdue(a, s.now) for a in h.assignments)
     ),
+    Rule("stalled", "it does not begin what it accepted", lambda h, s: _stalled(h, s.now)),
     Rule("deaf", "it does not answer its doorbell", lambda h, s: any(_unheard(a, h, s.now) for a in h.assignments)),
 )
 

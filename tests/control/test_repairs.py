@@ -131,7 +131,7 @@ def test_a_malformed_ping_is_set_aside_and_its_neighbour_is_heard(town: Town, bo
         pings.Message(host.userid, json.dumps(good), "m-good"),
     ]
     pings.receive(town.plane, messages)
-    assert town.hosts()[0].state is HostState.DRAINING
+    assert town.hosts()[0].reason == "it said bye: tired"
     assert any(key.startswith("quarantine/heartbeats/") and "m-bad" in key for key in town.cloud.blobs.objects)
 
 
