@@ -6,10 +6,12 @@ than any handler may run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chalicelib.control import settle
 from chalicelib.control.cancel import cancel
 from chalicelib.control.wake import wake
-from chalicelib.core.backlog import entry_of
+from chalicelib.core.backlog import Entry, entry_of
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Job, JobState
 from chalicelib.telemetry import log
@@ -25,12 +27,13 @@ def sweep(plane: Plane, pool: str) -> int:
     hosts, _ = plane.stores.hosts.of_pool(pool)
     carried = {(a.job, a.attempt): host for host in hosts for a in host.assignments}
     repairs = _stale_assignments(plane, hosts)
+    queued = _queued(plane, pool)
     after: str | None = None
     for _page in range(PAGES_MAX):
         ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
         for job in plane.stores.jobs.get_many(ids).values():
             if not job.ended and plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
-                repairs += _job(plane, job, carried)
+                repairs += _job(plane, job, carried, queued)
         if after is None:
             break
     if repairs:
@@ -38,13 +41,23 @@ def sweep(plane: Plane, pool: str) -> int:
     return repairs
 
 
-def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host]) -> int:
+def _queued(plane: Plane, pool: str) -> Callable[[Entry], bool]:
+    """Whether an entry is in the backlog. Read as a whole, before the jobs: asking for each of thousands would take all of a tick."""
+    head = plane.stores.backlog.head(pool, PAGE * PAGES_MAX)
+    ranks = {entry.rank for entry in head}
+    end = head[-1].rank if len(head) == PAGE * PAGES_MAX else None
+    return lambda entry: (
+        entry.rank in ranks or (end is not None and entry.rank > end and plane.stores.backlog.has(entry))
+    )
+
+
+def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: Callable[[Entry], bool]) -> int:
     entry = entry_of(job, job.submitted_at)
     if job.cancel_requested and not _knows_of_cancel(job, carried.get((job.id, job.attempt))):
         log.warning("a cancellation was left half done", extra={"job": job.id})
         cancel(plane, job.id)
         return 1
-    if job.state is JobState.PENDING and not plane.stores.backlog.has(entry):
+    if job.state is JobState.PENDING and not queued(entry):
         log.warning("a pending job was not in the backlog", extra={"job": job.id})
         plane.stores.backlog.put(entry)
         return 1
