@@ -129,7 +129,12 @@ LAUNCH_ERRORS: tuple[tuple[str, Meaning, str], ...] = (
         "the control plane's role may not launch this; look at its policy and the account's own restrictions",
     ),
     (
-        "AuthFailure",
+        "AuthFailure.ServiceLinkedRole*",
+        _NEVER,
+        "this account never used spot: run `aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`",
+    ),
+    (
+        "AuthFailure*",
         _NEVER,
         "AWS does not accept the credentials for this region; it may have to be enabled for the account",
     ),

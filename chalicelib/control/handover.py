@@ -18,6 +18,7 @@ from chalicelib.wiring import Plane
 
 INPUT_URL_S = 3600  # Lambda's own credentials may end sooner: an agent that meets an expired URL says so
 BOOT_SCRIPT_AGE_MAX_S = 3600.0
+IDLE_GRACE_S = 300
 
 
 def assignment(job: Job, attempt: int) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def manifest(
         "settings": {
             "slots": slots,
             "ping_every_s": pool.spec.ping_every_s,
-            "idle_max_s": pool.spec.idle_max_s,
+            # Its own end is the last resort: it must come after the linger by which a pass lets it go.
+            "idle_max_s": max(pool.spec.idle_max_s, pool.spec.linger_s + IDLE_GRACE_S),
             "lifetime_max_s": pool.spec.lifetime_max_s,
             "unreachable_max_s": pool.spec.unreachable_max_s,
             "sandbox": pool.spec.sandbox,

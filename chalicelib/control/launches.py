@@ -15,6 +15,7 @@ from chalicelib.control import handover, settle
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity
 from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch, Offering
+from chalicelib.core.instance import Instance
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Start
 from chalicelib.core.pool import Pool
@@ -53,7 +54,8 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
     try:
         data = user_data(document, script)
     except ManifestTooLarge:
-        data = user_data(handover.through_inbox(document), script)
+        document = handover.through_inbox(document)
+        data = user_data(document, script)
     launch = Launch(
         id=launch_id,
         pool=pool.name,
@@ -63,13 +65,13 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
         created_at=now,
     )
     plane.stores.hosts.put_launch(launch)
-    return send(plane, launch, pass_no)
+    return send(plane, launch, pass_no, inbox=any(entry["inbox"] for entry in document["hosts"]))
 
 
-def send(plane: Plane, launch: Launch, pass_no: int) -> Launched:
-    """Ask EC2 (again) and record its answer on the rows."""
+def send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> Launched:
+    """Ask EC2 (again) and record its answer on the rows. `inbox`: whether its manifest leaves anything to the inboxes."""
     try:
-        instances = plane.cloud.compute.launch(launch)
+        instances = _instances(plane, launch)
     except (CapacityRefused, LaunchImpossible) as error:
         impossible = isinstance(error, LaunchImpossible)
         _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
@@ -77,15 +79,34 @@ def send(plane: Plane, launch: Launch, pass_no: int) -> Launched:
         skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
         return Launched(len(launch.hosts), 0, plane.clock() + skip_s, str(error), impossible)
     given = []
-    for host_id, instance in zip(launch.hosts, instances, strict=False):
+    for instance in instances:
+        host_id = launch.hosts[instance.launch_index]
         userid = f"{plane.settings.host_role_id}:{instance.id}"
         if plane.stores.hosts.record(launch.pool, host_id, instance.id, userid):
             given.append(host_id)
-    _give_back(plane, launch, launch.hosts[len(instances) :], f"EC2 gave {len(instances)} of {len(launch.hosts)} hosts")
-    _write_inboxes(plane, launch, given, pass_no)
+    there = {instance.launch_index for instance in instances}
+    missing = [host_id for index, host_id in enumerate(launch.hosts) if index not in there]
+    _give_back(plane, launch, missing, f"EC2 gave {len(instances)} of {len(launch.hosts)} hosts")
+    if inbox:
+        _write_inboxes(plane, launch, given, pass_no)
     plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
     log.info("launched hosts", extra={"launch": launch.id, "asked": len(launch.hosts), "given": len(instances)})
     return Launched(len(launch.hosts), len(instances))
+
+
+def _instances(plane: Plane, launch: Launch) -> list[Instance]:
+    """The instances of a launch, by launch index.
+
+    EC2 refuses a token that it knows with other parameters, as a deploy between the first request and this one may have made them: then
+    its list says what the first one brought. To believe the refusal would give attempts away that may have begun.
+    """
+    try:
+        return plane.cloud.compute.launch(launch)
+    except LaunchImpossible as error:
+        if error.code != "IdempotentParameterMismatch":
+            raise
+    found = plane.cloud.compute.instances(launch.pool, [launch.offering.region])
+    return sorted((i for i in found if i.launch == launch.id), key=lambda instance: instance.launch_index)
 
 
 def _host(pool: Pool, launch: str, index: int, offering: Offering, load: Sequence[Entry], now: float) -> Host:
@@ -150,9 +171,9 @@ def _give_back(plane: Plane, launch: Launch, host_ids: Sequence[str], reason: st
 
 
 def _write_inboxes(plane: Plane, launch: Launch, host_ids: Sequence[str], pass_no: int) -> None:
-    """Signed URLs for those whose jobs have uploads."""
+    """Signed URLs, and what the user data could not hold."""
     hosts = [host for host_id in host_ids if (host := plane.stores.hosts.get(launch.pool, host_id)) is not None]
     jobs = plane.stores.jobs.get_many({a.job for host in hosts for a in host.assignments})
     for host in hosts:
-        if any(job.spec.uploads for a in host.assignments if (job := jobs.get(a.job)) is not None):
+        if host.assignments:
             handover.write_inbox(plane, host, jobs, pass_no)

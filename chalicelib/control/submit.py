@@ -16,7 +16,8 @@ from chalicelib.core import admission
 from chalicelib.core.backlog import entry_of, rank
 from chalicelib.core.job import Job, JobSpec, JobState
 from chalicelib.core.pool import Pool
-from chalicelib.errors import BadRequest, Conflict, Fault
+from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, StoreUnavailable
+from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 POOL_AGE_MAX_S = 10.0
@@ -35,7 +36,7 @@ def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
     """One job. Raises BadRequest (with fields) or Conflict (idempotency key used with another body)."""
     check(plane, [spec], prefix=lambda index: "")
     submitted = _record(plane, spec, owner)
-    wake(plane, spec.pool)
+    _wake(plane, spec.pool)
     return submitted
 
 
@@ -50,8 +51,16 @@ def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Subm
         plane.stores.backlog.put_many([entry_of(job, job.submitted_at) for job in jobs])
         submitted = [Submitted(job, created=True) for job in jobs]
     for pool in dict.fromkeys(spec.pool for spec in specs):
-        wake(plane, pool)
+        _wake(plane, pool)
     return submitted
+
+
+def _wake(plane: Plane, pool: str) -> None:
+    """The jobs are recorded, and the tick wakes their pool in a minute at the latest: to fail now would make clients submit them twice."""
+    try:
+        wake(plane, pool)
+    except (CloudUnavailable, StoreUnavailable) as error:
+        log.warning("a pool could not be woken for its new jobs", extra={"pool": pool, "error": str(error)})
 
 
 def check(plane: Plane, specs: Sequence[JobSpec], prefix: Callable[[int], str]) -> None:

@@ -30,9 +30,7 @@ def run(plane: Plane) -> None:
     for pool in pools:
         _guard(failures, f"wake {pool.name}", partial(wake_on_tick, plane, pool.name, now))
     _guard(failures, "dead letters", lambda: _dead_letters(plane))
-    first = int(now // 60) % max(
-        1, len(pools)
-    )  # should there be too many for one tick, each is the first one now and then
+    first = int(now // 60) % len(pools) if pools else 0  # where there are too many for one tick, each has its turn
     for pool in pools[first:] + pools[:first]:
         if plane.clock() - now > SWEEPS_S:
             log.warning("the tick ran out of time", extra={"pool": pool.name})

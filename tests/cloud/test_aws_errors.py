@@ -58,6 +58,7 @@ NEVER = [
     "UnknownParameter",
     "UnsupportedOperation",
     "AuthFailure",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     "OptInRequired",
     "Blocked",
     "VPCIdNotSpecified",

@@ -1,0 +1,70 @@
+"""Cold starts whose requests, answers or manifests are not as one would like them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from town import OFFERING, Town
+
+from chalicelib.control.submit import submit_many
+from chalicelib.core.host import HostState
+from chalicelib.core.job import Input, JobSpec, JobState
+from chalicelib.core.pool import PoolSpec
+from chalicelib.errors import CloudUnavailable
+
+
+def test_a_launch_that_a_deploy_has_changed_meanwhile_is_known_by_its_tag() -> None:
+    """EC2 answers that the token stands for another request: its machine is there and may have begun, so nothing is given back."""
+    town = Town()
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"), answer_lost=True)
+    job = town.submit("run 500")
+    town.run(1)
+    (token,) = town.cloud.compute._tokens
+    request, ids = town.cloud.compute._tokens[token]
+    town.cloud.compute._tokens[token] = ((*request[:-1], "another image"), ids)
+    town.run(150)
+    assert town.job(job.id).state is JobState.RUNNING
+    assert len(town.cloud.compute.machines) == 1
+    town.run_until_quiet()
+    assert town.began == {(job.id, 1): 1}
+
+
+def test_work_that_user_data_cannot_hold_is_in_the_inbox_when_the_host_boots() -> None:
+    """No doorbell can ring there yet; the agent reads its inbox at boot, so it must be written by then."""
+    town = Town()
+    text = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=40_000))
+    job = town.submit("run 5", inputs=(Input(path="big", text=text),))
+    town.run(27)
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert not town.cloud.compute.rings
+
+
+def test_a_launch_whose_manifest_holds_everything_reads_no_host_again() -> None:
+    """Inboxes are written only where the manifest leaves something to them."""
+    town = Town(PoolSpec(offerings=(OFFERING,), slots_per_host=1))
+    submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60) for _ in range(5)], "alice")
+    read: list[str] = []
+    get = town.stores.hosts.get
+    town.stores.hosts.get = lambda pool, host: read.append(host) or get(pool, host)  # type: ignore[method-assign,func-returns-value]
+    town.run(5)
+    assert len(town.cloud.compute.machines) == 5
+    assert not read
+
+
+def test_an_agent_does_not_leave_before_its_pool_lets_it_go() -> None:
+    town = Town(PoolSpec(offerings=(OFFERING,), linger_s=3600, idle_max_s=900))
+    town.submit("run 5")
+    town.run(25)
+    (agent,) = town.agents.values()
+    assert agent.manifest["settings"]["idle_max_s"] == 3900
+
+
+def test_a_job_is_accepted_though_its_pool_cannot_be_woken() -> None:
+    """It is recorded; an error would make the client submit it again. The tick wakes the pool."""
+    town = Town()
+    town.cloud.calls.fail("sqs.SendMessage", CloudUnavailable("no answer"))
+    job = town.submit("run 5")
+    town.run(100)
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert {replace(h, assignments=()).state for h in town.hosts()} <= {HostState.READY, HostState.TERMINATED}
