@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from chalicelib import wiring
 from chalicelib.api import views, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import cancel, explain, families, logs
+from chalicelib.control import cancel, explain, families, logs, pools
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import Job
 from chalicelib.errors import BadRequest, Fault, NotFound
@@ -19,6 +20,9 @@ from chalicelib.errors import BadRequest, Fault, NotFound
 IDS_MAX = 100
 PAGE_MAX = 200
 OUTPUT_URL_S = 900
+_ID = re.compile(
+    r"[A-Za-z0-9-]{1,64}\Z"
+)  # what is no id is not looked up: DynamoDB refuses keys that are empty or long
 
 
 def routes(authorizer: Any) -> Blueprint:
@@ -67,9 +71,9 @@ def routes(authorizer: Any) -> Blueprint:
                 )
         else:
             wanted, cursor = plane.stores.jobs.of_pool(
-                query("pool") or "default", before=query("cursor"), limit=_limit(query("limit"))
+                _pool_name(query("pool")), before=_cursor(query("cursor")), limit=_limit(query("limit"))
             )
-        found = plane.stores.jobs.get_many(wanted)
+        found = plane.stores.jobs.get_many([i for i in wanted if _ID.match(i)])
         items = [found[i] for i in wanted if i in found and (me.runs_things or found[i].owner == me.owner)]
         return answer({"items": [views.job(j) for j in items], "next": cursor})
 
@@ -115,11 +119,23 @@ def _owner(me: Caller, wanted: str | None, prefix: str = "") -> str:
 
 
 def _job(me: Caller, job_id: str) -> Job:
-    job = wiring.plane().stores.jobs.get(job_id)
+    job = wiring.plane().stores.jobs.get(job_id) if _ID.match(job_id) else None
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     me.must_see(job.owner, f"job {job_id}")
     return job
+
+
+def _cursor(text: str | None) -> str | None:
+    if text and not _ID.match(text):
+        raise BadRequest("cursor: it is none that was given here", (Fault("cursor", "must be the `next` of a page"),))
+    return text or None
+
+
+def _pool_name(text: str | None) -> str:
+    if text and not pools.NAME.fullmatch(text):
+        raise NotFound(f"there is no pool named {text[:64]}")
+    return text or "default"
 
 
 def _limit(text: str | None) -> int:
@@ -127,7 +143,7 @@ def _limit(text: str | None) -> int:
 
 
 def _number(field: str, text: str) -> int:
-    if not text.isdecimal() or len(text) > 15:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 15:
         raise BadRequest(
             f"{field}: {text!r} is not a whole number", (Fault(field, "must be a whole number, 0 or more"),)
         )

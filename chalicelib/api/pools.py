@@ -36,7 +36,7 @@ def routes(authorizer: Any) -> Blueprint:
     @route("PUT", "/pools/{pool}")
     def put_pool(pool: str) -> Response:
         who().must_run_things()
-        if not pools.NAME.match(pool):
+        if not pools.NAME.fullmatch(pool):
             raise BadRequest(
                 f"pool: {pool!r} is no name for a pool", (Fault("pool", f"must match {pools.NAME.pattern}"),)
             )
@@ -73,7 +73,7 @@ def routes(authorizer: Any) -> Blueprint:
 
 
 def _pool(name: str) -> Pool:
-    pool = wiring.plane().stores.registry.pool(name)
+    pool = wiring.plane().stores.registry.pool(name) if pools.NAME.fullmatch(name) else None
     if pool is None:
         raise NotFound(f"there is no pool named {name}")
     return pool

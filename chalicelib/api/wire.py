@@ -81,7 +81,7 @@ class OfferingWire(_Strict, frozen=True, kw_only=True):
     region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d\Z")]
     instance_type: str
     market: Literal["spot", "on_demand"] = "on_demand"
-    zone: str | None = None
+    zone: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,40}\Z")] | None = None
 
 
 class PoolSpecWire(_Strict, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class PoolSpecWire(_Strict, frozen=True, kw_only=True):
     sandbox: Literal["auto", "bwrap", "none"] = "auto"
     log_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=104_857_600)] = 1_048_576
     timeout_max_s: Annotated[int, msgspec.Meta(ge=1, le=1_209_600)] = 86_400
-    generation: Annotated[int, msgspec.Meta(ge=0)] = 0
+    generation: Annotated[int, msgspec.Meta(ge=0, le=2_147_483_647)] = 0
 
 
 W = TypeVar("W", bound=_Strict)
