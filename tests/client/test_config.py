@@ -43,7 +43,7 @@ def test_an_embedded_cloud_that_has_ended_is_passed_over(tmp_path: Path) -> None
 def test_a_stage_may_have_its_url_from_chalice(tmp_path: Path) -> None:
     """`chalice deploy` knows the URL before anybody has written it into the client's file."""
     put(tmp_path / ".spillway" / "dev.json", {"api_url": None, "token": "s"})
-    with pytest.raises(Unreachable, match="infra.deploy --stage dev"):
+    with pytest.raises(Unreachable, match=r"infra\.deploy --stage dev"):
         resolve(environ={}, folder=tmp_path)
     deployed = {"resources": [{"resource_type": "rest_api", "rest_api_url": "https://x/api/"}]}
     put(tmp_path / ".chalice" / "deployed" / "dev.json", deployed)
