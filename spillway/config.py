@@ -55,8 +55,15 @@ def resolve(
 
 
 def local_state(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Path:
-    """The state folder of this folder's embedded cloud."""
-    return Path(environ.get("SPILLWAY_LOCAL_STATE") or (folder or Path.cwd()) / LOCAL_STATE)
+    """The state folder of the embedded cloud that runs for this folder or one above it, as `resolve` finds it; else of a new one here."""
+    if named := environ.get("SPILLWAY_LOCAL_STATE"):
+        return Path(named)
+    folder = folder or Path.cwd()
+    for parent in (folder, *folder.parents):
+        status = read_json(parent / LOCAL_STATE / "status.json")
+        if status and _alive(status.get("pid")):
+            return parent / LOCAL_STATE
+    return folder / LOCAL_STATE
 
 
 def _local(environ: Mapping[str, str], folder: Path) -> Iterator[Target]:
@@ -101,10 +108,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read: {error}.") from error
+        raise BadInput(f"{path} cannot be read: {why(error)}.") from error
     if not isinstance(document, dict):
         raise BadInput(f"{path} should hold a JSON object.")
     return document
+
+
+def why(error: Exception) -> str:
+    """An error's words for a sentence that has named the file already."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _alive(pid: Any) -> bool:

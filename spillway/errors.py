@@ -33,6 +33,8 @@ class SpillwayError(Exception):
         self.status = status
 
     def __str__(self) -> str:
+        if len(self.fields) == 1 and self.sentence == f"{self.fields[0].field} {self.fields[0].message}":
+            return str(self.fields[0])  # a server that has one thing to say says it once
         return "\n  ".join([self.sentence, *map(str, self.fields)])
 
 

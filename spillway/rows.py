@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spillway.config import why
 from spillway.errors import BadInput, FieldError, Refused
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def read_rows(file: Path, defaults: Mapping[str, Any]) -> list[Row]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} cannot be read: {error}.") from error
+        raise BadInput(f"{file} cannot be read: {why(error)}.") from error
     rows = _json_rows(text) if file.suffix in (".jsonl", ".ndjson", ".json") else _csv_rows(file, text)
     if len(rows) > ROWS_MAX:
         raise BadInput(f"{file} holds {len(rows)} rows; {ROWS_MAX} are the most that one batch may hold.")

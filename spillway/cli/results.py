@@ -52,6 +52,8 @@ def results(
                 for job in found
             ],
         )
+    if into is not None:
+        typer.echo(f"{sum(map(len, files.values()))} files are in {into}.", err=True)
     if not all(job.succeeded for job in found):
         finish(JOB_DID_NOT_SUCCEED)
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from spillway.cli import app
 from spillway.cli.submit import input_option, pairs
-from spillway.errors import BadInput
+from spillway.errors import BadInput, FieldError, Refused
 
 TOKEN = "spw_" + "t" * 43
 
@@ -123,7 +123,17 @@ def test_a_server_that_is_not_there_is_exit_code_3(run: Any) -> None:
 def test_no_server_named_is_exit_code_2(run: Any) -> None:
     done = run("status", environ={})
     assert done.code == 2
-    assert "spillway local up" in done.err
+    assert "spillway demo --keep" in done.err
+
+
+def test_one_mistake_is_told_once() -> None:
+    """Where a server's sentence is its only field's, saying both is saying it twice."""
+    one = FieldError("cpu", "is 500; at most 2")
+    assert str(Refused("cpu is 500; at most 2", fields=[one])) == "cpu: is 500; at most 2"
+    assert str(Refused("The job is wrong", fields=[one])).splitlines() == [
+        "The job is wrong",
+        "  cpu: is 500; at most 2",
+    ]
 
 
 def test_errors_are_json_too(run: Any) -> None:
@@ -209,6 +219,7 @@ def test_results_are_fetched_into_a_folder(run: Any, server: Any, tmp_path: Path
     server.finish(job_id, result={"score": 7, "tests": []}, outputs=[{"path": "report/a.html", "bytes": 3}])
     done = run("results", job_id, "--into", "got")
     assert done.code == 0
+    assert "2 files are in got." in done.err
     assert (tmp_path / "got" / job_id / "report" / "a.html").read_bytes() == b"<p>"
     assert json.loads((tmp_path / "got" / job_id / "result.json").read_text())["score"] == 7
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spillway.config import Target, resolve
+from spillway.config import Target, local_state, resolve
 from spillway.errors import BadInput, Unreachable
 
 EMBEDDED = {"api_url": "http://127.0.0.1:1/api", "token": "spw_embedded", "pid": os.getpid()}
@@ -38,6 +38,18 @@ def test_an_embedded_cloud_that_has_ended_is_passed_over(tmp_path: Path) -> None
     put(tmp_path / ".spillway-local" / "status.json", {**EMBEDDED, "pid": 2**22 + 1})
     put(tmp_path / ".spillway" / "dev.json", {"api_url": "http://stage", "token": "s"})
     assert resolve(environ={}, folder=tmp_path).url == "http://stage"
+
+
+def test_a_folder_below_has_the_same_embedded_cloud(tmp_path: Path) -> None:
+    """`spillway local status` and `down` mean the cloud that `spillway submit` sends to; one that has ended is nobody's."""
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert local_state({}, below) == below / ".spillway-local"
+    put(tmp_path / ".spillway-local" / "status.json", {**EMBEDDED, "api_url": None})
+    assert local_state({}, below) == tmp_path / ".spillway-local"
+    assert local_state({"SPILLWAY_LOCAL_STATE": "x"}, below) == Path("x")
+    put(tmp_path / ".spillway-local" / "status.json", {**EMBEDDED, "pid": 2**22 + 1})
+    assert local_state({}, below) == below / ".spillway-local"
 
 
 def test_a_stage_may_have_its_url_from_chalice(tmp_path: Path) -> None:
