@@ -60,6 +60,7 @@ def _summary(report: Report, folder: Path) -> str:
         ("jobs", report.jobs),
         ("as expected", "all" if not wrong else f"all but {wrong}"),
         ("ended as", ended),
+        ("skipped", len(report.skipped) or None),
         ("instances launched", report.instances_launched),
         ("RunInstances calls", report.run_instances_calls),
         ("cold submit → start, median ms", report.cold_submit_to_start_ms_p50),

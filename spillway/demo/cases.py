@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +85,12 @@ def read_cases(folder: Path) -> list[Case]:
 
 def runnable(cases: Sequence[Case]) -> tuple[list[Case], dict[str, str]]:
     """The cases that this machine can run, and for each other one why it is skipped."""
+    from localcloud import doctor  # what `make setup` calls missing is what is skipped here
+
     lacking = {}
-    if not _sandbox_works():
-        lacking["hostile"] = "needs the sandbox: bubblewrap is missing or does not work here"
-    if not any(shutil.which(name, path="/usr/bin:/bin:/usr/local/bin") for name in ("cc", "gcc", "clang")):
+    if doctor.bubblewrap_lack() or not _machines_have("bwrap"):
+        lacking["hostile"] = "needs the sandbox, and bubblewrap is missing or does not work"
+    if doctor.compiler_lack() or not _machines_have(*doctor.C_COMPILERS):
         lacking["needs_compiler"] = "needs a C compiler"
     skipped = {case.name: why for case in cases for need, why in lacking.items() if getattr(case, need)}
     return [case for case in cases if case.name not in skipped], skipped
@@ -128,9 +129,6 @@ def specs(spillway: Client, folder: Path, cases: Sequence[Case], pool: str) -> d
     return found
 
 
-def _sandbox_works() -> bool:
-    program = shutil.which("bwrap")
-    if program is None:
-        return False
-    probe = [program, "--ro-bind", "/", "/", "--unshare-pid", "--unshare-net", "--die-with-parent", "true"]
-    return subprocess.run(probe, capture_output=True, timeout=20, check=False).returncode == 0
+def _machines_have(*names: str) -> bool:
+    """One of the programs is where the embedded cloud's machines look: in the system's folders, not in this user's PATH."""
+    return any(shutil.which(name, path="/usr/local/bin:/usr/bin:/bin") for name in names)

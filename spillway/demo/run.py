@@ -73,8 +73,9 @@ def demo(root: Path, state: Path, screen: Screen, keep: Path | None = None) -> R
     (state / "report.json").unlink(missing_ok=True)
     folder = root / "examples" / "grading"
     cases, skipped = runnable(read_cases(folder))
-    for name, why in skipped.items():
-        screen.say(f"Skipped {name}: {why}.")
+    for why in dict.fromkeys(skipped.values()):
+        names = [name for name in skipped if skipped[name] == why]
+        screen.say(f"Skipped {len(names)}, {why}: {', '.join(names)}")
     cloud = Embedded(root, state, screen.detail, keep)
     processes_left: int | None = None
     kept = False
