@@ -5,26 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from deployed_once import ROOT, Deployed
 
 from spillway.client import Client
-from spillway.demo.embedded import Deployment, Embedded
+from spillway.demo.embedded import Embedded
 from spillway.demo.run import dummy_credentials
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A running embedded cloud with a deployed stage: `state` is what SPILLWAY_LOCAL_STATE names."""
-
-    cloud: Embedded
-    deployment: Deployment
-    client: Client
-    state: Path
 
 
 @pytest.fixture(scope="session")

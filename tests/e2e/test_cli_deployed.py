@@ -6,17 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from spillway.demo.embedded import Embedded
-from spillway.demo.run import dummy_credentials
-
-ROOT = Path(__file__).resolve().parents[2]
+from deployed_once import ROOT, Deployed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -24,39 +19,23 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`spillway …` in an empty folder; the URL and token come from the embedded cloud's status file."""
-    state = tmp_path_factory.mktemp("deployed")
-    before = dict(os.environ)
-    dummy_credentials()
-    cloud = Embedded(ROOT, state, lambda line: None)
-    try:
-        packaging = threading.Thread(target=cloud.build_package)
-        packaging.start()
-        cloud.start()
-        packaging.join()
-        cloud.bootstrap()
-        cloud.deploy()
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPILLWAY_", "AWS_"))}
-        environment = clean | {"SPILLWAY_LOCAL_STATE": str(state / "cloud")}
-        folder = tmp_path_factory.mktemp("work")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPILLWAY_", "AWS_"))}
+    environment = clean | {"SPILLWAY_LOCAL_STATE": str(deployed.state), "PYTHONPATH": str(ROOT)}
+    folder = tmp_path_factory.mktemp("work")
 
-        def call(*args: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "spillway", *args],
-                capture_output=True,
-                text=True,
-                timeout=240,
-                cwd=folder,
-                env=environment | {"PYTHONPATH": str(ROOT)},
-            )
+    def call(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "spillway", *args],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=folder,
+            env=environment,
+        )
 
-        yield call
-    finally:
-        left = cloud.stop()
-        os.environ.clear()
-        os.environ.update(before)
-    assert left == 0
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Deployed
+from deployed_once import Deployed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
