@@ -117,4 +117,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:  # `make` says that it was interrupted
+        raise SystemExit(130) from None
