@@ -35,6 +35,7 @@ class Performer:
         self.lines: list[Line] = []
         self.skips: dict[str, float] = {}
         self.again = False  # whether another pass has something to do at once
+        self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
         self._retired: dict[str, list[str]] = {}
 
@@ -169,6 +170,8 @@ class Performer:
     def _ring_region(self, region: str, hosts: list[Host]) -> None:
         refused = set(self.plane.cloud.compute.ring(region, [h.instance_id for h in hosts if h.instance_id]))
         now = self.plane.clock()
+        if refused:
+            self.retry_at = now + RING_REFUSED_RETRY_S
         for host in hosts:
             late = RING_AGAIN_S - RING_REFUSED_RETRY_S if host.instance_id in refused else 0.0
             self.plane.stores.hosts.touch(host.pool, host.id, rung_at=now - late)

@@ -36,7 +36,8 @@ def run(plane: Plane, name: str) -> Plan | None:
     log.append_keys(pool=name, pass_no=pool.pass_no)
     snapshot, list_due_at = observe(plane, pool)
     plan = reconcile(snapshot)
-    wake_at = _timer(plane, pool, plan)
+    ordered = pool.wake_at if pool.wake_at is not None and pool.wake_at > plane.clock() else None
+    wake_at = _timer(plane, name, ordered, plan.wake_at)
     if any(isinstance(action, Missed) and action.missed_lists for action in plan.actions):
         list_due_at = plane.clock() + LIST_AGAIN_S
     if not plane.stores.registry.note_pass(name, pool.pass_no, list_due_at=list_due_at, wake_at=wake_at):
@@ -44,12 +45,15 @@ def run(plane: Plane, name: str) -> Plan | None:
         return None
     performer = Performer(plane, pool, pool.pass_no)
     performer.perform(plan)
+    facts: dict[str, Any] = {}
+    if (sooner := _timer(plane, name, wake_at, performer.retry_at)) != wake_at:
+        facts["wake_at"] = wake_at = sooner
     if performer.skips:
         now = plane.clock()
         kept = {key: until for key, until in pool.skips.items() if until > now} | performer.skips
-        plane.stores.registry.note_pass(
-            name, pool.pass_no, skips=dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
-        )
+        facts["skips"] = dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
+    if facts:
+        plane.stores.registry.note_pass(name, pool.pass_no, **facts)
     placed = any(isinstance(action, Assign | Start) for action in plan.actions)
     if performer.again or (placed and not snapshot.backlog_complete):  # a full pool is woken by what becomes free
         wake(plane, name)
@@ -111,14 +115,13 @@ def _listed(plane: Plane, pool: Pool, regions: set[str]) -> tuple[Instance, ...]
         return None
 
 
-def _timer(plane: Plane, pool: Pool, plan: Plan) -> float | None:
-    """Order a wake for when the plan's next thing falls due, unless an earlier or equal one is on its way."""
+def _timer(plane: Plane, name: str, ordered: float | None, due: float | None) -> float | None:
+    """Order a wake for when something falls due, unless an earlier or equal one is on its way; when the next one comes."""
     now = plane.clock()
-    ordered = pool.wake_at if pool.wake_at is not None and pool.wake_at > now else None
-    if plan.wake_at is None or plan.wake_at - now > TIMER_MAX_S:
+    if due is None or due - now > TIMER_MAX_S:
         return ordered
-    delay_s = max(1, math.ceil(plan.wake_at - now))
+    delay_s = max(1, math.ceil(due - now))
     if ordered is not None and ordered <= now + delay_s + 0.5:
         return ordered
-    plane.cloud.queues.timer({"v": 1, "kind": "wake", "pool": pool.name}, delay_s)
+    plane.cloud.queues.timer({"v": 1, "kind": "wake", "pool": name}, delay_s)
     return now + delay_s

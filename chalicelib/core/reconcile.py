@@ -67,7 +67,7 @@ def reconcile(s: Snapshot) -> Plan:
     return Plan(
         actions=(*repairs, *retires, *recaptures, *assigns, *starts, *rings),
         waits=tuple((entry, builder.why_not(entry)) for entry in left),
-        wake_at=min(_due(s, touched, busy, bool(left)), default=None),
+        wake_at=min(_due(s, touched, bool(left)), default=None),
     )
 
 
@@ -163,15 +163,15 @@ def _ring_due(host: Host) -> float | None:
     return min(dues, default=None)
 
 
-def _due(s: Snapshot, touched: set[str], rung: frozenset[str], waiting: bool) -> Iterator[float]:
+def _due(s: Snapshot, touched: set[str], waiting: bool) -> Iterator[float]:
     """The moments at which this plan would be another one, if nothing else happens: never one that is past, or passes would race."""
     for host in s.hosts:
         if host.state is HostState.READY and host.id not in touched and host.idle_since is not None:
             lingers_until = host.idle_since + s.pool.spec.linger_s
             if lingers_until > s.now:  # else the pool's minimum keeps it, and no time changes that
                 yield lingers_until
-        if _hears(host) and (host.id in rung or _ring_due(host) is not None):
-            yield max(_ring_due(host) or 0.0, s.now + RING_AGAIN_S)
+        if _hears(host) and (due := _ring_due(host)) is not None:
+            yield max(due, s.now + RING_AGAIN_S)
     for launch in s.launches:
         if not launch.recorded:
             yield max(launch.created_at, s.now - 1.0) + consistency.RESUME_AFTER_S
