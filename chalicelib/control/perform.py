@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.control import handover, launches, settle
 from chalicelib.control.notices import notify
 from chalicelib.core import plan as do
+from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
@@ -22,6 +23,7 @@ from chalicelib.wiring import Plane
 STORY_TTL_S = 30 * 86_400.0
 RING_REFUSED_RETRY_S = 2.0  # a host that Run Command does not know yet will be known soon
 WAITS_TOLD_MAX = 25
+WAITS_TOLD_AGAIN_S = 60.0
 
 
 class Performer:
@@ -52,7 +54,7 @@ class Performer:
         for region, instance_ids in self._retired.items():
             self._terminate(region, instance_ids)
         for entry, sentence in plan.waits[:WAITS_TOLD_MAX]:
-            self.plane.stores.jobs.wait_for(entry.job, entry.attempt, sentence)
+            self._wait(entry, sentence)
         if self.lines:
             self.plane.stores.story.append(self.lines, self.plane.clock() + STORY_TTL_S)
 
@@ -177,6 +179,16 @@ class Performer:
             self.plane.stores.hosts.touch(host.pool, host.id, rung_at=now - late)
 
     # -- shared steps
+
+    def _wait(self, entry: Entry, sentence: str) -> None:
+        """Say what a job waits for; not again at each pass, of which there may be several a second."""
+
+        def tell() -> bool:
+            self.plane.stores.jobs.wait_for(entry.job, entry.attempt, sentence)
+            return True
+
+        told = f"waits/{entry.job}#{entry.attempt}/{sentence}"
+        self.plane.recall.get(told, self.plane.clock(), WAITS_TOLD_AGAIN_S, tell)
 
     def _terminate(self, region: str, instance_ids: list[str]) -> None:
         """The rows say `terminating` already: if EC2 does not answer now, a later pass asks again."""

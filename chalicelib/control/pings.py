@@ -202,6 +202,8 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     assignment = next((a for a in host.assignments if a.job == job_id and a.attempt == attempt), None)
     if assignment is None:
         return False
+    if why == "urls_expired" and (absent := _absent_upload(plane, job_id)) is not None:
+        why, ping = "bad_input", {**ping, "reason": f"input {absent} is not in the bucket: never uploaded, or expired"}
     if why in ("urls_expired", "urls_missing"):
         plane.stores.hosts.mark(host.pool, host.id, assignment.key, accepted_at=GIVEN_BACK)
         return True
@@ -224,6 +226,13 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     now = plane.clock()
     plane.stores.story.append([Line(at=now, subject=job_id, event="refused", reason=reason)], now + STORY_TTL_S)
     return True
+
+
+def _absent_upload(plane: Plane, job_id: str) -> str | None:
+    """An upload that the job needs and nobody has made. S3 answers 403 for it to a signed URL, as if the URL had expired."""
+    job = plane.stores.jobs.get(job_id)
+    uploads = sorted(job.spec.uploads) if job else []
+    return next((sha for sha in uploads if not plane.cloud.blobs.exists(f"uploads/{sha}")), None)
 
 
 def _idle(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:

@@ -95,3 +95,16 @@ def test_a_doorbell_that_ssm_refused_rings_again_without_waiting_for_the_tick() 
     machine.registered = True
     town.run(4)
     assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+def test_what_a_job_waits_for_is_not_written_again_at_each_pass() -> None:
+    """A busy pool is looked at several times a second; the sentence is the same, and each write costs."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=1, slots_per_host=1))
+    written: list[str] = []
+    wait_for = town.stores.jobs.wait_for
+    town.stores.jobs.wait_for = lambda job, *rest: written.append(job) or wait_for(job, *rest)  # type: ignore[method-assign,func-returns-value]
+    jobs = submit_many(town.plane, [JobSpec(command="run 1", timeout_s=60) for _ in range(40)], "alice")
+    town.run(59)
+    assert passes(town) > 40
+    assert {town.job(s.job.id).state for s in jobs[:30]} == {JobState.SUCCEEDED}
+    assert len(written) == len(set(written))

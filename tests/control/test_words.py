@@ -10,7 +10,7 @@ from town import OFFERING, ROLE, Agent, Town
 
 from chalicelib.control import pings
 from chalicelib.core.host import HostState
-from chalicelib.core.job import JobState
+from chalicelib.core.job import Input, JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable
 
@@ -64,6 +64,19 @@ def test_an_attempt_that_was_given_back_for_want_of_urls_is_handed_over_again() 
     )
     town.run(6)
     assert len(town.cloud.compute.rings) == 3
+
+
+def test_a_job_whose_upload_was_never_made_fails_and_says_so() -> None:
+    """S3 tells a signed URL's holder that it may not, not that nothing is there: fresh URLs would be asked for for ever."""
+    town = a_town(linger_s=3600, slots_per_host=1)
+    town._begin = lambda *_: None  # type: ignore[method-assign]
+    job = town.submit("run 5", inputs=(Input(path="tests", sha256="a" * 64),))
+    town.run(30)
+    gone = {"kind": "refused", "job": job.id, "attempt": 1, "why": "urls_expired", "reason": "403"}
+    town._say(the_agent(town), gone)
+    town.run(1)
+    assert town.job(job.id).state is JobState.FAILED
+    assert f"input {'a' * 64} is not in the bucket" in town.job(job.id).reason
 
 
 def test_a_host_that_begins_nothing_is_not_trusted_for_ever() -> None:
