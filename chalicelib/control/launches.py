@@ -47,7 +47,19 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
     script = handover.boot_script(plane)
     plane.stores.hosts.create(hosts)
     carried = [(host, _assign(plane, host, load, now)) for host, load in zip(hosts, action.loads, strict=True)]
-    plane.stores.backlog.remove([entry for load in action.loads for entry in load])
+    wanted = [entry for load in action.loads for entry in load]
+    plane.stores.backlog.remove(wanted)
+    if wanted and not any(jobs for _, jobs in carried):  # all cancelled meanwhile, or entries that a crash left behind
+        for host in hosts:
+            plane.stores.hosts.move(
+                pool.name,
+                host.id,
+                HostEvent.VANISH,
+                at=now,
+                reason="nobody needs it any more",
+                expires_at=now + ROW_TTL_S,
+            )
+        return Launched(0, 0)
     document = handover.manifest(
         plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried]
     )

@@ -212,6 +212,8 @@ class Performer:
                 )
         if launched.given < launched.asked:
             self.again = True
+        if not launched.asked:
+            return "unneeded"
         return "launched" if launched.given else "refused"
 
     def _move(self, host: Host, event: HostEvent, reason: str, *, empty: bool = False) -> Host | None:

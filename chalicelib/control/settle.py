@@ -51,9 +51,13 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
     return moved
 
 
-def abandoned(plane: Plane, job: Job, userid: str | None, reason: str) -> Job | None:
-    """No host carries this assigned job: back to the backlog if its claim can be won, lost or repeated if it began."""
-    return _apply(plane, job, _ruling(plane, job, userid, reason))
+def abandoned(plane: Plane, job: Job, host: Host | None, reason: str) -> Job | None:
+    """Its host does not carry this assigned job: back to the backlog if its claim can be won, lost or repeated if it began.
+
+    Where the host's row is no more (it has expired), nobody knows whose claim to win, and the attempt may have begun.
+    """
+    ruling = began_and_was_lost(job, reason) if host is None else _ruling(plane, job, host.userid, reason)
+    return _apply(plane, job, ruling)
 
 
 def withdraw(plane: Plane, job: Job) -> Job | None:

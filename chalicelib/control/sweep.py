@@ -64,7 +64,7 @@ def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: C
     if job.state in (JobState.ASSIGNED, JobState.RUNNING) and (job.id, job.attempt) not in carried and job.host:
         log.warning("no host carries an assigned job", extra={"job": job.id, "host": job.host})
         host = plane.stores.hosts.get(job.pool, job.host)
-        settle.abandoned(plane, job, host.userid if host else job.userid, f"host {job.host} does not carry it any more")
+        settle.abandoned(plane, job, host, f"host {job.host} does not carry it any more")
         return 1
     return 0
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from town import ROLE, Town
+from town import OFFERING, ROLE, Town
 
 from chalicelib.control import families, handover, intake, logs, pings, settle, tick
+from chalicelib.control.cancel import cancel
 from chalicelib.control.sweep import sweep
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, HostState
@@ -256,3 +257,33 @@ def test_a_log_is_read_from_any_byte_on_while_it_runs_and_after(town: Town) -> N
     assert logs.read(town.plane, ended, 16)["complete"]
     short = replace(ended, finish=replace(finish, log=Log(bytes=2, text="hi")))
     assert logs.read(town.plane, short, 1) == {"from": 1, "next": 2, "text": "i", "complete": True, "cut": False}
+
+
+def test_a_job_whose_hosts_row_has_expired_is_not_run_again(town: Town) -> None:
+    """Nobody knows whose claim to win, so the attempt may have begun; winning that of an earlier host would prove nothing."""
+    (host,) = town.hosts()
+    town.deaf.add(host.instance_id)
+    job = town.submit("run 500")
+    town.run(0.1)
+    assert town.began[job.id, 1]
+    assert town.job(job.id).state is JobState.ASSIGNED
+    del town.stores.hosts._hosts["default"][host.id]  # type: ignore[attr-defined]
+    town.now += 61
+    assert sweep(town.plane, "default") == 1
+    assert town.job(job.id).state is JobState.LOST
+
+
+def test_an_entry_of_a_job_that_has_ended_launches_nothing() -> None:
+    """The crash fell between the cancellation and the removal of its entry: no machine is launched for nobody."""
+    town = Town()
+    town.cloud.compute.refuse(OFFERING, "InsufficientInstanceCapacity")
+    job = town.submit()
+    town.run(5)
+    entry = entry_of(town.job(job.id), town.now)
+    cancel(town.plane, job.id)
+    town.stores.backlog.put(entry)
+    town.cloud.compute.allow(OFFERING)
+    town.run(300)
+    assert not town.cloud.compute.machines
+    assert not town.stores.backlog.head("default", 1)
+    assert {h.state for h in town.hosts()} == {HostState.TERMINATED}
