@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from chalicelib.control import settle
 from chalicelib.control.cancel import cancel
+from chalicelib.control.launches import ROW_TTL_S
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import Entry, entry_of
-from chalicelib.core.host import Assignment, Host
+from chalicelib.core.host import Assignment, Host, HostState, Launch
 from chalicelib.core.job import Job, JobState
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -20,11 +21,13 @@ from chalicelib.wiring import Plane
 STILL_S = 60.0
 PAGES_MAX = 10
 PAGE = 500
+FORGOTTEN_MAX = 500  # rows a tick
 
 
 def sweep(plane: Plane, pool: str) -> int:
     """Repair one pool; how many repairs were made."""
-    hosts, _ = plane.stores.hosts.of_pool(pool)
+    hosts, launches = plane.stores.hosts.of_pool(pool)
+    _forget(plane, pool, hosts, launches)
     carried = {(a.job, a.attempt): host for host in hosts for a in host.assignments}
     repairs = _stale_assignments(plane, hosts)
     queued = _queued(plane, pool)
@@ -39,6 +42,15 @@ def sweep(plane: Plane, pool: str) -> int:
     if repairs:
         wake(plane, pool)
     return repairs
+
+
+def _forget(plane: Plane, pool: str, hosts: list[Host], launches: list[Launch]) -> None:
+    """Delete what is over. Every pass reads every row of its pool, and rows that have expired stay for days."""
+    before = plane.clock() - ROW_TTL_S
+    over = [h.id for h in hosts if h.state is HostState.TERMINATED and not h.assignments and h.entered_at < before]
+    over += [launch.id for launch in launches if launch.recorded and launch.created_at < before]
+    if over:
+        plane.stores.hosts.forget(pool, over[:FORGOTTEN_MAX])
 
 
 def _queued(plane: Plane, pool: str) -> Callable[[Entry], bool]:

@@ -59,6 +59,9 @@ class DynamoHosts:
             return False
         return True
 
+    def forget(self, pool: str, ids: Sequence[str]) -> None:
+        write_batch(self._row, deletes=[{"pool": pool, "id": row_id} for row_id in dict.fromkeys(ids)])
+
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         row = self._launch
         changes: list[Action] = [row.recorded.set(True), row.user_data.remove(), row.expires_at.set(expires_at)]

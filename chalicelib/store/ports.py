@@ -126,6 +126,9 @@ class Hosts(Protocol):
     def put_launch(self, launch: Launch) -> bool:
         """False if it exists."""
 
+    def forget(self, pool: str, ids: Sequence[str]) -> None:
+        """Delete rows of hosts and launches that are over; batched by 25. DynamoDB itself may take days after `expires_at`."""
+
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         """Mark it recorded and drop the user data; False if it already was."""
 

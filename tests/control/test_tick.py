@@ -68,3 +68,15 @@ def test_every_pool_is_woken_before_any_is_swept_and_sweeps_end_in_time() -> Non
     assert town.cloud.queues.wakes.sent - before == 8 * 4
     assert set(swept) == {"a", "b", "c", "default"}
     assert len(swept) == 8
+
+
+def test_rows_of_hosts_that_are_over_are_deleted_after_an_hour() -> None:
+    """Each pass reads all rows of its pool; DynamoDB may keep an expired row for days."""
+    town = Town()
+    town.submit("run 5")
+    town.run_until_quiet()
+    assert len(town.hosts()) == 1
+    town.run(3000)
+    assert len(town.hosts()) == 1
+    town.run(700)
+    assert town.stores.hosts.of_pool("default") == ([], [])

@@ -67,6 +67,18 @@ def test_a_launch_is_put_once_and_settled_once(stores: Stores) -> None:
     assert stores.hosts.of_pool("p") == ([], [replace(launch, recorded=True, user_data=b"")])
 
 
+def test_what_is_over_is_forgotten(stores: Stores) -> None:
+    """Hosts and launches alike; what is not there is gone already, and nothing brings a forgotten row back."""
+    host, launch = a_host(), a_launch()
+    stores.hosts.create([host, replace(host, id="host-other")])
+    stores.hosts.put_launch(launch)
+    stores.hosts.forget(host.pool, [host.id, launch.id, "host-never"])
+    stores.hosts.touch(host.pool, host.id, seen_at=LATER)
+    hosts, launches = stores.hosts.of_pool(host.pool)
+    assert [h.id for h in hosts] == ["host-other"]
+    assert launches == []
+
+
 def test_a_host_is_one_instance(stores: Stores) -> None:
     """The first instance recorded stays; the same again is fine, another is refused, and so is an unknown host."""
     stores.hosts.create([a_host()])

@@ -42,6 +42,12 @@ class MemoryHosts:
             launches[launch.id] = launch
             return True
 
+    def forget(self, pool: str, ids: Sequence[str]) -> None:
+        with self._lock:
+            for row_id in ids:
+                self._hosts.get(pool, {}).pop(row_id, None)
+                self._launches.get(pool, {}).pop(row_id, None)
+
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         with self._lock:
             row = self._launches.get(launch.pool, {}).get(launch.id)
