@@ -95,6 +95,9 @@ def _refusal(status: int, body: bytes, sha256: str) -> Exception:
     name = sha256[:12]
     if status == 404:
         return NotUsable("bad_input", "input %s is not there (404)" % name)
+    if status == 403 and b"<Code>AccessDenied<" in body and b"expired" not in body:
+        # What S3 says of an object that is not there to those who may not list; fresh URLs would be asked for without end.
+        return NotUsable("bad_input", "input %s is not in the store, or may not be read" % name)
     if status in (400, 401, 403):
         detail = body.decode("utf-8", "replace")[:200]
         return NotUsable("urls_expired", "the signed address of input %s is not accepted: %s" % (name, detail))

@@ -103,14 +103,14 @@ def find(work: str, globs: Sequence[str]) -> Found:
 
 def upload(work: str, found: Found, put: Callable[[str, str, int], None]) -> tuple[list[dict[str, Any]], str]:
     """Store each file; the finish ping's `outputs` and a sentence about what could not be stored."""
-    stored, problem = [], found.problem
+    stored, failed = [], ""
     for path, size in found.files:
         try:
             put(path, os.path.join(work, path), size)
             stored.append({"path": path, "bytes": size})
         except Exception as error:  # the others may still go through
-            problem = "output %r could not be stored: %s" % (path, error)
-    return stored, problem
+            failed = "output %r could not be stored: %s" % (path, error)
+    return stored, "; ".join(filter(None, (found.problem, failed)))
 
 
 def _no_number(name: str) -> Any:
