@@ -1,7 +1,8 @@
-"""An attempt's log: spooled to a file while the command prints, sent to S3 in chunks once it is more than small.
+"""An attempt's log: spooled to a file while the command prints, sent to S3 in chunks, so that it can be followed.
 
 The thread that drains the command's pipe only writes to the spool, so a slow network never slows a command. A second thread,
-started when the log outgrows what travels in the finish ping, sends what is new every few seconds.
+started by the first output, sends what is new: at once when the log outgrows what travels in the finish ping, else every few
+seconds. A small log of a short command costs no request: it ends before the first of those seconds have passed.
 """
 
 from __future__ import annotations
@@ -56,22 +57,23 @@ class Log:
             return
         with self._changed:
             self._written += len(keep)
-            if self._written - self._sent >= CHUNK_BYTES:
+            if self._urgent():
                 self._changed.notify_all()
-        if self._flusher is None and self._written > SMALL_BYTES:
+        if self._flusher is None:
             self._flusher = threading.Thread(target=self._flush_all, name="log", daemon=True)
             self._flusher.start()
 
+    def _urgent(self) -> bool:
+        """Whether what waits must not wait for the next round."""
+        return self._written - self._sent >= CHUNK_BYTES or (self._sent == 0 and self._written > SMALL_BYTES)
+
     def _flush_all(self) -> None:
-        first = True
         while True:
             with self._changed:
-                if not first:
-                    self._changed.wait_for(
-                        lambda: self._ended or self._written - self._sent >= CHUNK_BYTES, FLUSH_EVERY_S
-                    )
+                self._changed.wait_for(lambda: self._ended or self._urgent(), FLUSH_EVERY_S)
                 ended, ready = self._ended, self._written - self._sent
-            first = False
+            if ended and self._written <= SMALL_BYTES:
+                return  # all of it travels in the finish ping
             while ready > 0:
                 chunk = os.pread(self._fd, min(ready, CHUNK_BYTES), self._sent)
                 try:
@@ -94,8 +96,8 @@ class Log:
             self._changed.notify_all()
         if self._flusher is not None:
             self._flusher.join()
-            text = None
-        else:
+        text = None
+        if self._written <= SMALL_BYTES:
             text = os.pread(self._fd, SMALL_BYTES, 0).decode("utf-8", "replace")
         os.close(self._fd)
         return {"bytes": self._cut.kept, "cut": self._cut.cut, "text": text}, self._fault

@@ -88,7 +88,7 @@ def bootstrap(
     facts = policies.Facts(stage=stage, region=region, account=account, partition=partition, bucket=bucket)
     chalice_config.write_stage(project_dir, stage, environment, policies.write_stage(project_dir, FUNCTIONS, facts))
     client_file.write(project_dir, stage, region, **({"token": token} if token else {}))
-    report(f"{stage}: ready for `chalice deploy --stage {stage}`")
+    report(f"{stage}: ready for `python -m infra.deploy --stage {stage}`")
     return Bootstrapped(
         stage=stage,
         region=region,

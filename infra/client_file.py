@@ -46,7 +46,7 @@ def deployed_url(project_dir: Path, stage: str) -> str:
         resources = json.loads(file.read_text(encoding="utf-8"))["resources"]
     except FileNotFoundError:
         raise InfraError(
-            f"The stage {stage} is not deployed from {project_dir}. Run `chalice deploy --stage {stage}` there."
+            f"The stage {stage} is not deployed from {project_dir}. Run `python -m infra.deploy --stage {stage}` there."
         ) from None
     for resource in resources:
         if resource["resource_type"] == "rest_api":

@@ -73,7 +73,7 @@ def check(plane: Plane, specs: Sequence[JobSpec], prefix: Callable[[int], str]) 
         else:
             faults += [Fault(prefix(index) + f.field, f.message) for f in admission.faults(spec, pool.spec)]
     if faults:
-        raise BadRequest(f"{faults[0].field} {faults[0].message}", tuple(faults))
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
 
 
 def known_pool(plane: Plane, name: str) -> Pool | None:

@@ -108,6 +108,16 @@ def test_a_long_log_can_be_read_while_the_command_runs(machine):
     assert finish["log"] == {"bytes": 10000, "cut": False, "text": None}
 
 
+def test_a_short_log_can_be_read_while_the_command_runs_too(machine):
+    """What a slow command has printed is there some seconds later, and travels once more in the finish ping."""
+    command = "echo early; while [ ! -e /job/go ]; do sleep 0.05; done; echo late"
+    one = machine(assignments=[a_job(command=command)]).start()
+    one.until(lambda: one.log("job-1") == b"early\n")
+    (one.root / "var/lib/spillway/work/job-1.1/work/go").touch()
+    finish = one.wait("finish")
+    assert finish["log"] == {"bytes": 11, "cut": False, "text": "early\nlate\n"}
+
+
 def test_a_sandboxed_command_reaches_nothing_of_the_hosts(machine):
     """No network, no metadata, no manifest, no socket, no other processes, no other folder, nothing writable but its own."""
     one = machine()

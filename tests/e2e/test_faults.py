@@ -47,7 +47,8 @@ def pool(town: Town, request: pytest.FixtureRequest) -> Iterator[str]:
 def submit(town: Town, pool: str, count: int, command: str = "echo ran", **spec: Any) -> list[str]:
     """A batch, accepted as a whole."""
     jobs = [
-        {"pool": pool, "command": command, "timeout_s": 20, "cpu": 0.1, "memory_mib": 64, "untrusted": False} | spec for _ in range(count)
+        {"pool": pool, "command": command, "timeout_s": 20, "cpu": 0.1, "memory_mib": 64, "untrusted": False} | spec
+        for _ in range(count)
     ]
     for _ in range(20):
         answer = town.api.post("jobs/batch", json={"jobs": jobs})

@@ -105,7 +105,7 @@ def test_writing_a_stage_keeps_what_people_wrote(project: Path) -> None:
 def test_the_deployed_url_is_read_from_chalices_record(project: Path) -> None:
     """It ends up in the client's file without a final slash; without a deployment the sentence says what to run."""
     client_file.write(project, "dev", "us-east-1", token="spw_x")
-    with pytest.raises(InfraError, match="chalice deploy --stage dev"):
+    with pytest.raises(InfraError, match=r"infra\.deploy --stage dev"):
         client_file.record_api_url(project, "dev")
     deployed = project / ".chalice" / "deployed" / "dev.json"
     deployed.parent.mkdir()
