@@ -18,7 +18,7 @@ from spillway.records import Host, Job, LogPart, Output, Pool, StoryLine
 from spillway.transport import TRIES_MAX, Transport
 
 BATCH_MAX = 500  # jobs in one POST /jobs/batch
-BATCH_BYTES_MAX = 4 * 1024 * 1024  # below what Lambda accepts as one request
+BATCH_BYTES_MAX = 2 * 1024 * 1024  # what the API takes in one request
 IDS_MAX = 100  # ids in one GET /jobs?ids=
 POLL_FIRST_S, POLL_MAX_S = 0.2, 3.0
 
@@ -268,7 +268,7 @@ def _with_key(spec: Mapping[str, Any], key: str, number: int) -> dict[str, Any]:
 
 
 def _chunks(specs: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Runs of at most 500 jobs and about 4 MB of JSON."""
+    """Runs of at most 500 jobs and about 2 MB of JSON."""
     chunk: list[dict[str, Any]] = []
     chunk_bytes = 0
     for spec in specs:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.api import wire
+from chalicelib.api import views, wire
+from chalicelib.core.job import Job, JobState
 from chalicelib.errors import BadRequest, TooLarge
 
 GOOD = {"command": "true", "timeout_s": 5}
@@ -119,3 +121,18 @@ def test_a_pools_mistake_is_named_by_its_field(change: dict[str, Any], field: st
     with pytest.raises(BadRequest) as refusal:
         wire.pool_spec(wire.decode(json.dumps(change).encode(), wire.PoolSpecWire))
     assert refusal.value.faults[0].field == field
+
+
+def test_the_answer_to_the_largest_batch_passes_through_lambda() -> None:
+    """An answer over 6 MB is an error to the client, who would submit the recorded jobs again."""
+    labels = {f"k{i}{'a' * 60}": "v" * 256 for i in range(20)}  # said twice in a Job
+    one = {"command": "x", "timeout_s": 5, "labels": labels}
+    size = len(msgspec.json.encode(one)) + 1
+    body = msgspec.json.encode({"jobs": [one] * min(wire.BATCH_MAX, wire.BATCH_BYTES_MAX // size - 1)})
+    specs = [wire.job_spec(d) for d in wire.decode(body, wire.BatchWire, wire.BATCH_BYTES_MAX).jobs]
+    jobs = [
+        Job(id=f"job-{i:026d}", pool="p", owner="o", spec=s, state=JobState.PENDING, submitted_at=1.0)
+        for i, s in enumerate(specs)
+    ]
+    text = wire.to_json({"items": [views.job(job) for job in jobs]})
+    assert len(msgspec.json.encode({"statusCode": 201, "body": text})) < 6_000_000
