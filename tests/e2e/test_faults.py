@@ -5,6 +5,7 @@ Faults come from the embedded cloud's own switch, while jobs run. How often a co
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from deployed_town import Town, deployed, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+long = pytest.mark.skipif("SPILLWAY_LONG" not in os.environ, reason="takes a minute: set SPILLWAY_LONG=1")
 FUNCTIONS = ("wakes", "heartbeats", "timers", "submissions")
 POOL = {
     "hosts_max": 3,
@@ -123,6 +125,7 @@ def test_killed_functions_lose_nothing(town: Town, pool: str) -> None:
     assert [job["state"] for job in jobs] == ["succeeded"] * 8, [(job["state"], job["reason"]) for job in jobs]
 
 
+@long
 def test_lost_hosts_and_interruptions_cost_only_what_ran_there(town: Town, pool: str) -> None:
     """With one attempt a job that ran is lost, and said to be; with more it runs again elsewhere; what waited is not touched."""
     single = submit(town, pool, 2, "sleep 15; echo ran", max_attempts=1)
@@ -145,6 +148,7 @@ def test_lost_hosts_and_interruptions_cost_only_what_ran_there(town: Town, pool:
     assert all(len(finals(town, job)) <= 1 for job in single + again)
 
 
+@long
 def test_everything_at_once_ends_every_job_and_then_the_fleet(town: Town, pool: str) -> None:
     """A seeded mixture of all faults; afterwards no instance, no process, no message and no open job is left."""
     dice = random.Random(20)
