@@ -14,7 +14,7 @@ def receive(plane: Plane, message: str) -> None:
     try:
         document = json.loads(message)
         command, pool = document["command"], document["pool"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         _refuse(plane, f"a command is not understood: {type(error).__name__}: {error}")
         return
     if command == "wake":

@@ -29,6 +29,7 @@ UNKNOWN_SLOW_AFTER, UNKNOWN_SLOW_S = (
     30,
 )  # … and much longer before, where that pass crashed and EC2 does not answer the next
 UNKNOWN_TRIES_MAX = 60
+CANARY_AHEAD_MAX_S = 60.0  # clocks of two functions differ by less
 SEEN_EVERY_S = 10.0
 STORY_TTL_S = 30 * 86_400.0
 
@@ -103,16 +104,23 @@ def _canary_at(plane: Plane, message: Message, document: dict[str, Any]) -> floa
     if message.sender.startswith(f"{plane.settings.host_role_id}:"):
         raise BadPing(f"a canary, but {message.sender} sent it")
     try:
-        return float(document["canary"]["at"])
+        at = float(document["canary"]["at"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadPing(f"its canary is malformed: {type(error).__name__}: {error}") from None
+    if not 0 <= at <= plane.clock() + CANARY_AHEAD_MAX_S:  # neither is NaN
+        raise BadPing(f"its canary was sent at {at}, which no tick of ours says")
+    return at
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number that a table could keep")
 
 
 def _document(body: str) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(body)
-    except ValueError as error:
-        raise BadPing(f"it is not JSON: {error}") from None
+        document: dict[str, Any] = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise BadPing(f"it is not JSON that we read: {error}") from None
     if not isinstance(document, dict) or document.get("v") != 1:
         raise BadPing("it is not a version 1 document")
     if "\\ud" in body.lower():  # half a surrogate pair is JSON, but no text that a table could keep

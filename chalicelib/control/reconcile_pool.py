@@ -93,7 +93,7 @@ def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
         backlog=tuple(backlog),
         backlog_complete=len(backlog) < BACKLOG_PER_PASS_MAX,
         listed=listed,
-        canary_at=float(canary["at"]) if canary else None,
+        canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,
     )
     return snapshot, list_due_at
 

@@ -35,16 +35,17 @@ class Submitted:
 def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
     """One job. Raises BadRequest (with fields) or Conflict (idempotency key used with another body)."""
     check(plane, [spec], prefix=lambda index: "")
-    submitted = _record(plane, spec, owner)
+    submitted = _record(plane, *_hold(plane, spec, owner))
     _wake(plane, spec.pool)
     return submitted
 
 
 def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Submitted]:
-    """Several jobs: all are checked before any is written."""
+    """Several jobs: all are checked, and every idempotency key is held, before any is recorded."""
     check(plane, specs, prefix=lambda index: f"jobs[{index}].")
     if any(spec.idempotency_key for spec in specs):
-        submitted = [_record(plane, spec, owner) for spec in specs]
+        held = [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)]
+        submitted = [_record(plane, job, first) for job, first in held]
     else:
         jobs = [_new_job(plane, spec, owner) for spec in specs]
         plane.stores.jobs.put_many(jobs)
@@ -97,26 +98,27 @@ def _new_job(plane: Plane, spec: JobSpec, owner: str, job_id: str | None = None)
     )
 
 
-def _record(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
-    """Write one job and its entry; with an idempotency key, find the job that the key stands for."""
-    if not spec.idempotency_key:
-        job = _new_job(plane, spec, owner)
-        plane.stores.jobs.put(job)
-        plane.stores.backlog.put(entry_of(job, job.submitted_at))
-        return Submitted(job, created=True)
+def _hold(plane: Plane, spec: JobSpec, owner: str, prefix: str = "") -> tuple[Job, bool]:
+    """The job to record, and whether it is a new one: its idempotency key may stand for one that is there. Raises Conflict."""
     job = _new_job(plane, spec, owner)
+    if not spec.idempotency_key:
+        return job, True
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()
     hold = plane.stores.jobs.hold_key(owner, spec.idempotency_key, digest, job.id, job.submitted_at + KEY_TTL_S)
     if hold.body_hash != digest:
         raise Conflict(
-            f"idempotency_key {spec.idempotency_key!r} was used for {hold.job} with another body",
-            (Fault("idempotency_key", f"stands for {hold.job}, which was submitted with another body"),),
+            f"{prefix}idempotency_key: {spec.idempotency_key!r} was used for {hold.job} with another body",
+            (Fault(f"{prefix}idempotency_key", f"stands for {hold.job}, which was submitted with another body"),),
         )
-    first = hold.job == job.id
-    job = job if first else replace(job, id=hold.job, rank=rank(spec.priority, job.submitted_at, hold.job))
-    created = plane.stores.jobs.put(job)
-    if not created:
-        job = plane.stores.jobs.get(hold.job) or job
+    if hold.job == job.id:
+        return job, True
+    return replace(job, id=hold.job, rank=rank(spec.priority, job.submitted_at, hold.job)), False
+
+
+def _record(plane: Plane, job: Job, first: bool) -> Submitted:
+    """Write one job and its entry; what is written already stays as it is."""
+    if not plane.stores.jobs.put(job):
+        job = plane.stores.jobs.get(job.id) or job
     if job.state is JobState.PENDING and job.attempt == 1:
         plane.stores.backlog.put(entry_of(job, job.submitted_at))
     return Submitted(job, created=first)

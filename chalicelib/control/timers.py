@@ -23,7 +23,7 @@ def receive(plane: Plane, message_id: str, body: str) -> None:
             due = partial(pings.receive, plane, [pings.Message(sender, document, message_id, tries)])
         else:
             raise ValueError(f"there is no timer of kind {kind!r}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         quarantine(plane, "timers", message_id, body, f"it is no timer of ours: {type(error).__name__}: {error}")
         return
     due()

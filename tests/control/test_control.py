@@ -178,6 +178,14 @@ def test_the_same_idempotency_key_gives_the_same_job() -> None:
         submit(town.plane, spec(idempotency_key="k", command="run 6"), "alice")
 
 
+def test_a_batch_whose_keys_conflict_records_nothing() -> None:
+    """All or none: the conflict in the second job is met before the first is written."""
+    town = Town()
+    with pytest.raises(Conflict, match=r"jobs\[1\].idempotency_key"):
+        submit_many(town.plane, [spec(idempotency_key="k"), spec(idempotency_key="k", command="run 6")], "alice")
+    assert not town.stores.jobs.active("default")[0]
+
+
 @pytest.mark.parametrize(
     ("over", "field"),
     [

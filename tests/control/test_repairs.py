@@ -114,6 +114,7 @@ def test_a_ping_that_comes_before_its_instance_is_written_down_waits(town: Town)
     "body",
     [
         "not json",
+        "[" * 20_000,
         "[]",
         '{"v": 2}',
         '{"v": 1, "pool": "default"}',

@@ -108,6 +108,26 @@ def test_a_ping_that_cannot_be_understood_does_not_take_the_finish_beside_it_alo
     assert "start" in notice["reason"]
 
 
+@pytest.mark.parametrize("at", ["NaN", "Infinity", "1e999", "9e9", "-1", "null"])
+def test_a_canary_at_no_possible_time_is_set_aside(at: str) -> None:
+    """Once kept, it would fail every pass of every pool."""
+    town = Town()
+    pings.receive(town.plane, [pings.Message("123456789012", '{"v": 1, "canary": {"at": AT}}'.replace("AT", at), "m")])
+    assert town.stores.registry.setting("canary") is None
+    assert town.cloud.notices.published[-1]["type"] == "message_quarantined"
+
+
+def test_a_canary_that_is_no_number_does_not_stop_the_passes() -> None:
+    """Whatever came into the row: silence is then not judged, and work goes on."""
+    town = Town()
+    town.submit()
+    town.run(30)
+    town.stores.registry.put_setting("canary", {"at": None})
+    job = town.submit()
+    town.run(20)
+    assert town.job(job.id).ended
+
+
 @pytest.mark.parametrize("canary", [{"at": 9e9}, {}, {"at": "soon"}, 7])
 def test_a_host_cannot_send_the_canary(canary: Any) -> None:
     """One from a time to come would make every other host seem silent."""
