@@ -80,8 +80,7 @@ def wakes(event: Any) -> None:
 @app.on_sqs_message(queue=settings.timers_queue, batch_size=10, maximum_concurrency=5)
 def timers(event: Any) -> None:
     """What fell due."""
-    for record in event.to_dict()["Records"]:
-        due.receive(wiring.plane(), record["messageId"], record["body"])
+    due.receive(wiring.plane(), [(r["messageId"], r["body"]) for r in event.to_dict()["Records"]])
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))

@@ -30,6 +30,7 @@ UNKNOWN_SLOW_AFTER, UNKNOWN_SLOW_S = (
 )  # … and much longer before, where that pass crashed and EC2 does not answer the next
 UNKNOWN_TRIES_MAX = 60
 CANARY_AHEAD_MAX_S = 60.0  # clocks of two functions differ by less
+NAME_LENGTH_MAX = 128  # of a pool or a host; a key can be neither empty nor without end
 SEEN_EVERY_S = 10.0
 STORY_TTL_S = 30 * 86_400.0
 
@@ -127,6 +128,9 @@ def _document(body: str) -> dict[str, Any]:
         document = json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     if "canary" not in document and not {"pool", "host", "pings"} <= document.keys():
         raise BadPing("it lacks pool, host or pings")
+    for name in ("pool", "host"):
+        if "canary" not in document and not 0 < len(str(document[name])) <= NAME_LENGTH_MAX:
+            raise BadPing(f"its {name} is no name")
     if "canary" not in document and not isinstance(document["pings"], list):
         raise BadPing("its pings are no list")
     return document

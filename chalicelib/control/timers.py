@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import partial
 
 from chalicelib.control import pings
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
+from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 
-def receive(plane: Plane, message_id: str, body: str) -> None:
+def receive(plane: Plane, records: Iterable[tuple[str, str]]) -> None:
+    """(message id, body) one by one. What fails by no fault of a record is raised at the end: then the batch comes again."""
+    failure: Exception | None = None
+    for message_id, body in records:
+        try:
+            _one(plane, message_id, body)
+        except Exception as error:
+            log.exception("a timer could not be handled", extra={"message_id": message_id})
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def _one(plane: Plane, message_id: str, body: str) -> None:
     """One timer message; only the control plane writes to that queue, so its sender's word is ours."""
     try:
         message = json.loads(body)

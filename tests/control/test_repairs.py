@@ -118,6 +118,7 @@ def test_a_ping_that_comes_before_its_instance_is_written_down_waits(town: Town)
         "[]",
         '{"v": 2}',
         '{"v": 1, "pool": "default"}',
+        '{"v": 1, "pool": "", "host": "", "pings": []}',
         '{"v": 1, "pool": "default", "host": "HOST", "pings": [{"kind": "sing"}]}',
         '{"v": 1, "pool": "default", "host": "HOST", "pings": [{"kind": "finish"}]}',
         '{"v": 1, "pool": "default", "host": "HOST", "pings": [{"kind": "start", "job": "j", "attempt": "x"}]}',

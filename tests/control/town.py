@@ -192,7 +192,7 @@ class Town:
         return self.invoke(passes.receive, message.body)
 
     def _timer(self, message: Any) -> bool:
-        return self.invoke(timers.receive, message.id, message.body)
+        return self.invoke(timers.receive, [(message.id, message.body)])
 
     def _heartbeat(self, message: Any) -> bool:
         return self.invoke(pings.receive, [pings.Message(message.sender, message.body, message.id)])
