@@ -28,10 +28,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         packaging.join()
         cloud.bootstrap()
         deployment = cloud.deploy()
+        _restore(before)  # other tests of this session must not meet this cloud
         with Client(deployment.api_url, deployment.token) as client:
             yield Deployed(cloud, deployment, client, state / "cloud")
     finally:
+        _restore(before)
         left = cloud.stop()
-        os.environ.clear()
-        os.environ.update(before)
     assert left == 0
+
+
+def _restore(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)

@@ -59,16 +59,15 @@ def test_a_timer_that_falls_due_wakes_a_pool(deployed: Deployed) -> None:
     until(lambda: pass_no(deployed) > before)
 
 
-def test_the_tick_wakes_sends_its_canary_and_reads_the_dead_letters(deployed: Deployed) -> None:
+def test_the_tick_sends_its_canary_and_reads_the_dead_letters(deployed: Deployed) -> None:
     """The canary goes through the heartbeat queue and back into the registry; a dead letter is kept and told."""
-    before, mark = pass_no(deployed), uuid.uuid4().hex
+    mark = uuid.uuid4().hex
     sqs = deployed.cloud.aws("sqs")
     sqs.send_message(QueueUrl=queue_url(deployed, "submissions-dead"), MessageBody=f"dead {mark}")
     event = {"version": "0", "account": "1", "region": "us-east-1", "detail": {}, "detail-type": "Scheduled Event"}
     event |= {"source": "aws.events", "time": "2026-01-01T00:00:00Z", "id": mark, "resources": []}
     answer = deployed.cloud.aws("lambda").invoke(FunctionName=f"{PREFIX}-tick", Payload=json.dumps(event))
     assert "FunctionError" not in answer, answer["Payload"].read()
-    until(lambda: pass_no(deployed) > before)
     until(lambda: any(mark in letter["body"] for letter in quarantined(deployed, "submissions")))
     canary = until(
         lambda: (
