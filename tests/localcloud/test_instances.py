@@ -37,6 +37,11 @@ def root_of(cloud: MachineCloud, instance_id: str) -> str:
     return "" if cloud.fleet.isolation == "namespaces" else str(cloud.fleet.machine(instance_id).disk)
 
 
+def runs(cloud: MachineCloud, instance_id: str, command: str) -> bool:
+    """Filtered on the machine: without namespaces it lists all that runs here, more than Run Command's output holds."""
+    return command in cloud.said(instance_id, f"ps axww -o args | grep -x '{command}'")
+
+
 def test_user_data_runs_as_root_with_its_output_on_the_console(cloud: MachineCloud) -> None:
     """Packed user data is unpacked, as cloud-init does; the console has what it printed."""
     instance_id = cloud.booted("#!/bin/sh\necho I am $(id -u)\necho oops >&2\n", packed=True)
@@ -146,21 +151,21 @@ def test_a_stopped_service_leaves_no_child_behind(cloud: MachineCloud) -> None:
     """A service's children are found although they left its session, as systemd finds them."""
     script = SERVICE.replace("exec sleep 1000", "setsid sleep 4321 & exec sleep 1000")
     instance_id = cloud.booted(script)
-    eventually(lambda: "sleep 4321" in cloud.said(instance_id, "ps ax -o args"))
+    eventually(lambda: runs(cloud, instance_id, "sleep 4321"))
     cloud.run(instance_id, "systemctl stop tick")
-    eventually(lambda: "sleep 4321" not in cloud.said(instance_id, "ps ax -o args"))
+    eventually(lambda: not runs(cloud, instance_id, "sleep 4321"))
 
 
 def test_a_terminated_machine_is_asked_to_end_before_it_is_killed(cloud: MachineCloud) -> None:
     """SIGTERM first, SIGKILL after the grace; who ignores the first gets the second."""
-    polite = "#!/bin/sh\ntrap 'echo goodbye; exit 0' TERM\nsleep 1000 & wait\n"
-    stubborn = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1000; done\n"
+    polite = "#!/bin/sh\ntrap 'echo goodbye; exit 0' TERM\nsleep 4322 & wait\n"
+    stubborn = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 4323; done\n"
     (first,), (second,) = cloud.launch(polite), cloud.launch(stubborn)
     cloud.until(first, "running")
     cloud.until(second, "running")
     eventually(lambda: cloud.ssm.describe_instance_information()["InstanceInformationList"])
-    for instance_id, sleeper in ((first, "sleep"), (second, "sleep")):
-        eventually(lambda i=instance_id, s=sleeper: s in cloud.said(i, "ps ax -o args"))  # type: ignore[misc]
+    eventually(lambda: runs(cloud, first, "sleep 4322"))
+    eventually(lambda: runs(cloud, second, "sleep 4323"))
     cloud.ec2.terminate_instances(InstanceIds=[first, second])
     cloud.until(first, "terminated")
     cloud.until(second, "terminated")
