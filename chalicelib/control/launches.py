@@ -94,7 +94,7 @@ def send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> L
     for instance in instances:
         host_id = launch.hosts[instance.launch_index]
         userid = f"{plane.settings.host_role_id}:{instance.id}"
-        if plane.stores.hosts.record(launch.pool, host_id, instance.id, userid):
+        if plane.stores.hosts.record(launch.pool, host_id, instance.id, userid, plane.clock()):
             given.append(host_id)
     there = {instance.launch_index for instance in instances}
     missing = [host_id for index, host_id in enumerate(launch.hosts) if index not in there]
@@ -152,6 +152,7 @@ def assignment_of(entry: Entry, now: float, *, inline: bool) -> Assignment:
         timeout_s=entry.timeout_s,
         assigned_at=now,
         inline=inline,
+        family=entry.family,
     )
 
 

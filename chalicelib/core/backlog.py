@@ -21,6 +21,8 @@ class Entry:
     slots: int
     timeout_s: int
     queued_at: float
+    family: str = ""
+    needs: tuple[str, ...] = ()  # SHA-256 sums of uploads: a host that holds them starts it sooner
 
     @property
     def reservation(self) -> Reservation:
@@ -45,4 +47,6 @@ def entry_of(job: Job, now: float) -> Entry:
         slots=job.spec.slots,
         timeout_s=job.spec.timeout_s,
         queued_at=now,
+        family=job.spec.family or "",
+        needs=tuple(sorted(job.spec.uploads)),
     )

@@ -90,6 +90,7 @@ class Assignment:
     accepted_at: float | None = None
     started_at: float | None = None
     cancel: bool = False
+    family: str = ""
 
     @property
     def key(self) -> str:
@@ -129,6 +130,8 @@ class Host:
     rung_at: float | None = None
     retire_sent_at: float | None = None
     interrupt_at: float | None = None
+    recorded_at: float | None = None  # when EC2's answer to its launch was written down
+    holds: frozenset[str] = frozenset()  # SHA-256 sums of uploads that its agent keeps
     missed_lists: int = 0  # how often in a row EC2's list did not have it
     reason: str = ""
     assignments: tuple[Assignment, ...] = ()
@@ -151,5 +154,6 @@ class Launch:
     hosts: tuple[str, ...]
     user_data: bytes
     image: str | None = None
+    template: str | None = None  # a launch template other than the stage's own: "name" or "name:version"
     created_at: float
     recorded: bool = False

@@ -5,11 +5,13 @@ An action is a value; `control/perform.py` performs it and `spillway plan` print
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Assignment, Host, Launch, Offering
 from chalicelib.core.instance import Instance
+from chalicelib.core.pool import Scaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,16 @@ class Ring:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """How many hosts are wanted, why, and what that was computed from (name → number, published each minute)."""
+
+    hosts: int
+    why: str
+    variables: Mapping[str, float] = field(default_factory=dict)
+    stepped: bool = False  # whether a policy that goes step by step made a step
+
+
 Action = (
     Resume | Adopt | Missed | Vanish | Settle | Reclaim | Sicken | Drain | Recapture | Retire | Assign | Start | Ring
 )
@@ -125,6 +137,8 @@ class Plan:
     actions: tuple[Action, ...] = ()
     waits: tuple[tuple[Entry, str], ...] = ()
     wake_at: float | None = None
+    target: Target | None = None
+    scaling: Scaling | None = None  # what the pool's row is to remember
 
     def kinds(self) -> list[type[Action]]:
         return [type(action) for action in self.actions]

@@ -1,10 +1,15 @@
-"""A pool: hosts that share one configuration, and what a pass knows of it from the pool's own row."""
+"""A pool: hosts that share one configuration, and what a pass knows of it from the pool's own row.
+
+All of `PoolSpec` is a runtime setting: changed through API and CLI, in force from the next pass on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from chalicelib.core.calendar import Booking
 from chalicelib.core.host import Offering
 
 DEFAULT_OFFERINGS = (Offering(region="us-east-1", instance_type="c7i.large"),)
@@ -29,6 +34,37 @@ class PoolSpec:
     log_limit_bytes: int = 1_048_576
     timeout_max_s: int = 86_400
     generation: int = 0
+    rolling_share: float = 0.25  # of the ready hosts, at most so many at a time are drained for a newer generation
+    policy: str = "slo"  # a name in core.scaling.POLICIES …
+    parameters: Mapping[str, float] = field(default_factory=dict)  # … and what it is told; the rest has its defaults
+    slo_wait_s: int = 30  # how long a job may wait for its start while hosts are there
+    scale_in_agree_s: int = 30  # every look during so long must find too many hosts before one leaves
+    scaling_enabled: bool = True  # off: nothing is launched and nothing leaves by policy
+    hosts_desired: int | None = None  # a person's number, in place of the policy's
+    budget_usd_h: float | None = None  # what all hosts of the pool may cost an hour, at list price
+    placement: str = "best_fit"  # best_fit | spread | random
+    estimated_s: float | None = None  # how long a job takes; None: learned per family
+    jobs_per_person_h: float = 4.0  # what one person submits in an hour, for bookings and interest
+    image: str | None = None  # an AMI in place of the launch template's own
+    launch_template: str | None = None  # "name" or "name:version", in place of the stage's own
+    debug_logging: bool = False
+    unhealthy_max_s: int = 43_200
+    overdue_grace_s: int = 120  # after an attempt's own timeout: uploads, a slow queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """What passes remember of their targets, so that the next one can wait for agreement; written with the pass's own facts.
+
+    `peaks`: minute (as text) → highest target seen in it, for policies that latch.
+    """
+
+    target: int = 0
+    why: str = ""
+    at: float = 0.0
+    stepped_at: float = 0.0  # when a policy that goes step by step made its last step
+    surplus_since: float | None = None  # since when every look has found more hosts than wanted
+    peaks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +73,15 @@ class Pool:
 
     name: str
     spec: PoolSpec
-    version: int = 1  # grows with each change of the spec
+    version: int = 1  # grows with each change of the spec or the calendar
+    settings: Mapping[str, Any] | None = (
+        None  # what the operator said of `spec`; the rest is the stage's defaults, then ours
+    )
+    defaults_version: int = 0  # of the stage's defaults that `spec` was made with
+    calendar: tuple[Booking, ...] = ()
+    interest: int = 0  # people who were looking when the tick last counted
     pass_no: int = 0
     list_due_at: float = 0.0  # when EC2 must be listed next
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
     skips: Mapping[str, float] = field(default_factory=dict)  # offering key → not before
+    scaling: Scaling = Scaling()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from chalicelib.core.backlog import Entry
+from chalicelib.core.durations import Learned
 from chalicelib.core.host import Host, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.pool import Pool
@@ -15,7 +17,7 @@ class Snapshot:
     """`listed` is None when EC2 was not asked in this pass: then nothing may be concluded from an instance's absence.
 
     `canary_at`: when the tick's last canary ping that came back was sent; silence of hosts counts only up to there.
-    `backlog_complete`: whether `backlog` is all there is.
+    `learned`: how long jobs took, by `durations.key_of(family)`. `backlog_complete`: whether `backlog` is all there is.
     """
 
     now: float
@@ -26,3 +28,4 @@ class Snapshot:
     backlog_complete: bool = True
     listed: tuple[Instance, ...] | None = None
     canary_at: float | None = None
+    learned: Mapping[str, Learned] = field(default_factory=dict)

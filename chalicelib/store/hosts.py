@@ -50,6 +50,7 @@ class DynamoHosts:
             hosts=launch.hosts,
             user_data=launch.user_data or None,
             image=launch.image,
+            template=launch.template,
             created_at=launch.created_at,
             recorded=launch.recorded,
         )
@@ -71,9 +72,9 @@ class DynamoHosts:
             return False
         return True
 
-    def record(self, pool: str, host_id: str, instance_id: str, userid: str) -> bool:
+    def record(self, pool: str, host_id: str, instance_id: str, userid: str, at: float) -> bool:
         row = self._row
-        changes: list[Action] = [row.instance_id.set(instance_id), row.userid.set(userid)]
+        changes: list[Action] = [row.instance_id.set(instance_id), row.userid.set(userid), row.recorded_at.set(at)]
         free = row.instance_id.does_not_exist() | (row.instance_id == instance_id)
         return self._change(pool, host_id, changes, row.id.exists() & free) is not None
 
@@ -168,6 +169,8 @@ class DynamoHosts:
             rung_at=host.rung_at,
             retire_sent_at=host.retire_sent_at,
             interrupt_at=host.interrupt_at,
+            recorded_at=host.recorded_at,
+            holds=host.holds,
             missed_lists=host.missed_lists,
             reason=host.reason,
             assignments={a.key: a for a in host.assignments},
@@ -196,6 +199,8 @@ def _host(row: HostRow) -> Host:
         rung_at=row.rung_at,
         retire_sent_at=row.retire_sent_at,
         interrupt_at=row.interrupt_at,
+        recorded_at=row.recorded_at,
+        holds=row.holds,
         missed_lists=row.missed_lists,
         reason=row.reason,
         assignments=tuple(row.assignments[key] for key in sorted(row.assignments)),
@@ -210,6 +215,7 @@ def _launch(row: LaunchRow) -> Launch:
         hosts=row.hosts,
         user_data=row.user_data or b"",
         image=row.image,
+        template=row.template,
         created_at=row.created_at,
         recorded=row.recorded,
     )

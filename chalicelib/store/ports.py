@@ -19,9 +19,9 @@ from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.story import Line
 
 HOST_FACTS = frozenset(
-    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "missed_lists"}
+    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
-PASS_FACTS = frozenset({"list_due_at", "wake_at", "skips"})  # what Registry.note_pass sets
+PASS_FACTS = frozenset({"list_due_at", "wake_at", "skips", "scaling"})  # what Registry.note_pass sets
 
 
 def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
@@ -132,8 +132,8 @@ class Hosts(Protocol):
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         """Mark it recorded and drop the user data; False if it already was."""
 
-    def record(self, pool: str, host_id: str, instance_id: str, userid: str) -> bool:
-        """Which instance it is; true if it is that now (also if it already was), False if it is another or no row."""
+    def record(self, pool: str, host_id: str, instance_id: str, userid: str, at: float) -> bool:
+        """Which instance it is, since when we know; True if it is that now (or already was), False if it is another or no row."""
 
     def move(
         self,
@@ -170,7 +170,7 @@ class Hosts(Protocol):
         """Set single fields of one assignment; False if the host does not carry it."""
 
     def touch(self, pool: str, host_id: str, **facts: Any) -> None:
-        """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, missed_lists.
+        """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, missed_lists, holds.
 
         None removes a fact.
         """
@@ -201,7 +201,7 @@ class Registry(Protocol):
     def pass_no(self, name: str) -> int | None: ...
 
     def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
-        """SET list_due_at, wake_at, skips - only if `pass_no` is still the row's (the fence). None removes."""
+        """SET list_due_at, wake_at, skips, scaling - only if `pass_no` is still the row's (the fence). None removes."""
 
     def token(self, sha256: str) -> Token | None: ...
 

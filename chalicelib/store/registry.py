@@ -127,6 +127,11 @@ def _pool(row: PoolRow) -> Pool:
         list_due_at=row.list_due_at,
         wake_at=row.wake_at,
         skips=row.skips,
+        settings=row.settings,
+        defaults_version=row.defaults_version,
+        calendar=row.calendar,
+        interest=row.interest,
+        scaling=row.scaling,
     )
 
 

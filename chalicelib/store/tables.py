@@ -12,9 +12,10 @@ from pynamodb.attributes import BinaryAttribute, BooleanAttribute, UnicodeAttrib
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
+from chalicelib.core.calendar import Booking
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish, JobSpec
-from chalicelib.core.pool import PoolSpec
+from chalicelib.core.pool import PoolSpec, Scaling
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
 
 
@@ -100,6 +101,8 @@ class EntryRow(Model):
     slots = Int()
     timeout_s = Int()
     queued_at = Float()
+    family = UnicodeAttribute(default="")
+    needs = Json(tuple[str, ...], default=())
 
 
 class HostsTable(Model):
@@ -129,6 +132,8 @@ class HostRow(HostsTable):
     rung_at = Float(null=True)
     retire_sent_at = Float(null=True)
     interrupt_at = Float(null=True)
+    recorded_at = Float(null=True)
+    holds = Json(frozenset[str], default=frozenset())
     missed_lists = Int(default=0)
     reason = UnicodeAttribute(default="")
     assignments = Assignments()
@@ -139,6 +144,7 @@ class LaunchRow(HostsTable):
     hosts = Json(tuple[str, ...])
     user_data = BinaryAttribute(legacy_encoding=False, null=True)
     image = UnicodeAttribute(null=True)
+    template = UnicodeAttribute(null=True)
     created_at = Float()
     recorded = BooleanAttribute(default=False)
 
@@ -170,6 +176,11 @@ class PoolRow(RegistryTable):
     list_due_at = Float(default=0.0)
     wake_at = Float(null=True)
     skips = Floats(default=dict)
+    settings = Json(dict[str, Any], null=True)
+    defaults_version = Int(default=0)
+    calendar = Json(tuple[Booking, ...], default=())
+    interest = Int(default=0)
+    scaling = Json(Scaling, default=Scaling)
 
 
 class TokenRow(RegistryTable):

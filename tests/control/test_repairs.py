@@ -105,7 +105,7 @@ def test_a_ping_that_comes_before_its_instance_is_written_down_waits(town: Town)
     town.stores.hosts.create([fresh])
     body = {"v": 1, "pool": "default", "host": "host-new-0", "pings": [{"kind": "hello", "at": town.now}]}
     pings.receive(town.plane, [pings.Message(f"{ROLE}:i-new", json.dumps(body), "m-1")])
-    town.stores.hosts.record("default", "host-new-0", "i-new", f"{ROLE}:i-new")
+    town.stores.hosts.record("default", "host-new-0", "i-new", f"{ROLE}:i-new", town.now)
     town.run(5)
     assert {h.id: h.state for h in town.hosts()}["host-new-0"] is HostState.READY
 

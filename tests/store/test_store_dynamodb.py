@@ -68,7 +68,7 @@ def test_every_write_is_one_request(dynamo: DynamoStores) -> None:
         lambda: dynamo.hosts.unassign("p", host.id, an_assignment().key, NOW),
         lambda: dynamo.hosts.touch("p", host.id, seen_at=NOW),
         lambda: dynamo.hosts.move("p", host.id, HostEvent.DRAIN, at=NOW, reason="r", empty=True),
-        lambda: dynamo.hosts.record("p", host.id, "i-1", "AROA:i-1"),
+        lambda: dynamo.hosts.record("p", host.id, "i-1", "AROA:i-1", 1.0),
         lambda: dynamo.jobs.request_cancel(job.id),
     ]
     for step in steps:

@@ -82,11 +82,11 @@ def test_what_is_over_is_forgotten(stores: Stores) -> None:
 def test_a_host_is_one_instance(stores: Stores) -> None:
     """The first instance recorded stays; the same again is fine, another is refused, and so is an unknown host."""
     stores.hosts.create([a_host()])
-    assert stores.hosts.record("p", "host-0000", "i-1", "AROA:i-1")
-    assert stores.hosts.record("p", "host-0000", "i-1", "AROA:i-1")
-    assert not stores.hosts.record("p", "host-0000", "i-2", "AROA:i-2")
-    assert not stores.hosts.record("p", "host-none", "i-1", "AROA:i-1")
-    assert stores.hosts.get("p", "host-0000") == a_host(instance_id="i-1", userid="AROA:i-1")
+    assert stores.hosts.record("p", "host-0000", "i-1", "AROA:i-1", 1.0)
+    assert stores.hosts.record("p", "host-0000", "i-1", "AROA:i-1", 1.0)
+    assert not stores.hosts.record("p", "host-0000", "i-2", "AROA:i-2", 1.0)
+    assert not stores.hosts.record("p", "host-none", "i-1", "AROA:i-1", 1.0)
+    assert stores.hosts.get("p", "host-0000") == a_host(instance_id="i-1", userid="AROA:i-1", recorded_at=1.0)
     assert stores.hosts.get("p", "host-none") is None
 
 

@@ -57,12 +57,12 @@ class MemoryHosts:
             self.expires[launch.pool, launch.id] = expires_at
             return True
 
-    def record(self, pool: str, host_id: str, instance_id: str, userid: str) -> bool:
+    def record(self, pool: str, host_id: str, instance_id: str, userid: str, at: float) -> bool:
         with self._lock:
             host = self._hosts.get(pool, {}).get(host_id)
             if host is None or host.instance_id not in (None, instance_id):
                 return False
-            self._hosts[pool][host_id] = replace(host, instance_id=instance_id, userid=userid)
+            self._hosts[pool][host_id] = replace(host, instance_id=instance_id, userid=userid, recorded_at=at)
             return True
 
     def move(
