@@ -186,7 +186,7 @@ def test_marking_sets_single_fields_of_what_is_carried(stores: Stores) -> None:
 def test_touching_sets_facts_and_nothing_else(stores: Stores) -> None:
     """Each fact alone or together, in any state; None removes; a misspelt fact is refused before it is written."""
     stores.hosts.create([a_host(state=HostState.TERMINATING)])
-    facts = dict.fromkeys(HOST_FACTS, LATER) | {"missed_lists": 2}
+    facts = dict.fromkeys(HOST_FACTS, LATER) | {"missed_lists": 2, "holds": frozenset({"ab", "cd"})}
     stores.hosts.touch("p", "host-0000", **facts)
     assert stores.hosts.get("p", "host-0000") == a_host(state=HostState.TERMINATING, **facts)
     stores.hosts.touch("p", "host-0000", rung_at=None, missed_lists=0)

@@ -1,0 +1,41 @@
+"""What a scaling policy sees of a pool: counts and seconds, nothing that it could change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chalicelib.core.pool import Scaling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """Jobs are counted by where they are; an assigned job counts as on its host. All durations in seconds.
+
+    `queued`: waiting jobs that no host carries (as far as was read; see `queue_complete`). `on_healthy`: jobs on ready and draining hosts,
+    `on_launching`, `on_unhealthy`. `hosts`: ready and launching hosts that may be given work: what a target is compared with. `running_hosts`: those
+    of them that are ready. `slots`: how many average jobs one more host would take at a time. `needed`: how many further hosts it takes so that every waiting
+    job starts within the pool's SLO, after filling the hosts that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes.
+    `boot_s`: from the request for a host to its agent's first word. `people`: who is looking now or was booked for now.
+    `memory`: what earlier passes remembered.
+    """
+
+    now: float
+    queued: int = 0
+    queue_complete: bool = True
+    on_healthy: int = 0
+    on_launching: int = 0
+    on_unhealthy: int = 0
+    hosts: int = 0
+    running_hosts: int = 0
+    slots: int = 1
+    needed: int = 0
+    expected_s: float = 60.0
+    boot_s: float = 45.0
+    people: int = 0
+    jobs_per_person_h: float = 4.0
+    memory: Scaling = Scaling()
+
+    @property
+    def active(self) -> int:
+        """All jobs that wait or run."""
+        return self.queued + self.on_healthy + self.on_launching + self.on_unhealthy
