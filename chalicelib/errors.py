@@ -64,5 +64,11 @@ class Conflict(BadRequest):
     status = 409
 
 
+class PreconditionFailed(BadRequest):
+    """Another version is there than the one that the caller had read."""
+
+    status = 412
+
+
 class TooLarge(BadRequest):
     status = 413

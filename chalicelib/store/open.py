@@ -39,6 +39,8 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
             bind(tables.TokenRow, registry, connection),
             bind(tables.FamilyRow, registry, connection),
             bind(tables.SettingRow, registry, connection),
+            bind(tables.DefaultsRow, registry, connection),
+            bind(tables.LookingRow, registry, connection),
         ),
         story=DynamoStory(bind(tables.StoryRow, jobs, connection)),
         requests=connection.requests,

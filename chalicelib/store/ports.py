@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib.core.backlog import Entry
+from chalicelib.core.calendar import Booking
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 
 HOST_FACTS = frozenset(
@@ -189,11 +191,38 @@ class Registry(Protocol):
 
     def pool(self, name: str) -> Pool | None: ...
 
-    def put_pool(self, name: str, spec: PoolSpec, *, version: int | None) -> Pool | None:
+    def put_pool(
+        self,
+        name: str,
+        spec: PoolSpec,
+        *,
+        version: int | None,
+        settings: Mapping[str, Any] | None = None,
+        defaults_version: int = 0,
+    ) -> Pool | None:
         """Create (version None, only if absent) or replace the spec of that version; None if it lost the race.
 
-        Never touches the pass's own facts.
+        `settings` and `defaults_version` say what the spec was made of; they are replaced with it. Never touches the pass's own
+        facts, nor calendar and interest.
         """
+
+    def put_calendar(self, name: str, calendar: Sequence[Booking], *, version: int) -> Pool | None:
+        """Replace the calendar of that version; None if it lost the race, or there is no such pool."""
+
+    def note_interest(self, name: str, people: int) -> None:
+        """Set how many people are looking; no new version. Does nothing if there is no such pool."""
+
+    def looking(self, pool: str, viewer: str, expires_at: float) -> None:
+        """Somebody is looking at this pool's front end until then; again replaces."""
+
+    def lookers(self, pool: str, now: float, most: int = 100_000) -> int:
+        """How many are looking now, all pages; beyond `most` it may stop counting."""
+
+    def defaults(self) -> Defaults:
+        """The stage's own defaults of pools; version 0 and empty where nobody ever set any."""
+
+    def put_defaults(self, defaults: Defaults) -> bool:
+        """Write them if the row is at the version before; False if it lost the race."""
 
     def begin_pass(self, name: str) -> Pool | None:
         """Raise `pass_no` by one and read the row, in one write; None if there is no such pool."""

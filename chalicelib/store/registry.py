@@ -1,4 +1,4 @@
-"""The registry in DynamoDB: pools, tokens, families, settings.
+"""The registry in DynamoDB: pools and the stage's defaults of them, who is looking at them, tokens, families, settings.
 
 A pool's row holds two kinds of fact that never overwrite each other: the spec, guarded by `version`, and what passes know, guarded by
 `pass_no`.
@@ -6,25 +6,37 @@ A pool's row holds two kinds of fact that never overwrite each other: the spec, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pynamodb.expressions.update import Action
 
+from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.settings import Defaults
 from chalicelib.store.batches import read_all
 from chalicelib.store.connection import ConditionFailed
 from chalicelib.store.ports import PASS_FACTS, Token, only
-from chalicelib.store.tables import FamilyRow, PoolRow, SettingRow, TokenRow
+from chalicelib.store.tables import DefaultsRow, FamilyRow, LookingRow, PoolRow, SettingRow, TokenRow
+
+DEFAULTS = ("defaults", "pools")
 
 
 class DynamoRegistry:
     """`ports.Registry` over the registry table."""
 
     def __init__(
-        self, pool: type[PoolRow], token: type[TokenRow], family: type[FamilyRow], setting: type[SettingRow]
+        self,
+        pool: type[PoolRow],
+        token: type[TokenRow],
+        family: type[FamilyRow],
+        setting: type[SettingRow],
+        defaults: type[DefaultsRow],
+        looking: type[LookingRow],
     ) -> None:
         self._pool, self._token, self._family, self._setting = pool, token, family, setting
+        self._defaults, self._looking = defaults, looking
 
     def pools(self) -> list[Pool]:
         return [_pool(self._pool.from_raw_data(item)) for item in read_all(self._pool, "pool")]
@@ -35,17 +47,84 @@ class DynamoRegistry:
         except self._pool.DoesNotExist:
             return None
 
-    def put_pool(self, name: str, spec: PoolSpec, *, version: int | None) -> Pool | None:
-        row = self._pool("pool", name, spec=spec, version=1, pass_no=0)
+    def put_pool(
+        self,
+        name: str,
+        spec: PoolSpec,
+        *,
+        version: int | None,
+        settings: Mapping[str, Any] | None = None,
+        defaults_version: int = 0,
+    ) -> Pool | None:
+        said = None if settings is None else dict(settings)
+        row = self._pool(
+            "pool", name, spec=spec, version=1, pass_no=0, settings=said, defaults_version=defaults_version
+        )
         try:
             if version is None:
                 row.save(condition=self._pool.name.does_not_exist())
             else:
-                changes: list[Action] = [self._pool.spec.set(spec), self._pool.version.set(version + 1)]
+                changes: list[Action] = [
+                    self._pool.spec.set(spec),
+                    self._pool.version.set(version + 1),
+                    self._pool.defaults_version.set(defaults_version),
+                    self._pool.settings.remove() if said is None else self._pool.settings.set(said),
+                ]
                 row.update(changes, condition=self._pool.version == version)
         except ConditionFailed:
             return None
         return _pool(row)
+
+    def put_calendar(self, name: str, calendar: Sequence[Booking], *, version: int) -> Pool | None:
+        row = self._pool("pool", name)
+        changes: list[Action] = [self._pool.calendar.set(tuple(calendar)), self._pool.version.set(version + 1)]
+        try:
+            row.update(changes, condition=self._pool.version == version)
+        except ConditionFailed:
+            return None
+        return _pool(row)
+
+    def note_interest(self, name: str, people: int) -> None:
+        with suppress(ConditionFailed):
+            self._pool("pool", name).update([self._pool.interest.set(people)], condition=self._pool.name.exists())
+
+    def looking(self, pool: str, viewer: str, expires_at: float) -> None:
+        self._looking(f"looking/{pool}", viewer, expires_at=expires_at).save()
+
+    def lookers(self, pool: str, now: float, most: int = 100_000) -> int:
+        connection, start, found = self._looking._get_connection(), None, 0
+        while found < most:
+            answer = connection.query(
+                f"looking/{pool}",
+                filter_condition=self._looking.expires_at > now,
+                consistent_read=True,
+                exclusive_start_key=start,
+                select="COUNT",
+            )
+            found += answer["Count"]
+            start = answer.get("LastEvaluatedKey")
+            if start is None:
+                break
+        return found
+
+    def defaults(self) -> Defaults:
+        try:
+            row = self._defaults.get(*DEFAULTS, consistent_read=True)
+        except self._defaults.DoesNotExist:
+            return Defaults()
+        return Defaults(version=row.version, settings=row.settings, by=row.by, at=row.at)
+
+    def put_defaults(self, defaults: Defaults) -> bool:
+        row = self._defaults(
+            *DEFAULTS, settings=dict(defaults.settings), version=defaults.version, by=defaults.by, at=defaults.at
+        )
+        first = defaults.version == 1
+        before = self._defaults.name.does_not_exist() if first else self._defaults.version == defaults.version - 1
+        try:
+            row.save(condition=before)
+        except ConditionFailed:
+            return False
+        return True
 
     def begin_pass(self, name: str) -> Pool | None:
         row = self._pool("pool", name)

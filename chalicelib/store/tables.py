@@ -201,3 +201,16 @@ class SettingRow(RegistryTable):
     """`kind` = "setting"."""
 
     value = Json(dict[str, Any])
+
+
+class DefaultsRow(RegistryTable):
+    """`kind` = "defaults", `name` = "pools": what the stage's operator said of all pools."""
+
+    settings = Json(dict[str, Any])
+    version = Int()
+    by = UnicodeAttribute()
+    at = Float()
+
+
+class LookingRow(RegistryTable):
+    """`kind` = "looking/<pool>", `name` = the viewer: nothing but its key and when it expires."""

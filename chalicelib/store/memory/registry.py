@@ -1,19 +1,22 @@
-"""Pools, tokens, families and settings in memory."""
+"""Pools and the stage's defaults of them, who is looking, tokens, families and settings in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from threading import Lock
 from typing import Any
 
+from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.settings import Defaults
 from chalicelib.store.ports import PASS_FACTS, Token, only
 
 
 class MemoryRegistry:
-    """`ports.Registry`: pools, tokens, families, settings."""
+    """`ports.Registry`: pools, defaults, lookers, tokens, families, settings."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -21,6 +24,8 @@ class MemoryRegistry:
         self._tokens: dict[str, Token] = {}
         self._families: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
+        self._defaults = Defaults()
+        self._looking: dict[str, dict[str, float]] = {}
 
     def pools(self) -> list[Pool]:
         with self._lock:
@@ -30,14 +35,59 @@ class MemoryRegistry:
         with self._lock:
             return self._pools.get(name)
 
-    def put_pool(self, name: str, spec: PoolSpec, *, version: int | None) -> Pool | None:
+    def put_pool(
+        self,
+        name: str,
+        spec: PoolSpec,
+        *,
+        version: int | None,
+        settings: Mapping[str, Any] | None = None,
+        defaults_version: int = 0,
+    ) -> Pool | None:
         with self._lock:
             row = self._pools.get(name)
             if (row.version if row else None) != version:
                 return None
-            pool = replace(row, spec=spec, version=row.version + 1) if row else Pool(name=name, spec=spec)
-            self._pools[name] = pool
-            return pool
+            self._pools[name] = replace(
+                row or Pool(name=name, spec=spec, version=0),
+                spec=spec,
+                version=(version or 0) + 1,
+                settings=None if settings is None else deepcopy(dict(settings)),
+                defaults_version=defaults_version,
+            )
+            return self._pools[name]
+
+    def put_calendar(self, name: str, calendar: Sequence[Booking], *, version: int) -> Pool | None:
+        with self._lock:
+            row = self._pools.get(name)
+            if row is None or row.version != version:
+                return None
+            self._pools[name] = replace(row, calendar=tuple(calendar), version=version + 1)
+            return self._pools[name]
+
+    def note_interest(self, name: str, people: int) -> None:
+        with self._lock:
+            if (row := self._pools.get(name)) is not None:
+                self._pools[name] = replace(row, interest=people)
+
+    def looking(self, pool: str, viewer: str, expires_at: float) -> None:
+        with self._lock:
+            self._looking.setdefault(pool, {})[viewer] = math.ceil(expires_at)
+
+    def lookers(self, pool: str, now: float, most: int = 100_000) -> int:
+        with self._lock:
+            return sum(expires_at > now for expires_at in self._looking.get(pool, {}).values())
+
+    def defaults(self) -> Defaults:
+        with self._lock:
+            return deepcopy(self._defaults)
+
+    def put_defaults(self, defaults: Defaults) -> bool:
+        with self._lock:
+            if self._defaults.version != defaults.version - 1:
+                return False
+            self._defaults = deepcopy(defaults)
+            return True
 
     def begin_pass(self, name: str) -> Pool | None:
         with self._lock:
