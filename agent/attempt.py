@@ -13,9 +13,11 @@ import threading
 import time
 from typing import Any, Callable, NamedTuple, Optional
 
-from agent import folder, inputs, outputs, processes, verdict
-from agent.aws import Aws
+from agent import folder, inputs, outputs, processes, verdict, wire
+from agent.aws import Aws, Refused
+from agent.cache import Cache
 from agent.cgroups import Group, Places, Use
+from agent.health import Health
 from agent.journal import Journal
 from agent.limits import Limits
 from agent.logs import Log
@@ -38,6 +40,8 @@ class Host(NamedTuple):
     sandbox: Choice
     groups: Places
     group_prefix: str
+    cache: Cache
+    health: Health
 
 
 class Refusal(Exception):
@@ -81,10 +85,14 @@ class Attempt(threading.Thread):
         except Refusal as refusal:
             why = refusal.why
             if why not in ("urls_expired", "urls_missing"):
-                self._note("settled")
+                with contextlib.suppress(OSError):  # a sick disk: whoever takes it back wins the claim first
+                    self._note("settled")
             self._ping("refused", why=why, reason=str(refusal))
         except Exception as error:  # never silent: a thread that dies would leave the attempt unfinished for ever
-            self._finish("infrastructure", "the agent failed: %s: %s" % (type(error).__name__, error))
+            sentence = "the agent failed: %s: %s" % (type(error).__name__, error)
+            if not isinstance(error, (wire.Unreachable, Refused)):  # those are AWS's
+                self._host.health.note("attempt", "%s, with attempt %s" % (sentence, self.assignment.key))
+            self._finish("infrastructure", sentence)
         finally:
             try:
                 folder.remove(self._folder)
@@ -131,10 +139,14 @@ class Attempt(threading.Thread):
             if host.sandbox.default is None or (assignment.untrusted and not host.sandbox.untrusted):
                 raise Refusal("no_sandbox", host.sandbox.reason)
             fault = self._prepare()
+        if not self._stopper.why:
+            problems = host.health.look()
+            if problems:
+                raise Refusal("unhealthy", problems[0])
+            if fault:
+                raise Refusal("unprepared", fault)
         self._claim()
-        if fault:
-            self._finish("infrastructure", fault)
-        elif self._stopper.why == "cancel":
+        if self._stopper.why == "cancel":
             self._finish("cancelled", "cancelled before it began")
         elif self._stopper.why:
             self._finish("infrastructure", "the agent on this host was stopped before it began")
@@ -147,7 +159,7 @@ class Attempt(threading.Thread):
         try:
             os.makedirs(self._work)
             os.makedirs(self._folder + "/tmp")
-            inputs.prepare(self.assignment, self._work, self._host.paths.inputs)
+            inputs.prepare(self.assignment, self._work, self._host.cache)
             sandbox = self._host.sandbox.default
             if sandbox is not None and sandbox.drops_uid:
                 folder.give(self._folder, self.uid)
@@ -244,6 +256,7 @@ class Attempt(threading.Thread):
         problems = []
         if not ended.clean:
             problems.append("not all of its processes could be killed")
+            host.health.note("processes", "not all processes of attempt %s could be killed" % assignment.key)
         result = None
         if assignment.result:
             result, problem = outputs.read_result(self._work, assignment.result)

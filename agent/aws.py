@@ -11,12 +11,17 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional
 from urllib.parse import quote, urlsplit
 
 from agent import wire
+from agent.clock import clock_off, date_of
 from agent.sigv4 import Credentials, sign
 
 S3_TIMEOUT_S = 60.0
 THROTTLED = re.compile(
     rb"Throttl|ProvisionedThroughputExceeded|RequestLimitExceeded|TooManyRequests|SlowDown|ExpiredToken"
 )
+
+SKEWED = re.compile(rb"TooSkewed|Signature expired|not yet current")
+SKEW_TOLERATED_S = 240.0  # AWS refuses signatures that are more than five minutes off
+CLOCKS_AGREE = 3  # one odd answer says nothing about our clock
 
 
 class Refused(Exception):
@@ -53,6 +58,13 @@ class Aws:
         self._bucket = bucket
         self._heard = heard
         self._endpoint = (endpoint or os.environ.get("AWS_ENDPOINT_URL") or "").rstrip("/")
+        self._clocks: tuple[float, ...] = ()
+
+    @property
+    def clock_off_s(self) -> float:
+        """How far AWS's clock is ahead of ours (behind: negative), if its last answers agree on that; else 0."""
+        clocks = self._clocks
+        return sorted(clocks)[CLOCKS_AGREE // 2] if len(clocks) == CLOCKS_AGREE else 0.0
 
     def _origin(self, service: str, region: str) -> str:
         return self._endpoint or "https://%s.%s.amazonaws.com" % (service, region)
@@ -69,15 +81,23 @@ class Aws:
         sha256: Optional[str] = None,
     ) -> wire.Reply:
         parts = urlsplit(url)
+        sent_at = 0.0
 
         def signed() -> Mapping[str, str]:
+            nonlocal sent_at
             keys, known = self._credentials(), body if isinstance(body, bytes) else b""
-            now = time.time()
+            sent_at = time.time()
+            now = sent_at + self.clock_off_s  # a signature of another time is refused, and nobody would hear why
             return sign(method, parts.netloc, parts.path, (), headers, known, keys, service, region, now, sha256)
 
-        reply = wire.request(
-            method, url, signed, body, timeout_s, retried=lambda r: r.status == 400 and bool(THROTTLED.search(r.body))
-        )
+        def retried(reply: wire.Reply) -> bool:
+            off_s = clock_off(sent_at, time.time(), date_of(reply.headers))
+            self._clocks = (*self._clocks, off_s)[-CLOCKS_AGREE:]
+            if reply.status == 403 and abs(off_s) > SKEW_TOLERATED_S and SKEWED.search(reply.body):
+                return True
+            return reply.status == 400 and bool(THROTTLED.search(reply.body))
+
+        reply = wire.request(method, url, signed, body, timeout_s, retried=retried)
         if reply.status < 500:
             self._heard()
         return reply

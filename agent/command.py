@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import queue
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 from agent import wire
 from agent.admission import capacity
 from agent.aws import Aws, Refused
+from agent.cache import Cache
+from agent.health import Health
 from agent.journal import Journal
 from agent.manifest import Manifest, Wrong, read
 from agent.metadata import Metadata
 from agent.paths import Paths, from_environment
 from agent.pings import Pings
-from agent.sandbox import choose
+from agent.sandbox import choose, working
 
 if TYPE_CHECKING:
     from agent.loop import Loop
@@ -69,12 +72,13 @@ class _Heard:
 
 
 def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
-    for folder in (paths.state, paths.inputs, paths.work):
-        os.makedirs(folder, exist_ok=True)
-    os.chmod(paths.state, 0o711)
-    os.chmod(paths.inputs, 0o700)
+    with contextlib.suppress(OSError):  # told as this host's problem, once it can speak
+        for folder in (paths.state, paths.cache, paths.work):
+            os.makedirs(folder, exist_ok=True)
+        os.chmod(paths.state, 0o711)
+        os.chmod(paths.cache, 0o700)
     metadata = Metadata()
-    journal = Journal(paths.journal)
+    journal, cache = Journal(paths.journal), Cache(paths.cache)
     heard = _Heard()
     aws = Aws(metadata.credentials, manifest.home_region, manifest.bucket, heard.now)
     userid = _userid(manifest, metadata, aws)
@@ -89,7 +93,9 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     pings = Pings(manifest.pool, manifest.host, lambda text: aws.send_message(manifest.heartbeats_url, text), delivered)
     digest = hashlib.sha256(paths.state.encode()).hexdigest()
     first_uid = FIRST_UID + int(digest[:8], 16) % UID_RANGES * UIDS_EACH
-    choice = choose(manifest.settings.sandbox, paths.work + "/.probe", first_uid)
+    probe = paths.work + "/.probe"
+    choice = choose(manifest.settings.sandbox, probe, first_uid)
+    health = Health(paths.state, journal, cache, lambda: working(choice, probe, first_uid), lambda: aws.clock_off_s)
     has = capacity(manifest.settings.slots)
     pings.post(
         "hello",
@@ -98,8 +104,11 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
         memory_mib=has.memory_mib,
         sandbox="bwrap" if choice.default is not None and choice.default.name == "bwrap" else "none",
         running=[],
+        holds=cache.holds(),
     )
     pings.start()
+    health.look()
+    health.note("sandbox", "" if choice.default is not None else choice.reason)
 
     # The first ping is on its way; what follows takes the time that it takes to compile the rest of the agent.
     from agent import cgroups
@@ -108,12 +117,12 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
 
     prefix = "spillway-%s-" % digest[8:16]
     groups = cgroups.find()
-    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix)
+    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health)
     events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
     loop = Loop(host, has, first_uid, events, lambda: heard.at)
     cgroups.sweep(groups, prefix)
     for problem in problems:
-        loop.problem("manifest", problem)
+        loop.trouble("manifest", problem)
     loop.resume()
     _clear(paths.work)
     return _serve(loop, metadata, events)
@@ -123,7 +132,7 @@ def _clear(work: str) -> None:
     """Work folders of attempts that an earlier agent ran."""
     from agent import folder
 
-    for name in os.listdir(work):
+    for name in os.listdir(work) if os.path.isdir(work) else ():
         if name != ".probe":
             folder.remove(os.path.join(work, name))
 
@@ -144,6 +153,7 @@ def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable
     Doorbell(host.paths.run, watch.look).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: events.put(loop.on_terminate))
+    host.health.start(lambda: events.put(lambda: None))
     loop.take_manifest()
     watch.look()
     reason = loop.run()

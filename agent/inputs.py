@@ -1,25 +1,27 @@
-"""An attempt's inputs: fetched by signed URL into a cache named by content, verified, and put into the work folder."""
+"""An attempt's inputs: fetched by signed URL into the host's cache, verified, and copied or unpacked into the work folder."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import http.client
 import os
 import random
 import shutil
 import time
-from typing import Mapping
 from urllib.parse import urlsplit
 
 from agent import wire
+from agent.cache import Cache
 from agent.manifest import Assignment
 from agent.unpack import Hostile, place, safe_parts, unpack
 
 INPUT_MAX_BYTES = 2 << 30
 TRIES_MAX = 4
 BLOCK_BYTES = 1 << 18
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NotUsable(Exception):
@@ -34,26 +36,23 @@ class _Busy(Exception):
     """Worth another try."""
 
 
-def fetch(url: str, sha256: str, cache: str) -> str:
-    """The path of the verified content in `cache`. Raises NotUsable."""
-    path = os.path.join(cache, sha256)
-    if os.path.exists(path):
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        return path
+def fetch(url: str, sha256: str, path: str) -> None:
+    """Write the verified content to the new file `path`. Raises NotUsable, and OSError when the disk is full."""
     fault = ""
     for attempt in range(TRIES_MAX):
         if attempt:
             time.sleep(0.3 * 2**attempt * (0.5 + random.random() / 2))
         try:
             _download(url, sha256, path)
-            return path
+            return
         except (_Busy, http.client.HTTPException) as error:
             fault = str(error) or type(error).__name__
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise NotUsable("", "the disk is full: input %s does not fit" % sha256[:12]) from error
+            if error.errno in FULL:
+                raise
             fault = str(error)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     raise NotUsable("", "input %s could not be fetched: %s" % (sha256[:12], fault))
 
 
@@ -62,14 +61,13 @@ def _download(url: str, sha256: str, path: str) -> None:
     if parts.scheme not in ("http", "https"):
         raise NotUsable("bad_input", "the address of input %s is no HTTP address" % sha256[:12])
     connection = wire.connect(parts.scheme, parts.netloc, 30.0)
-    temporary = "%s.%d.%d" % (path, os.getpid(), time.monotonic_ns())
     try:
         connection.request("GET", parts.path + ("?" + parts.query if parts.query else ""))
         answer = connection.getresponse()
         if answer.status != 200:
             raise _refusal(answer.status, answer.read(2000), sha256)
         digest, size = hashlib.sha256(), 0
-        with open(temporary, "xb") as file:
+        with open(path, "xb") as file:
             while True:
                 block = answer.read(BLOCK_BYTES)
                 if not block:
@@ -84,11 +82,8 @@ def _download(url: str, sha256: str, path: str) -> None:
             raise _Busy("the connection ended after %d of %s bytes" % (size, expected))
         if digest.hexdigest() != sha256:
             raise NotUsable("bad_input", "input %s has other content than its SHA-256 says" % sha256[:12])
-        os.replace(temporary, path)
     finally:
         connection.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def _refusal(status: int, body: bytes, sha256: str) -> Exception:
@@ -104,7 +99,7 @@ def _refusal(status: int, body: bytes, sha256: str) -> Exception:
     return _Busy("the store answered %d" % status)
 
 
-def prepare(assignment: Assignment, work: str, cache: str) -> None:
+def prepare(assignment: Assignment, work: str, cache: Cache) -> None:
     """Fill the empty folder `work`. Raises NotUsable."""
     missing = assignment.missing_urls
     if missing:
@@ -115,15 +110,15 @@ def prepare(assignment: Assignment, work: str, cache: str) -> None:
                 with open(place(work, one.path), "w", encoding="utf-8", errors="surrogatepass") as file:
                     file.write(one.text)
                 continue
-            content = fetch(assignment.urls[one.sha256], one.sha256, cache)
-            if not one.unpack:
-                target = place(work, one.path)
-                shutil.copyfile(content, target)
-                os.chmod(target, 0o755)  # scripts may come as plain inputs, and a mode does not travel with bytes
-                continue
-            folder = work if not safe_parts(one.path) else place(work, one.path)
-            os.makedirs(folder, exist_ok=True)
-            unpack(content, folder)
+            with cache.hold(one.sha256, functools.partial(fetch, assignment.urls[one.sha256], one.sha256)) as content:
+                if not one.unpack:
+                    target = place(work, one.path)
+                    shutil.copyfile(content, target)
+                    os.chmod(target, 0o755)  # scripts may come as plain inputs, and a mode does not travel with bytes
+                    continue
+                folder = work if not safe_parts(one.path) else place(work, one.path)
+                os.makedirs(folder, exist_ok=True)
+                unpack(content, folder)
         except Hostile as error:
             raise NotUsable("bad_input", "input %r: %s" % (one.path, error)) from error
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
@@ -132,20 +127,3 @@ def prepare(assignment: Assignment, work: str, cache: str) -> None:
             if error.errno == errno.ENAMETOOLONG:
                 raise NotUsable("bad_input", "input %r: a name in it is too long" % one.path[:100]) from error
             raise NotUsable("", "input %r could not be written on the host: %s" % (one.path, error)) from error
-
-
-def trim(cache: str, keep_bytes: int, in_use: Mapping[str, object]) -> None:
-    """Remove the inputs that were used longest ago until the cache is at most `keep_bytes`."""
-    entries = []
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(cache):
-            status = entry.stat(follow_symlinks=False)
-            entries.append((status.st_mtime, status.st_size, entry.name))
-    total = sum(size for _, size, _ in entries)
-    for _, size, name in sorted(entries):
-        if total <= keep_bytes:
-            break
-        if name not in in_use:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(cache, name))
-                total -= size

@@ -105,11 +105,25 @@ def compacted(sum_: Replay) -> list[dict[str, Any]]:
 
 
 class Journal:
-    """The file. Any thread may append; an append returns only when the event is on the disk."""
+    """The file. Any thread may append; an append returns only when the event is on the disk.
+
+    Where there is no journal to be had, `lost` says why: then nothing may begin here, for nobody knows what has begun.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._fault = ""
+        self._fd = -1
+        self.lost = ""
+        self.at_start = replay(())
+        try:
+            self._open()
+        except OSError as error:
+            self.lost = "its journal cannot be opened: %s" % error.strerror
+
+    def _open(self) -> None:
+        path = self._path
         try:
             with open(path, "rb") as file:
                 data = file.read()
@@ -138,13 +152,38 @@ class Journal:
         if key:
             event["key"] = key
         event.update(fields)
-        line = self._line(event)
         with self._lock:
+            self._write(self._line(event))
+
+    def check(self) -> str:
+        """Why it cannot be relied on now, as a sentence; "" when it can. After a failed append it is tried again."""
+        if self.lost:
+            return self.lost
+        with self._lock:
+            try:
+                if not os.path.samestat(os.fstat(self._fd), os.stat(self._path)):
+                    self.lost = "its journal was replaced by another file"
+                elif self._fault:
+                    self._write(b"\n")  # an empty line is no event
+            except FileNotFoundError:
+                self.lost = "its journal was removed"
+            except OSError as error:
+                self._fault = "its journal cannot be written: %s" % (error.strerror or error)
+            return self.lost or self._fault
+
+    def _write(self, line: bytes) -> None:
+        if self.lost:
+            raise OSError(self.lost)
+        try:
             written = os.write(self._fd, line)
             if written != len(line):
                 os.write(self._fd, b"\n")  # ends the torn line, so that the next event starts on one of its own
                 raise OSError("the journal could not be written whole: the disk is full")
             os.fdatasync(self._fd)
+        except OSError as error:
+            self._fault = "its journal cannot be written: %s" % (error.strerror or error)
+            raise
+        self._fault = ""
 
     def close(self) -> None:
         """Close the file; appending is an error from now on."""

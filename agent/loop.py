@@ -14,9 +14,9 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Optional
 
-from agent import admission, ending, inbox, inputs, processes
+from agent import admission, ending, inbox, processes
 from agent.admission import Load
 from agent.attempt import Attempt, Host
 from agent.journal import Entry
@@ -27,7 +27,7 @@ BOOT_INBOX_FIRST_S = 0.2
 BOOT_INBOX_EVERY_MAX_S = 5.0
 INBOX_EVERY_S = 60.0  # a doorbell may get lost
 LAST_WORDS_MAX_S = 10.0
-CACHE_MAX_BYTES = 4 << 30
+SENTENCES_MAX = 10
 
 
 class Loop:
@@ -53,7 +53,8 @@ class Loop:
         self._pass_no = host.journal.at_start.pass_no
         self._stop: Optional[str] = None
         self._terminated = False
-        self._problems: dict[str, str] = {}
+        self._troubles: dict[str, str] = {}
+        self._problems_told: list[str] = []
         self._idle_told = False
         now = time.monotonic()
         self._idle_since = now
@@ -63,12 +64,12 @@ class Loop:
         self._boot_inbox_ends = now + BOOT_INBOX_MAX_S
         self._boot_inbox_delay = BOOT_INBOX_FIRST_S
 
-    def problem(self, kind: str, sentence: str) -> None:
-        """Remember (or with "" forget) a sentence for the next `alive`."""
+    def trouble(self, kind: str, sentence: str) -> None:
+        """Remember (or with "" forget), for the next `alive`, what is wrong and not this host's fault."""
         if sentence:
-            self._problems[kind] = sentence
+            self._troubles[kind] = sentence
         else:
-            self._problems.pop(kind, None)
+            self._troubles.pop(kind, None)
 
     # --- what was and what is given at the start
 
@@ -78,7 +79,7 @@ class Loop:
         if replayed.born_at:
             self._born -= max(0.0, time.time() - replayed.born_at)
         else:
-            self.host.journal.append("born", at=time.time())
+            self._note("born", at=time.time())
         interrupted = []
         for key, entry in replayed.entries.items():
             self._known[key] = inbox.KNOWN
@@ -112,7 +113,7 @@ class Loop:
             "result": None,
             "outputs": [],
         }
-        self.host.journal.append("finished", key, ping=ping)
+        self._note("finished", key, ping=ping)
         self.host.pings.post_again(ping)
 
     def take_manifest(self) -> None:
@@ -134,24 +135,29 @@ class Loop:
         self._waiting.append(one)
         self.host.pings.post("accepted", job=one.job, attempt=one.attempt)
 
+    def _note(self, kind: str, key: str = "", **fields: Any) -> None:
+        """For the journal, but nothing hangs on it: where it cannot be written, nothing begins any more and health says why."""
+        with contextlib.suppress(OSError):
+            self.host.journal.append(kind, key, **fields)
+
     # --- events
 
     def on_inbox(self, document: Optional[bytes], problem: str) -> None:
         """The inbox was looked into; None: nothing is there."""
-        self.problem("inbox", problem)
+        self.trouble("inbox", problem)
         if document is None:
             return
         try:
             orders = inbox.read(document, self._pass_no, self._known)
         except (Wrong, KeyError, TypeError) as error:
-            self.problem("inbox", "the inbox cannot be understood: %s" % error)
+            self.trouble("inbox", "the inbox cannot be understood: %s" % error)
             return
         if orders is None:
             return
-        self.problem("assignments", "; ".join(orders.problems))
+        self.trouble("assignments", "; ".join(orders.problems))
         if orders.pass_no > self._pass_no:
             self._pass_no = orders.pass_no
-            self.host.journal.append("pass", pass_no=orders.pass_no)
+            self._note("pass", pass_no=orders.pass_no)
         self._stop = orders.stop or self._stop
         if self._stop is None:
             for one in orders.assignments:
@@ -181,11 +187,6 @@ class Loop:
         if why in ("urls_expired", "urls_missing"):
             self._known[key] = inbox.fingerprint(attempt.assignment)
         self._idle_since = time.monotonic()
-        inputs.trim(self.host.paths.inputs, CACHE_MAX_BYTES, self._inputs_in_use())
-
-    def _inputs_in_use(self) -> Mapping[str, object]:
-        busy = [*self._waiting, *(one.assignment for one in self._running.values())]
-        return {one.sha256: True for each in busy for one in each.inputs}
 
     def on_interruption(self, at: float, action: str) -> None:
         """EC2 takes the spot instance away at `at`; what runs goes on until then."""
@@ -232,12 +233,24 @@ class Loop:
         )
 
     def _admit(self) -> None:
+        problems = self.host.health.problems()
+        if problems:
+            self._give_back("unhealthy", problems[0])
         if self._waiting and not self._terminated and ending.draining(self._facts(), self._settings) is None:
             running = [_load(one.assignment) for one in self._running.values()]
             count = admission.admit([_load(one) for one in self._waiting], running, self._capacity)
             begin, self._waiting = self._waiting[:count], self._waiting[count:]
             for one in begin:
                 self._begin(one)
+
+    def _give_back(self, why: str, reason: str) -> None:
+        """Refuse all that has not begun; the control plane takes it elsewhere."""
+        for one in (*self._waiting, *self._held.values()):
+            self._note("settled", one.key)
+            self._known[one.key] = inbox.KNOWN
+            self.host.pings.post("refused", job=one.job, attempt=one.attempt, why=why, reason=reason)
+        self._waiting = []
+        self._held.clear()
 
     def _begin(self, one: Assignment, stopped: str = "") -> None:
         taken = {attempt.uid for attempt in self._running.values()}
@@ -258,15 +271,29 @@ class Loop:
             self._next_inbox = now + max(INBOX_EVERY_S, self._settings.ping_every_s)
             self.look()
         if now >= self._next_alive:
-            self._next_alive = now + self._settings.ping_every_s
             for one in list(self._running.values()):
                 if one.begun:
                     name = _name(one.assignment.key)
                     self.host.pings.post("progress", **name, percent=None, note="", log_bytes=one.log_bytes)
-            self.host.pings.post("alive", running=self.running(), free_slots=self._free(), problems=self._sentences())
+        problems = self.host.health.problems()
+        if now >= self._next_alive or problems != self._problems_told:
+            self._next_alive = now + self._settings.ping_every_s
+            self._problems_told = problems
+            self._alive(problems)
         if not self._running and not self._waiting and not self._held and not self._idle_told:
             self._idle_told = True
-            self.host.pings.post("idle")
+            self.host.pings.post("idle", holds=self.host.cache.holds())
+
+    def _alive(self, problems: list[str]) -> None:
+        trouble = self.host.pings.trouble
+        self.host.pings.post(
+            "alive",
+            running=self.running(),
+            free_slots=0 if problems else self._free(),
+            problems=problems[:SENTENCES_MAX],
+            troubles=[*self._troubles.values(), *([trouble] if trouble else [])][:SENTENCES_MAX],
+            holds=self.host.cache.holds(),
+        )
 
     def _look_at_boot(self, now: float) -> None:
         """Signed URLs are written after RunInstances answers, which may be after this host has booted."""
@@ -280,10 +307,6 @@ class Loop:
             reason = "no signed address came within %d s for its inputs" % BOOT_INBOX_MAX_S
             self.host.pings.post("refused", job=one.job, attempt=one.attempt, why="urls_missing", reason=reason)
         self._held.clear()
-
-    def _sentences(self) -> list[str]:
-        trouble = self.host.pings.trouble
-        return [*self._problems.values(), *([trouble] if trouble else [])][:10]
 
     def running(self) -> list[dict[str, Any]]:
         """The attempts that run, as pings name them."""

@@ -29,9 +29,9 @@ class Paths:
         return self.state + "/journal"
 
     @property
-    def inputs(self) -> str:
+    def cache(self) -> str:
         """Fetched inputs, named by their SHA-256."""
-        return self.state + "/inputs"
+        return self.state + "/cache"
 
     @property
     def work(self) -> str:

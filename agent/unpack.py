@@ -7,6 +7,7 @@ counting what is really written, never by what a header says. Owners, set-user-i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import IO, Any
@@ -14,6 +15,7 @@ from typing import IO, Any
 UNPACKED_MAX_BYTES = 2 << 30
 MEMBERS_MAX = 50000
 BLOCK_BYTES = 1 << 20
+HOSTS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the archive is not to blame
 
 
 class Hostile(Exception):
@@ -92,7 +94,7 @@ def _inside(folder: str, path: str, name: str) -> None:
 
 
 def unpack(archive: str, folder: str, bytes_max: int = UNPACKED_MAX_BYTES, members_max: int = MEMBERS_MAX) -> None:
-    """Unpack the file `archive` into the existing `folder`. Raises Hostile, also for what is no archive."""
+    """Unpack the file `archive` into the existing `folder`. Raises Hostile, also for what is no archive, and OSError for a bad disk."""
     budget = _Budget(bytes_max, members_max)
     links: list[tuple[str, str]] = []
     with open(archive, "rb") as file:
@@ -105,6 +107,8 @@ def unpack(archive: str, folder: str, bytes_max: int = UNPACKED_MAX_BYTES, membe
     except Hostile:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno in HOSTS_FAULT:
+            raise
         raise Hostile("the archive cannot be unpacked: %s" % error) from error
     except Exception as error:  # tarfile, zipfile, zlib and lzma each have their own
         raise Hostile("the archive is damaged: %s" % error) from error

@@ -61,6 +61,15 @@ class Choice(NamedTuple):
     reason: str
 
 
+def working(choice: Choice, probe_folder: str, uid: int) -> str:
+    """Why what was chosen does not work now; "" when it does."""
+    from agent.sandbox import bwrap
+
+    if choice.default is None:
+        return choice.reason
+    return bwrap.probe(choice.default, probe_folder, uid)
+
+
 def choose(setting: str, probe_folder: str, uid: int) -> Choice:
     """What the pool's `sandbox` setting ("auto", "bwrap", "none") means on this machine."""
     from agent.sandbox import bwrap, none

@@ -91,7 +91,7 @@ def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:
     for privileges in filter(None, (setpriv, "-")):
         for modern in (True, False):  # --perms came with bubblewrap 0.5
             candidate = Bubblewrap(program, "" if privileges == "-" else privileges, modern)
-            why = _probe(candidate, probe_folder, uid)
+            why = probe(candidate, probe_folder, uid)
             if not why:
                 return candidate, ""
             if "perms" not in why:
@@ -99,11 +99,14 @@ def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:
     return None, "bubblewrap does not work on this machine: " + why
 
 
-def _probe(candidate: Bubblewrap, folder: str, uid: int) -> str:
+def probe(candidate: Sandbox, folder: str, uid: int) -> str:
     """Run a no-op in it; "" or what it said."""
     work, tmp = folder + "/work", folder + "/tmp"
-    for path in (work, tmp):
-        os.makedirs(path, exist_ok=True)
+    try:
+        for path in (work, tmp):
+            os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        return str(error)
     launch = candidate.launch(Ask("exit 0", work, tmp, False, {}, "probe", 1, uid))
     try:
         done = subprocess.run(

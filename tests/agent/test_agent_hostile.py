@@ -150,11 +150,12 @@ def test_an_assignment_that_cannot_be_used_is_taken_to_be_refused_by_name():
 
 def test_a_path_with_a_name_too_long_is_the_users_fault(tmp_path):
     """Not the host's: it would fail on every other one as well."""
+    from agent.cache import Cache
     from agent.inputs import NotUsable, prepare
 
     one = given({"job": "j", "attempt": 1, "command": "x", "inputs": [{"path": "a" * 300, "text": "x"}]})
     with pytest.raises(NotUsable) as refused:
-        prepare(one, str(tmp_path), str(tmp_path))
+        prepare(one, str(tmp_path), Cache(str(tmp_path / "cache")))
     assert refused.value.why == "bad_input"
     with pytest.raises(Hostile):
         place(str(tmp_path), "b" * 300 + "/x")
