@@ -18,7 +18,7 @@ from chalicelib import config, wiring
 from chalicelib.api import auth, jobs, pools
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
-from chalicelib.control import intake, passes, pings
+from chalicelib.control import intake, passes, pings, story
 from chalicelib.control import tick as minute
 from chalicelib.control import timers as due
 from chalicelib.telemetry import log, metrics
@@ -31,13 +31,14 @@ app.api.binary_types = []
 
 @app.middleware("all")
 def observed(event: Any, get_response: Callable[[Any], Any]) -> Any:
-    """Logs carry the request's id and nothing of the last one; metrics are flushed even where the handler raises."""
+    """Logs carry the request's id and nothing of the last one; story and metrics are flushed even where the handler raises."""
     log.clear_state()
     context = getattr(event, "lambda_context", None) or getattr(event, "context", None)
     log.append_keys(request_id=getattr(context, "aws_request_id", None))
     try:
         return get_response(event)
     finally:
+        story.flush(wiring.plane())
         if metrics.metric_set:
             metrics.flush_metrics()
 

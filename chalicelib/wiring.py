@@ -9,8 +9,9 @@ from functools import cache
 
 from chalicelib import config, ids
 from chalicelib.cloud.ports import Cloud
+from chalicelib.core.story import Line
 from chalicelib.recall import Recall
-from chalicelib.store.ports import Stores
+from chalicelib.store.told import ToldStores, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +19,15 @@ class Plane:
     """Everything that a use-case may touch: settings, tables, AWS, time, fresh ids; and what this process remembers for some seconds."""
 
     settings: config.Settings
-    stores: Stores
+    stores: ToldStores
     cloud: Cloud
     clock: Callable[[], float] = time.time
     new_id: Callable[[str], str] = ids.new_id
     recall: Recall = field(default_factory=Recall)
+
+    def tell(self, subject: str, event: str, reason: str) -> None:
+        """A line in the story of a job, a host or a pool (`story.of_pool(name)`); written at the end of the invocation."""
+        self.stores.teller.tell(Line(at=self.clock(), subject=subject, event=event, reason=reason))
 
 
 @cache
@@ -37,6 +42,6 @@ def plane() -> Plane:
     session = get_session()  # one for both: loading its data twice costs a cold start 0.1 s
     return Plane(
         settings=settings,
-        stores=dynamo_stores(settings, session=session),
+        stores=told(dynamo_stores(settings, session=session)),
         cloud=aws_cloud(settings, session=session),
     )

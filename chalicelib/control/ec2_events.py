@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from chalicelib.control.interruptions import interrupted
 from chalicelib.control.launches import ROW_TTL_S
 from chalicelib.control.wake import wake
 from chalicelib.core.host import LIVE, Host, HostEvent
@@ -31,7 +32,7 @@ def receive(plane: Plane, event: Mapping[str, Any]) -> None:
         )
     elif kind == "EC2 Spot Instance Interruption Warning":
         at = datetime.fromisoformat(str(event["time"])).timestamp() if "time" in event else now
-        plane.stores.hosts.touch(host.pool, host.id, interrupt_at=at + INTERRUPTION_NOTICE_S)
+        interrupted(plane, host, at + INTERRUPTION_NOTICE_S, "EC2")
     else:
         return
     log.info("an event of EC2", extra={"host": host.id, "instance": instance_id, "event": kind})

@@ -9,32 +9,30 @@ from typing import Any
 from chalicelib.control import handover, launches, settle
 from chalicelib.control.notices import notify
 from chalicelib.core import plan as do
+from chalicelib.core import story
 from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
 from chalicelib.core.pool import Pool
 from chalicelib.core.reconcile import RING_AGAIN_S
-from chalicelib.core.story import Line
 from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
-STORY_TTL_S = 30 * 86_400.0
 RING_REFUSED_RETRY_S = 2.0  # a host that Run Command does not know yet will be known soon
 WAITS_TOLD_MAX = 25
 WAITS_TOLD_AGAIN_S = 60.0
 
 
 class Performer:
-    """Performs one pass's plan for one pool; `outcomes` counts what happened, `lines` is the story of it."""
+    """Performs one pass's plan for one pool; `outcomes` counts what happened."""
 
     def __init__(self, plane: Plane, pool: Pool, pass_no: int) -> None:
         self.plane = plane
         self.pool = pool
         self.pass_no = pass_no
         self.outcomes: Counter[str] = Counter()
-        self.lines: list[Line] = []
         self.skips: dict[str, float] = {}
         self.again = False  # whether another pass has something to do at once
         self.retry_at: float | None = None  # when another one has
@@ -55,8 +53,6 @@ class Performer:
             self._terminate(region, instance_ids)
         for entry, sentence in plan.waits[:WAITS_TOLD_MAX]:
             self._wait(entry, sentence)
-        if self.lines:
-            self.plane.stores.story.append(self.lines, self.plane.clock() + STORY_TTL_S)
 
     # -- repairs
 
@@ -65,7 +61,7 @@ class Performer:
 
     def adopt(self, action: do.Adopt) -> str:
         self.plane.cloud.compute.terminate(action.instance.region, [action.instance.id])
-        self._tell(self.pool.name, "adopt", action.reason)
+        self.plane.tell(story.of_pool(self.pool.name), "adopted", action.reason)
         notify(
             self.plane,
             "orphan_terminated",
@@ -90,15 +86,11 @@ class Performer:
     def settle(self, action: do.Settle) -> str:
         job = settle.gone(self.plane, action.host, action.assignment, action.reason)
         self.again = True
-        if job is not None:
-            self._tell(job.id, str(job.state), job.reason)
         return str(job.state) if job else "stale"
 
     def reclaim(self, action: do.Reclaim) -> str:
         job = settle.reclaim(self.plane, action.host, action.assignment, action.reason)
         self.again = True
-        if job is not None:
-            self._tell(job.id, str(job.state), job.reason)
         return str(job.state) if job else "began"
 
     # -- hosts
@@ -200,7 +192,7 @@ class Performer:
     def _launched(self, offering: Offering, launched: launches.Launched) -> str:
         if launched.skip_until is not None:
             self.skips[offering.key] = launched.skip_until
-            self._tell(self.pool.name, "refused", launched.refusal)
+            self.plane.tell(story.of_pool(self.pool.name), "refused", f"EC2 refused {offering.key}: {launched.refusal}")
             if launched.impossible:
                 notify(
                     self.plane,
@@ -219,18 +211,12 @@ class Performer:
     def _move(self, host: Host, event: HostEvent, reason: str, *, empty: bool = False) -> Host | None:
         now = self.plane.clock()
         expires_at = now + launches.ROW_TTL_S if event is HostEvent.VANISH else None
-        moved = self.plane.stores.hosts.move(
+        return self.plane.stores.hosts.move(
             self.pool.name, host.id, event, at=now, reason=reason, empty=empty, expires_at=expires_at
         )
-        if moved is not None:
-            self._tell(host.id, str(moved.state), reason)
-        return moved
 
     def _simple(self, host: Host, event: HostEvent, reason: str) -> str:
         return "done" if self._move(host, event, reason) else "lost"
-
-    def _tell(self, subject: str, event: str, reason: str) -> None:
-        self.lines.append(Line(at=self.plane.clock(), subject=subject, event=event, reason=reason))
 
 
 _METHODS: dict[type[Any], Callable[[Performer, Any], str]] = {

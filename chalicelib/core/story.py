@@ -8,6 +8,11 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     at: float
-    subject: str  # a job's, host's or pool's id
+    subject: str  # a job's or host's id, or `of_pool(name)`
     event: str
     reason: str
+
+
+def of_pool(name: str) -> str:
+    """The subject of a pool's own story."""
+    return f"pool/{name}"

@@ -14,6 +14,7 @@ from chalicelib.control.cancel import cancel
 from chalicelib.core.host import HostState
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import PoolSpec
+from chalicelib.store.told import told
 
 
 class Meanwhile:
@@ -37,7 +38,7 @@ class Meanwhile:
 
 def cancel_while(town: Town, job_id: str, call: str, happens: Callable[[], None]) -> None:
     stores = replace(town.stores, jobs=Meanwhile(town.stores.jobs, call, happens))
-    cancel(replace(town.plane, stores=stores), job_id)
+    cancel(replace(town.plane, stores=told(stores)), job_id)
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -96,9 +97,9 @@ def test_a_job_that_fails_in_the_very_moment_of_its_cancellation_is_not_tried_ag
         town.stores,
         jobs=Meanwhile(town.stores.jobs, "get", lambda: town.stores.jobs.request_cancel(job.id) and None),
     )
-    town.plane = replace(town.plane, stores=stores)
+    town.plane = replace(town.plane, stores=told(stores))
     town.run(5)
-    town.plane = replace(town.plane, stores=town.stores)
+    town.plane = replace(town.plane, stores=told(town.stores))
     assert town.job(job.id).state is JobState.CANCELLED
     town.run_until_quiet()
     assert sum(town.began.values()) == 1

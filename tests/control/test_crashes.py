@@ -14,6 +14,7 @@ from town import OFFERING, Crash, Town
 from chalicelib.control.cancel import cancel
 from chalicelib.core import invariants
 from chalicelib.core.pool import PoolSpec
+from chalicelib.store.told import told
 
 
 class Fuse:
@@ -59,7 +60,7 @@ def fragile(town: Town) -> Fuse:
     cloud: Any = type("FragileCloud", (), {})()
     for name in ("compute", "blobs", "queues", "notices"):
         setattr(cloud, name, Fragile(getattr(town.cloud, name), fuse))
-    town.plane = replace(town.plane, stores=stores, cloud=cloud)
+    town.plane = replace(town.plane, stores=told(stores), cloud=cloud)
     return fuse
 
 

@@ -17,6 +17,7 @@ from chalicelib.core.host import Assignment, HostState
 from chalicelib.core.job import Finish, JobState, Log
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, StoreUnavailable
+from chalicelib.store.told import told
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_a_table_that_does_not_answer_brings_the_batch_again(town: Town) -> None
         def __getattr__(self, name: str) -> Any:
             raise StoreUnavailable("hosts: throttled")
 
-    broken = replace(town.plane, stores=replace(town.stores, hosts=Broken()))
+    broken = replace(town.plane, stores=told(replace(town.stores, hosts=Broken())))
     body = json.dumps({"v": 1, "pool": "default", "host": "h", "pings": []})
     with pytest.raises(StoreUnavailable):
         pings.receive(broken, [pings.Message("s", body, "m")])
@@ -237,7 +238,7 @@ def test_a_familys_defaults_stand_under_what_the_submission_says(town: Town) -> 
         def family(self, name: str) -> dict[str, Any] | None:
             return {"command": "./grade.sh", "timeout_s": 60, "cpu": 2.0} if name == "grading" else None
 
-    plane = replace(town.plane, stores=replace(town.stores, registry=Families()))
+    plane = replace(town.plane, stores=told(replace(town.stores, registry=Families())))
     document = wire.decode(b'{"family": "grading", "timeout_s": 5}', wire.JobSpecWire)
     applied = families.apply(plane, document)
     assert (applied.command, applied.timeout_s, applied.cpu) == ("./grade.sh", 5, 2.0)

@@ -13,6 +13,7 @@ from chalicelib.control.submit import submit_many
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import JobSpec
 from chalicelib.core.pool import PoolSpec
+from chalicelib.store.told import told
 
 
 class Counted:
@@ -35,7 +36,7 @@ def test_thousands_of_waiting_jobs_are_swept_without_asking_for_each(monkeypatch
     lost = [jobs[7].job, jobs[2999].job]
     town.stores.backlog.remove([entry_of(job, 0.0) for job in lost])
     backlog = Counted(town.stores.backlog)
-    plane = replace(town.plane, stores=replace(town.stores, backlog=backlog))
+    plane = replace(town.plane, stores=told(replace(town.stores, backlog=backlog)))
     assert sweep.sweep(plane, "default") == 2
     assert backlog.asked == {"head": 1, "put": 2}
     monkeypatch.setattr(sweep, "PAGES_MAX", 2)  # a backlog that is longer than what is read of it
@@ -60,7 +61,7 @@ def test_every_pool_is_woken_before_any_is_swept_and_sweeps_end_in_time() -> Non
             town.now += 40
             return town.stores.hosts.of_pool(pool)
 
-    plane = replace(town.plane, stores=replace(town.stores, hosts=Slow()))
+    plane = replace(town.plane, stores=told(replace(town.stores, hosts=Slow())))
     before = town.cloud.queues.wakes.sent
     for _ in range(8):
         town.now = 60.0 * (town.now // 60 + 1)

@@ -15,13 +15,14 @@ from typing import Any
 
 from chalicelib.cloud.memory import Machine, MemoryCloud, memory_cloud
 from chalicelib.config import Settings
-from chalicelib.control import ec2_events, passes, pings, tick, timers
+from chalicelib.control import ec2_events, passes, pings, story, tick, timers
 from chalicelib.control.submit import submit
 from chalicelib.core import invariants
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import Job, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.store.memory import memory_stores
+from chalicelib.store.told import told
 from chalicelib.wiring import Plane
 
 AGENT = "f" * 64
@@ -58,7 +59,7 @@ class Town:
         self._ids = 0
         self.plane = Plane(
             settings=Settings(stage="town", host_role_id=ROLE, agent_sha256=AGENT, bucket="town"),
-            stores=self.stores,
+            stores=told(self.stores),
             cloud=self.cloud,
             clock=lambda: self.now,
             new_id=self.new_id,
@@ -163,7 +164,9 @@ class Town:
         """Run a handler as Lambda would; False if it died or raised."""
         try:
             function(self.plane, *args)
+            story.flush(self.plane)
         except Crash:
+            self.plane.stores.teller.forget()  # the process is gone, and what it held with it
             return False
         return True
 
