@@ -71,8 +71,8 @@ def run(plane: Plane, name: str) -> Plan | None:
     return plan
 
 
-def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
-    """What is so now, and when EC2 is to be listed next. Reads only."""
+def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapshot, float]:
+    """What is so now, and when EC2 is to be listed next. Reads only. `list_now`: ask for EC2's list even where it is not due."""
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
     backlog = plane.stores.backlog.head(pool.name, BACKLOG_PER_PASS_MAX)
@@ -80,7 +80,7 @@ def observe(plane: Plane, pool: Pool) -> tuple[Snapshot, float]:
     every_s = LIST_EVERY_S if live else LIST_IDLE_S
     listed = None
     list_due_at = min(pool.list_due_at, now + every_s)  # what was due late while it had none is due sooner
-    if now >= pool.list_due_at:
+    if list_now or now >= pool.list_due_at:
         offered = {offering.region for offering in pool.spec.offerings}
         listed = _listed(plane, pool, offered | {host.offering.region for host in live})
         list_due_at = now + every_s
