@@ -1,29 +1,46 @@
 """Which waiting job goes onto which host: pure bookkeeping of rooms.
 
-A room is what a host still has free. Entries are taken in rank order; one that does not fit is passed over, so nothing at the
-head blocks what stands behind it. Among the rooms of the best tier that fit, the fullest is taken (best fit), so that big jobs still find
-big rooms and idle hosts can leave. Rooms only shrink while placing: a reservation that found no room
-answers for every reservation that is at least as large.
+A room is what a host still has free. Entries are taken in rank order; one that does not fit is passed over, so nothing at the head
+blocks what stands behind it. Among the rooms that fit, an entry takes the first by:
+
+1. tier: hosts that are ready, then draining ones that can be taken back, then ones that boot, then new ones;
+2. how many of the uploads that it needs are there already;
+3. the pool's style - `best_fit`: the fullest room, so that big jobs still find big rooms and idle hosts can leave; `spread`: the
+   emptiest; `random`: any, evenly. Draining hosts are taken back newest first, whatever the style, and one that is filled already
+   before another is woken;
+4. the place in the list of rooms.
+
+Nothing is approximate: this is what asking every room for every entry would answer. It is quick because entries of one shape
+ask one sequence of shelves (`core/shelf.py`), and because rooms only shrink while placing: a shelf that had nothing for a shape will
+never have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
-from chalicelib.core.host import Host
-from chalicelib.core.job import Reservation
+from chalicelib.core.host import Host, Offering
+from chalicelib.core.shelf import Mark, Shelf
 
 CPU_GRAIN = 1e-9  # cores are floats; sums of tenths must not refuse the last one
+STYLES = ("best_fit", "spread", "random")
+NEW_TIER = 3
+WITHHELD_SHARE = 0.1  # of the rooms, at most so many are kept empty for those who wait too long; but one always may be
+_WOKEN = 1e12  # seconds: puts a draining room that is used again before every one that is not
 
 
 @dataclass(slots=True)
 class Room:
     """What a host has free. `tier`: the lower is preferred whatever fits better.
 
-    `sole_owner`: a host not yet launched takes its jobs along in its user data, which holds one owner's jobs only.
+    `exclusive`: takes one job at a time. `newest`: when it was launched, in a tier whose newest rooms come first; else 0.
+    `used`: carries assignments already. `taken`: what this placing put there.
     """
 
     key: str
@@ -32,15 +49,24 @@ class Room:
     cpu: float
     memory_mib: int
     slots: int
-    sole_owner: bool = False
+    holds: frozenset[str] = frozenset()
+    exclusive: bool = False
+    newest: float = 0.0
+    offering: Offering | None = None
+    used: bool = False
     taken: list[Entry] = field(default_factory=list)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more, however small."""
+        return self.exclusive and (self.used or bool(self.taken))
 
     def fits(self, entry: Entry) -> bool:
         return (
             entry.slots <= self.slots
             and entry.memory_mib <= self.memory_mib
             and entry.cpu <= self.cpu + CPU_GRAIN
-            and not (self.sole_owner and self.taken and self.taken[0].owner != entry.owner)
+            and not self.closed
         )
 
     def take(self, entry: Entry) -> None:
@@ -51,64 +77,296 @@ class Room:
 
     def slack(self) -> float:
         """How empty it is, in shares of the whole; the fullest room has the least."""
-        return self.cpu / self.total.cpu + self.memory_mib / self.total.memory_mib + self.slots / self.total.slots
+        total = self.total
+        return self.cpu / total.cpu + self.memory_mib / total.memory_mib + self.slots / total.slots
 
 
-def room_of(host: Host, tier: int) -> Room:
-    """The room of a host: its capacity less what its assignments reserve."""
+def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
+    """The room of a host: its capacity less what its assignments reserve. In tier 1 the newest host comes first."""
+    cpu, memory_mib, slots = host.cpu, host.memory_mib, host.slots
+    for a in host.assignments:
+        cpu -= a.cpu
+        memory_mib -= a.memory_mib
+        slots -= a.slots
     return Room(
         key=host.id,
         tier=tier,
         total=Capacity(host.cpu, host.memory_mib, host.slots),
-        cpu=host.cpu - sum(a.cpu for a in host.assignments),
-        memory_mib=host.memory_mib - sum(a.memory_mib for a in host.assignments),
-        slots=host.slots - sum(a.slots for a in host.assignments),
-    )
-
-
-def new_room(key: str, tier: int, total: Capacity) -> Room:
-    """The room of a host that is still to be launched."""
-    return Room(
-        key=key,
-        tier=tier,
-        total=total,
-        cpu=total.cpu,
-        memory_mib=total.memory_mib,
-        slots=total.slots,
-        sole_owner=True,
+        cpu=cpu,
+        memory_mib=memory_mib,
+        slots=slots,
+        holds=host.holds,
+        exclusive=exclusive,
+        newest=host.launched_at if tier == 1 else 0.0,
+        offering=host.offering,
+        used=bool(host.assignments),
     )
 
 
 def place(
-    entries: Iterable[Entry], rooms: list[Room], open_room: Callable[[Entry], Room | None] = lambda entry: None
+    entries: Iterable[Entry],
+    rooms: list[Room],
+    *,
+    style: str = "best_fit",
+    seed: int = 0,
+    aged_before: float = -math.inf,
 ) -> list[Entry]:
-    """Put entries into rooms, in order; those that fit nowhere are returned in order.
+    """Put entries, which come in rank order, into rooms; those that fit nowhere are returned in rank order.
 
-    `open_room` is asked for a further room for an entry that fits in none; a room that it gives is appended to `rooms`.
+    `seed` is the chance of the style `random`. An entry queued before `aged_before` that fits nowhere has a room withheld from those
+    behind it: the emptiest that is large enough for it once its jobs have ended. So a wide job is not overtaken by small ones for ever.
+    ValueError for a style that is not one of `STYLES`.
     """
+    if style not in STYLES:
+        raise ValueError(f"placement {style!r} is none of {', '.join(STYLES)}")
+    entries = list(entries)
+    shapes = _Shapes(entries, rooms)
+    placing = _Placing(rooms, style, seed, shapes.least)
+    withheld = _Withheld(placing)
     left: list[Entry] = []
-    refused: list[tuple[str, Reservation]] = []
-    for entry in entries:
-        wanted = entry.reservation
-        if any(owner == entry.owner and _covers(wanted, other) for owner, other in refused):
-            left.append(entry)
+    for entry, shape in zip(entries, shapes.of, strict=True):
+        number = None if shape.refused else placing.find(shape)
+        if number is not None:
+            placing.take(number, entry)
             continue
-        room = _best(rooms, entry)
-        if room is None and (room := open_room(entry)) is not None:
-            rooms.append(room)
-        if room is None:
-            left.append(entry)
-            refused.append((entry.owner, wanted))
-        else:
-            room.take(entry)
+        left.append(entry)
+        if entry.queued_at < aged_before:
+            withheld.ask(shape)
     return left
 
 
-def _best(rooms: Sequence[Room], entry: Entry) -> Room | None:
-    fitting = (room for room in rooms if room.fits(entry))
-    return min(fitting, key=lambda room: (room.tier, room.slack(), room.key), default=None)
+class _Shape:
+    """What entries that ask for the same have in common. `needs`: what of their uploads any room holds."""
+
+    __slots__ = ("cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots")
+
+    def __init__(self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str]) -> None:
+        self.cpu = cpu
+        self.memory_mib = memory_mib
+        self.slots = slots
+        self.needs = needs
+        self.refused = False
+        self.shelves: list[Shelf] | None = None
+        self.shelf = 0  # the first of `shelves` that may have room still
+        self.promised = 0  # the first of the withheld rooms that may have room still
 
 
-def _covers(wanted: Reservation, refused: Reservation) -> bool:
-    """Whether `wanted` is at least as large as one that was refused, in every way."""
-    return wanted.cpu >= refused.cpu and wanted.memory_mib >= refused.memory_mib and wanted.slots >= refused.slots
+_NOTHING: frozenset[str] = frozenset()
+
+
+class _Shapes:
+    """The distinct shapes; `of[i]` is that of entry i; `least` is less than any of them in every measure."""
+
+    def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room]) -> None:
+        held = frozenset().union(*{room.holds for room in rooms})
+        known: dict[tuple[float, int, int, frozenset[str]], _Shape] = {}
+        self.of: list[_Shape] = []
+        for entry in entries:
+            needs = held.intersection(entry.needs) if held and entry.needs else _NOTHING
+            key = (entry.cpu, entry.memory_mib, entry.slots, needs)
+            shape = known.get(key)
+            if shape is None:
+                shape = known[key] = _Shape(*key)
+            self.of.append(shape)
+        self.least = (
+            min((shape.cpu for shape in known.values()), default=0.0),
+            min((shape.memory_mib for shape in known.values()), default=0),
+            min((shape.slots for shape in known.values()), default=0),
+        )
+
+
+class _Placing:
+    """Rooms on shelves. A room has the number of its place in the list."""
+
+    def __init__(self, rooms: list[Room], style: str, seed: int, least: tuple[float, int, int]) -> None:
+        self.rooms = rooms
+        self.style = style
+        self.seed = seed
+        self.least = least
+        self.clocks = [0.0] * len(rooms) if style == "random" else []
+        self.present: list[Mark | None] = [self._mark(number, "") for number in range(len(rooms))]
+        self.on: list[list[Shelf]] = [[] for _ in rooms]  # the shelves that each room stands on
+        tiers = defaultdict(list)
+        for number, room in enumerate(rooms):
+            if self.present[number] is not None:
+                tiers[room.tier].append(number)
+        self.tiers = {tier: self._shelf(tiers[tier]) for tier in sorted(tiers)}
+        self.sizes = {tier: len(numbers) for tier, numbers in tiers.items()}
+        self.holding: dict[str, list[int]] | None = None
+        self.sequences: dict[frozenset[str], list[Shelf]] = {_NOTHING: list(self.tiers.values())}
+
+    def find(self, shape: _Shape) -> int | None:
+        """The number of the room that an entry of this shape takes, or None: then no later one finds a room either."""
+        if shape.shelves is None:
+            shape.shelves = self.sequences.get(shape.needs) or self._sequence(shape.needs)
+        cpu, memory_mib, slots = shape.cpu, shape.memory_mib, shape.slots
+        while shape.shelf < len(shape.shelves):
+            number = shape.shelves[shape.shelf].first(cpu, memory_mib, slots)
+            if number is not None:
+                return number
+            shape.shelf += 1
+        shape.refused = True
+        return None
+
+    def take(self, number: int, entry: Entry) -> None:
+        self.rooms[number].take(entry)
+        self._change(number, self._mark(number, entry.job))
+
+    def withhold(self, number: int) -> None:
+        self._change(number, None)
+
+    def _change(self, number: int, mark: Mark | None) -> None:
+        self.present[number] = mark
+        for shelf in self.on[number]:
+            shelf.behind.add(number)
+
+    def _mark(self, number: int, job: str) -> Mark | None:
+        """Where the room stands now, having taken `job`; None if it is too small for every entry."""
+        room = self.rooms[number]
+        cpu = room.cpu + CPU_GRAIN
+        least = self.least
+        if room.slots < least[2] or cpu < least[0] or room.memory_mib < least[1] or room.closed:
+            return None
+        return (self._order(number, room, job), number, cpu, room.memory_mib, room.slots)
+
+    def _order(self, number: int, room: Room, job: str) -> float:
+        if room.newest:
+            return -room.newest - (_WOKEN if room.taken else 0.0)
+        if self.style == "best_fit":
+            return room.slack()
+        if self.style == "spread":
+            return -room.slack()
+        # Each room has a clock that rings after exponential times, and the next to ring takes the entry: so each is as likely.
+        self.clocks[number] += _exponential(f"{self.seed}/{room.key}/{job}")
+        return self.clocks[number]
+
+    def _shelf(self, numbers: Iterable[int]) -> Shelf:
+        numbers = list(numbers)
+        shelf = Shelf(self.present, numbers)
+        for number in numbers:
+            self.on[number].append(shelf)
+        return shelf
+
+    def _sequence(self, needs: frozenset[str]) -> list[Shelf]:
+        """The shelves in order for entries with these needs: in each tier the rooms that hold most of them first."""
+        if self.holding is None:
+            self.holding = defaultdict(list)
+            for number, room in enumerate(self.rooms):
+                for digest in room.holds:
+                    self.holding[digest].append(number)
+        covers = Counter(number for digest in needs for number in self.holding[digest])
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, cover in covers.items():
+            if self.present[number] is not None:
+                groups[self.rooms[number].tier, -cover].append(number)
+        sequence: list[Shelf] = []
+        for tier, shelf in self.tiers.items():
+            levels = sorted(level for level in groups if level[0] == tier)
+            sequence += [self._shelf(groups[level]) for level in levels if len(groups[level]) < self.sizes[tier]]
+            sequence.append(shelf)
+        self.sequences[needs] = sequence
+        return sequence
+
+
+def _exponential(text: str) -> float:
+    """A number that depends on the text alone, distributed like times between rings that come once a second on average."""
+    mixed = crc32(text.encode()) * 0x9E3779B1 & 0xFFFFFFFF
+    mixed = (mixed ^ mixed >> 15) * 0x85EBCA6B & 0xFFFFFFFF
+    return -math.log((mixed ^ mixed >> 13) / 2**32 + 2**-33)
+
+
+class _Withheld:
+    """Rooms kept from those behind an entry that has waited too long. Each is promised to as many such entries as it can hold."""
+
+    def __init__(self, placing: _Placing) -> None:
+        self.placing = placing
+        self.rooms: list[list[float]] = []  # of each withheld room: cpu, MiB, slots of the whole less what was promised
+        self.emptiest: list[tuple[float, int]] | None = None
+        self.most = max(1, int(len(placing.rooms) * WITHHELD_SHARE))
+
+    def ask(self, shape: _Shape) -> None:
+        while shape.promised < len(self.rooms):
+            free = self.rooms[shape.promised]
+            if shape.cpu <= free[0] and shape.memory_mib <= free[1] and shape.slots <= free[2]:
+                self._promise(free, shape)
+                return
+            shape.promised += 1
+        if len(self.rooms) < self.most and (number := self._emptiest(shape)) is not None:
+            room = self.placing.rooms[number]
+            self.placing.withhold(number)
+            total = room.total
+            free = [total.cpu + CPU_GRAIN, total.memory_mib, total.slots]
+            if room.exclusive:
+                free = [shape.cpu, shape.memory_mib, shape.slots]
+            self.rooms.append(free)
+            self._promise(free, shape)
+
+    @staticmethod
+    def _promise(free: list[float], shape: _Shape) -> None:
+        free[0] -= shape.cpu
+        free[1] -= shape.memory_mib
+        free[2] -= shape.slots
+
+    def _emptiest(self, shape: _Shape) -> int | None:
+        rooms = self.placing.rooms
+        if self.emptiest is None:
+            self.emptiest = sorted((-room.slack(), number) for number, room in enumerate(rooms) if room.tier < NEW_TIER)
+        best: tuple[float, int] | None = None
+        for at, (slack, number) in enumerate(self.emptiest):
+            total = rooms[number].total
+            if (
+                shape.cpu <= total.cpu + CPU_GRAIN
+                and shape.memory_mib <= total.memory_mib
+                and shape.slots <= total.slots
+            ):
+                best = (slack, number)
+                del self.emptiest[at]
+                break
+        return None if best is None else best[1]
+
+
+def pack(
+    entries: Sequence[Entry], sizes: Sequence[tuple[Offering, Capacity]], rooms_max: int, *, exclusive: bool = False
+) -> tuple[list[Room], list[Entry]]:
+    """New hosts for entries that came in rank order, at most `rooms_max`; and those that still have none, in rank order.
+
+    A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all find room, who goes first matters
+    to nobody, and the largest go first, which packs best. When not all do, they go in rank order.
+    """
+    rooms = [Room("", NEW_TIER, size, size.cpu, size.memory_mib, size.slots) for _, size in sizes]
+    possible = [entry for entry in entries if any(room.fits(entry) for room in rooms)]
+    largest = sorted(possible, key=lambda entry: -_share(entry, sizes[0][1])) if sizes else []
+    opened, left = _pack(largest, sizes, rooms_max, exclusive)
+    if left:
+        opened, left = _pack(possible, sizes, rooms_max, exclusive)
+    placed = {id(entry) for room in opened for entry in room.taken}
+    return opened, [entry for entry in entries if id(entry) not in placed]
+
+
+def _share(entry: Entry, of: Capacity) -> float:
+    return entry.cpu / of.cpu + entry.memory_mib / of.memory_mib + entry.slots / of.slots
+
+
+def _pack(
+    entries: Sequence[Entry], sizes: Sequence[tuple[Offering, Capacity]], rooms_max: int, exclusive: bool
+) -> tuple[list[Room], list[Entry]]:
+    rooms: list[Room] = []
+    left: list[Entry] = []
+    for entry in entries:
+        fitting = (room for room in rooms if room.fits(entry))
+        best = min(fitting, key=lambda r: max(r.cpu / r.total.cpu, r.memory_mib / r.total.memory_mib), default=None)
+        if best is None and len(rooms) < rooms_max:
+            for offering, size in sizes:
+                key = f"new-{len(rooms):04d}"
+                room = Room(
+                    key, NEW_TIER, size, size.cpu, size.memory_mib, size.slots, exclusive=exclusive, offering=offering
+                )
+                if room.fits(entry):
+                    rooms.append(room)
+                    best = room
+                    break
+        if best is None:
+            left.append(entry)
+        else:
+            best.take(entry)
+    return rooms, left

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from chalicelib.core import consistency, retirement
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import TYPES, Capacity, capacity
+from chalicelib.core.catalogue import TYPES, capacity
 from chalicelib.core.host import WORKING, Host, HostState, Offering
-from chalicelib.core.placement import Room, new_room, place, room_of
+from chalicelib.core.placement import NEW_TIER, Room, pack, place, room_of
 from chalicelib.core.plan import Assign, Plan, Recapture, Ring, Start, Vanish
 from chalicelib.core.snapshot import Snapshot
 
@@ -22,7 +22,6 @@ RING_AGAIN_S = 10.0
 LAUNCH_HOSTS_MAX = 100  # in one request: its manifest must name them all within the 16 KiB of user data
 _COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, HostState.UNHEALTHY})
 _TIERS = {HostState.READY: 0, HostState.DRAINING: 1, HostState.LAUNCHING: 2}
-_NEW_TIER = 3
 
 
 def reconcile(s: Snapshot) -> Plan:
@@ -39,19 +38,14 @@ def reconcile(s: Snapshot) -> Plan:
     carried = {
         (a.job, a.attempt): host.id for host in hosts.values() if host.state in WORKING for a in host.assignments
     }
-    left = place((e for e in s.backlog if (e.job, e.attempt) not in carried), rooms, builder.open_room)
+    left = builder.launch_for(place((e for e in s.backlog if (e.job, e.attempt) not in carried), rooms))
     builder.fill_to_minimum()
 
     assigns = [
         Assign(entry, carried[entry.job, entry.attempt], "the host carries it already; the rest was not written")
         for entry in s.backlog
         if (entry.job, entry.attempt) in carried
-    ] + [
-        Assign(entry, room.key, f"it fits on {room.key}")
-        for room in rooms
-        if not room.sole_owner
-        for entry in room.taken
-    ]
+    ] + [Assign(entry, room.key, f"it fits on {room.key}") for room in rooms for entry in room.taken]
     busy = frozenset(assign.host for assign in assigns)
     ready = sum(host.state in (HostState.LAUNCHING, HostState.READY) for host in hosts.values())
     retires = list(retirement.actions(s, busy, spare=ready - s.pool.spec.hosts_min))
@@ -90,24 +84,21 @@ class _Builder:
     def _full(self) -> bool:
         return self.counted + len(self.opened) >= self.s.pool.spec.hosts_max
 
-    def _open(self, offering: Offering, size: Capacity) -> Room:
-        room = new_room(f"new-{len(self.opened):04d}", _NEW_TIER, size)
-        self.opened.append((offering, room))
-        return room
-
-    def open_room(self, entry: Entry) -> Room | None:
-        """A room on a new host of the first offering that is large enough, or None."""
-        if self._full():
-            return None
-        for offering, size in self.usable:
-            if entry.cpu <= size.cpu and entry.memory_mib <= size.memory_mib and entry.slots <= size.slots:
-                return self._open(offering, size)
-        return None
+    def launch_for(self, entries: list[Entry]) -> list[Entry]:
+        """Rooms on new hosts, each for one owner's entries; those that find none are returned."""
+        waiting: list[Entry] = []
+        for owner in dict.fromkeys(entry.owner for entry in entries):
+            spare = max(0, self.s.pool.spec.hosts_max - self.counted - len(self.opened))
+            rooms, left = pack([entry for entry in entries if entry.owner == owner], self.usable, spare)
+            self.opened += [(room.offering, room) for room in rooms if room.offering is not None]
+            waiting += left
+        return sorted(waiting, key=lambda entry: entry.rank)
 
     def fill_to_minimum(self) -> None:
         """Hosts that the pool wants whether there is work or not."""
         while self.usable and self.counted + len(self.opened) < self.s.pool.spec.hosts_min and not self._full():
-            self._open(*self.usable[0])
+            offering, size = self.usable[0]
+            self.opened.append((offering, Room("", NEW_TIER, size, size.cpu, size.memory_mib, size.slots)))
 
     def starts(self) -> Iterator[Start]:
         """Launches by offering and owner: a manifest holds one owner's jobs."""
