@@ -1,6 +1,6 @@
 """What an instance type has, and what of it jobs may reserve.
 
-Figures: EC2's published sizes (vCPUs, memory in MiB).
+Figures: EC2's published sizes (vCPUs, memory in MiB) and its list price on demand (Linux, us-east-1, USD an hour, July 2026).
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ HOST_OVERHEAD_MIB = 384  # kernel, system services and the agent on Amazon Linux
 class InstanceType:
     vcpus: int
     memory_mib: int
+    price_usd_h: float
 
 
 TYPES: dict[str, InstanceType] = {
-    "t3.micro": InstanceType(2, 1024),
-    "t3.small": InstanceType(2, 2048),
-    "t3.medium": InstanceType(2, 4096),
-    "t3.large": InstanceType(2, 8192),
-    "c5.large": InstanceType(2, 4096),
-    "c5.xlarge": InstanceType(4, 8192),
-    "c6i.large": InstanceType(2, 4096),
-    "c6i.xlarge": InstanceType(4, 8192),
-    "c6i.2xlarge": InstanceType(8, 16384),
-    "c7i.large": InstanceType(2, 4096),
-    "c7i.xlarge": InstanceType(4, 8192),
-    "c7i.2xlarge": InstanceType(8, 16384),
-    "c7i.4xlarge": InstanceType(16, 32768),
-    "c7i.8xlarge": InstanceType(32, 65536),
-    "m5.large": InstanceType(2, 8192),
-    "m5.xlarge": InstanceType(4, 16384),
-    "m6i.large": InstanceType(2, 8192),
-    "m7i.large": InstanceType(2, 8192),
-    "m7i.xlarge": InstanceType(4, 16384),
-    "m7i.2xlarge": InstanceType(8, 32768),
-    "m7i.4xlarge": InstanceType(16, 65536),
-    "m7i.8xlarge": InstanceType(32, 131072),
-    "r7i.large": InstanceType(2, 16384),
-    "r7i.xlarge": InstanceType(4, 32768),
-    "r7i.2xlarge": InstanceType(8, 65536),
+    "t3.micro": InstanceType(2, 1024, 0.0104),
+    "t3.small": InstanceType(2, 2048, 0.0208),
+    "t3.medium": InstanceType(2, 4096, 0.0416),
+    "t3.large": InstanceType(2, 8192, 0.0832),
+    "c5.large": InstanceType(2, 4096, 0.085),
+    "c5.xlarge": InstanceType(4, 8192, 0.17),
+    "c6i.large": InstanceType(2, 4096, 0.085),
+    "c6i.xlarge": InstanceType(4, 8192, 0.17),
+    "c6i.2xlarge": InstanceType(8, 16384, 0.34),
+    "c7i.large": InstanceType(2, 4096, 0.08925),
+    "c7i.xlarge": InstanceType(4, 8192, 0.1785),
+    "c7i.2xlarge": InstanceType(8, 16384, 0.357),
+    "c7i.4xlarge": InstanceType(16, 32768, 0.714),
+    "c7i.8xlarge": InstanceType(32, 65536, 1.428),
+    "m5.large": InstanceType(2, 8192, 0.096),
+    "m5.xlarge": InstanceType(4, 16384, 0.192),
+    "m6i.large": InstanceType(2, 8192, 0.096),
+    "m7i.large": InstanceType(2, 8192, 0.1008),
+    "m7i.xlarge": InstanceType(4, 16384, 0.2016),
+    "m7i.2xlarge": InstanceType(8, 32768, 0.4032),
+    "m7i.4xlarge": InstanceType(16, 65536, 0.8064),
+    "m7i.8xlarge": InstanceType(32, 131072, 1.6128),
+    "r7i.large": InstanceType(2, 16384, 0.1323),
+    "r7i.xlarge": InstanceType(4, 32768, 0.2646),
+    "r7i.2xlarge": InstanceType(8, 65536, 0.5292),
 }
 
 
@@ -63,3 +64,11 @@ def capacity(offering: Offering, spec: PoolSpec) -> Capacity:
     return Capacity(
         cpu=float(kind.vcpus), memory_mib=kind.memory_mib - HOST_OVERHEAD_MIB, slots=spec.slots_per_host or kind.vcpus
     )
+
+
+def price_usd_h(offering: Offering) -> float:
+    """The list price of a host of `offering`: on demand, in us-east-1. Spot costs less, most other regions a little more.
+
+    KeyError for a type that the catalogue does not have.
+    """
+    return TYPES[offering.instance_type].price_usd_h

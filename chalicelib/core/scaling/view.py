@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.core.pool import Scaling
 
@@ -11,10 +11,13 @@ from chalicelib.core.pool import Scaling
 class PoolView:
     """Jobs are counted by where they are; an assigned job counts as on its host. All durations in seconds.
 
-    `queued`: waiting jobs that no host carries (as far as was read; see `queue_complete`). `on_healthy`: jobs on ready and draining hosts,
-    `on_launching`, `on_unhealthy`. `hosts`: ready and launching hosts that may be given work: what a target is compared with. `running_hosts`: those
-    of them that are ready. `slots`: how many average jobs one more host would take at a time. `needed`: how many further hosts it takes so that every waiting
-    job starts within the pool's SLO, after filling the hosts that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes.
+    `queued`: waiting jobs that no host carries (as far as was read; see `queue_complete`).
+    `on_healthy`: jobs on ready and draining hosts, `on_draining` those of them on draining ones; `on_launching`, `on_unhealthy`.
+    `hosts`: ready and launching hosts that may be given work: what a target is compared with. `running_hosts`: those
+    of them that are ready. `busy_hosts`: those that carry something, or that this plan gives work to.
+    `slots`: how many average jobs one more host would take at a time.
+    `needed`: how many further hosts it takes so that every waiting job starts within the pool's SLO, after filling the hosts
+    that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes.
     `boot_s`: from the request for a host to its agent's first word. `people`: who is looking now or was booked for now.
     `memory`: what earlier passes remembered.
     """
@@ -23,17 +26,19 @@ class PoolView:
     queued: int = 0
     queue_complete: bool = True
     on_healthy: int = 0
+    on_draining: int = 0
     on_launching: int = 0
     on_unhealthy: int = 0
     hosts: int = 0
     running_hosts: int = 0
+    busy_hosts: int = 0
     slots: int = 1
     needed: int = 0
     expected_s: float = 60.0
     boot_s: float = 45.0
     people: int = 0
     jobs_per_person_h: float = 4.0
-    memory: Scaling = Scaling()
+    memory: Scaling = field(default_factory=Scaling)
 
     @property
     def active(self) -> int:
