@@ -13,13 +13,12 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import settle
-from chalicelib.control.notices import notify
+from chalicelib.control import self_report, settle
+from chalicelib.control.interruptions import interrupted
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.core.host import GIVEN_BACK, Host, HostEvent, HostState
 from chalicelib.core.job import Finish, JobEvent
-from chalicelib.core.story import Line
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -32,7 +31,6 @@ UNKNOWN_TRIES_MAX = 60
 CANARY_AHEAD_MAX_S = 60.0  # clocks of two functions differ by less
 NAME_LENGTH_MAX = 128  # of a pool or a host; a key can be neither empty nor without end
 SEEN_EVERY_S = 10.0
-STORY_TTL_S = 30 * 86_400.0
 
 
 class BadPing(Exception):
@@ -86,10 +84,18 @@ def _one(plane: Plane, message: Message) -> set[str]:
     if host.userid != message.sender:
         raise BadPing(f"it speaks for {host_id}, but {message.sender} sent it")
     log.append_keys(host=host_id)
+    outcomes, faults = [], []
+    facts: dict[str, Any] = {}
     now = plane.clock()
     if host.seen_at is None or now - host.seen_at > SEEN_EVERY_S:
-        plane.stores.hosts.touch(pool, host_id, seen_at=now)
-    outcomes, faults = [], []
+        facts["seen_at"] = now
+    try:
+        if (holds := self_report.holds(document["pings"])) not in (None, host.holds):
+            facts["holds"] = holds
+    except (TypeError, ValueError) as error:
+        faults.append(str(error))
+    if facts:
+        plane.stores.hosts.touch(pool, host_id, **facts)
     for ping in document["pings"]:
         try:
             outcomes.append(_ping(plane, host, ping))
@@ -167,16 +173,6 @@ def _hello(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     return True
 
 
-def _alive(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    problems = ping.get("problems") or []
-    if not problems:
-        return False
-    plane.stores.hosts.move(
-        host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=f"its agent says: {problems[0]}"
-    )
-    return True
-
-
 def _accepted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     plane.stores.hosts.mark(host.pool, host.id, f"{ping['job']}#{ping['attempt']}", accepted_at=plane.clock())
     return False
@@ -218,25 +214,18 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         why, ping = "bad_input", {**ping, "reason": f"input {absent} is not in the bucket: never uploaded, or expired"}
     if why in ("urls_expired", "urls_missing"):
         plane.stores.hosts.mark(host.pool, host.id, assignment.key, accepted_at=GIVEN_BACK)
+        plane.tell(job_id, "refused", reason)
         return True
     if why == "bad_input":
         finish = Finish(outcome="failed", reason=str(ping.get("reason", "an input is bad")), finished_at=plane.clock())
         settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
         return True
-    if why == "no_sandbox" and plane.stores.hosts.move(
-        host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason
-    ):
-        notify(
-            plane,
-            "host_cannot_sandbox",
-            "error",
-            subject=host.id,
-            reason=f"{reason}. Give the pool an image that has bubblewrap, or send it trusted jobs only",
-            pool=host.pool,
-        )
+    if why == "no_sandbox":
+        advice = "Give the pool an image that has bubblewrap, or send it trusted jobs only"
+        self_report.sicken(plane, host, "host_cannot_sandbox", "error", reason=reason, advice=advice)
+    if why == "unhealthy":
+        self_report.sicken(plane, host, "host_unhealthy", "warning", reason=reason)
     settle.reclaim(plane, host, assignment, reason)
-    now = plane.clock()
-    plane.stores.story.append([Line(at=now, subject=job_id, event="refused", reason=reason)], now + STORY_TTL_S)
     return True
 
 
@@ -252,7 +241,7 @@ def _idle(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _interrupted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    plane.stores.hosts.touch(host.pool, host.id, interrupt_at=float(ping["interrupt_at"]))
+    interrupted(plane, host, float(ping["interrupt_at"]), "its agent")
     return True
 
 
@@ -265,7 +254,7 @@ def _bye(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 _HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
     "hello": _hello,
-    "alive": _alive,
+    "alive": self_report.alive,
     "accepted": _accepted,
     "refused": _refused,
     "start": _start,
