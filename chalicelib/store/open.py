@@ -11,10 +11,13 @@ from chalicelib.store import tables
 from chalicelib.store.backlog import DynamoBacklog
 from chalicelib.store.claims import DynamoClaims
 from chalicelib.store.connection import CountedConnection, Requests, bind
+from chalicelib.store.durations import DynamoDurations
 from chalicelib.store.hosts import DynamoHosts
 from chalicelib.store.jobs import DynamoJobs
 from chalicelib.store.ports import Stores
 from chalicelib.store.registry import DynamoRegistry
+from chalicelib.store.samples import DynamoSamples
+from chalicelib.store.shares import DynamoShares
 from chalicelib.store.story import DynamoStory
 
 
@@ -43,5 +46,8 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
             bind(tables.LookingRow, registry, connection),
         ),
         story=DynamoStory(bind(tables.StoryRow, jobs, connection)),
+        durations=DynamoDurations(bind(tables.LearnedRow, registry, connection)),
+        samples=DynamoSamples(bind(tables.SampleRow, registry, connection)),
+        shares=DynamoShares(bind(tables.ShareRow, registry, connection)),
         requests=connection.requests,
     )

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.calendar import Booking
+from chalicelib.core.durations import Learned
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.pool import Pool, PoolSpec
@@ -49,6 +50,14 @@ class Token:
     owner: str
     created_at: float
     expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What a pool was at a minute (`at`: its first second): names and numbers as `control/samples.py` writes them."""
+
+    at: float
+    values: Mapping[str, Any]
 
 
 class Jobs(Protocol):
@@ -257,6 +266,30 @@ class Story(Protocol):
         """The last `limit` lines, oldest first."""
 
 
+class Durations(Protocol):
+    def add(self, pool: str, day: str, sums: Mapping[str, Learned], expires_at: float) -> None:
+        """Add to the sums of a day ("2026-11-21"), each key in one write that reads nothing."""
+
+    def of(self, pool: str, since_day: str) -> dict[str, Learned]:
+        """The sums of all days from `since_day` on, by key. Eventually consistent."""
+
+
+class Samples(Protocol):
+    def put(self, pool: str, at: float, values: Mapping[str, Any], expires_at: float) -> None:
+        """Keep the values of the minute that `at` lies in; the last put of a minute stays."""
+
+    def of(self, pool: str, since: float, until: float, limit: int) -> list[Sample]:
+        """The newest `limit` samples of the minutes from `since`'s to `until`'s, oldest first. Eventually consistent."""
+
+
+class Shares(Protocol):
+    def advance(self, pool: str, share: str, cost: float, *, clock: float, now: float, expires_at: float) -> float:
+        """Ask for `cost` more of virtual time, and learn where it begins: where the share's last request ended, and not before `clock`.
+
+        What a row whose `expires_at` lies before `now` says is forgotten. `core/fairness.py` says what for.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """All tables of a stage."""
@@ -267,3 +300,6 @@ class Stores:
     claims: Claims
     registry: Registry
     story: Story
+    durations: Durations
+    samples: Samples
+    shares: Shares

@@ -214,3 +214,23 @@ class DefaultsRow(RegistryTable):
 
 class LookingRow(RegistryTable):
     """`kind` = "looking/<pool>", `name` = the viewer: nothing but its key and when it expires."""
+
+
+class LearnedRow(RegistryTable):
+    """`kind` = "learned/<pool>", `name` = "<day>/<key>": sums over the jobs that finished on a day."""
+
+    seen = Int(attr_name="count")
+    total_s = Float()
+    squares_s2 = Float()
+
+
+class SampleRow(RegistryTable):
+    """`kind` = "sample/<pool>", `name` = the minute."""
+
+    values = Json(dict[str, Any])
+
+
+class ShareRow(RegistryTable):
+    """`kind` = "share/<pool>", `name` = "<priority>/<owner>": up to which virtual time it has asked."""
+
+    finish = Float()

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from chalicelib.store.memory.backlog import MemoryBacklog
 from chalicelib.store.memory.claims import MemoryClaims
+from chalicelib.store.memory.durations import MemoryDurations
 from chalicelib.store.memory.hosts import MemoryHosts
 from chalicelib.store.memory.jobs import MemoryJobs
 from chalicelib.store.memory.registry import MemoryRegistry
+from chalicelib.store.memory.samples import MemorySamples
+from chalicelib.store.memory.shares import MemoryShares
 from chalicelib.store.memory.story import MemoryStory
 from chalicelib.store.ports import Stores
 
@@ -24,4 +27,7 @@ def memory_stores() -> Stores:
         claims=MemoryClaims(),
         registry=MemoryRegistry(),
         story=MemoryStory(),
+        durations=MemoryDurations(),
+        samples=MemorySamples(),
+        shares=MemoryShares(),
     )
