@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True  # Chalice imports this before it names the packa
 
 from chalicelib import config, wiring
 from chalicelib.api import auth, jobs, pools
+from chalicelib.api import settings as runtime
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
 from chalicelib.control import intake, passes, pings, story
@@ -54,6 +55,7 @@ def authorize(request: Any) -> AuthResponse:
 
 app.register_blueprint(jobs.routes(authorize))
 app.register_blueprint(pools.routes(authorize))
+app.register_blueprint(runtime.routes(authorize))
 
 
 @app.on_sqs_message(queue=settings.submissions_queue, batch_size=10, maximum_concurrency=10)

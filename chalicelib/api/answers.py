@@ -16,9 +16,12 @@ from chalicelib.telemetry import log
 View = Callable[..., Response]
 
 
-def answer(document: Any, status: int = 200) -> Response:
-    """A JSON response."""
-    return Response(body=to_json(document), status_code=status, headers={"Content-Type": "application/json"})
+def answer(document: Any, status: int = 200, *, version: int | None = None) -> Response:
+    """A JSON response; `version` of what it shows becomes its ETag."""
+    headers: dict[str, str | list[str]] = {"Content-Type": "application/json"}
+    if version is not None:
+        headers["ETag"] = f'"{version}"'
+    return Response(body=to_json(document), status_code=status, headers=headers)
 
 
 def problem(status: int, detail: str, faults: tuple[Any, ...] = ()) -> Response:

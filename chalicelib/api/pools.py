@@ -1,4 +1,4 @@
-"""Routes of pools and hosts, uploads, and health."""
+"""Routes of pools and hosts, uploads, and health. What changes a pool is in `settings.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from chalicelib.api import views, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import explain, health, pools
-from chalicelib.core.pool import Pool
-from chalicelib.errors import BadRequest, Fault, NotFound
 
 UPLOAD_URL_S = 900
 
@@ -29,30 +27,16 @@ def routes(authorizer: Any) -> Blueprint:
     def get_pools() -> Response:
         return answer({"items": [views.pool(p) for p in wiring.plane().stores.registry.pools()]})
 
-    @route("GET", "/pools/{pool}")
-    def get_pool(pool: str) -> Response:
-        return answer(views.pool(_pool(pool)))
-
-    @route("PUT", "/pools/{pool}")
-    def put_pool(pool: str) -> Response:
-        who().must_run_things()
-        if not pools.NAME.fullmatch(pool):
-            raise BadRequest(
-                f"pool: {pool!r} is no name for a pool", (Fault("pool", f"must match {pools.NAME.pattern}"),)
-            )
-        spec = wire.pool_spec(wire.decode(bp.current_request.raw_body, wire.PoolSpecWire))
-        return answer(views.pool(pools.put(wiring.plane(), pool, spec)))
-
     @route("GET", "/pools/{pool}/hosts")
     def get_hosts(pool: str) -> Response:
         who().must_run_things()
-        hosts, _ = wiring.plane().stores.hosts.of_pool(_pool(pool).name)
+        hosts, _ = wiring.plane().stores.hosts.of_pool(pools.known(wiring.plane(), pool).name)
         return answer({"items": [views.host(h) for h in hosts]})
 
     @route("GET", "/pools/{pool}/plan")
     def get_plan(pool: str) -> Response:
         who().must_run_things()
-        return answer(views.plan(explain.plan(wiring.plane(), _pool(pool))))
+        return answer(views.plan(explain.plan(wiring.plane(), pools.known(wiring.plane(), pool))))
 
     @route("POST", "/uploads")
     def post_upload() -> Response:
@@ -70,10 +54,3 @@ def routes(authorizer: Any) -> Blueprint:
         return answer({"ok": ok, "checks": checks}, 200 if ok else 503)
 
     return bp
-
-
-def _pool(name: str) -> Pool:
-    pool = wiring.plane().stores.registry.pool(name) if pools.NAME.fullmatch(name) else None
-    if pool is None:
-        raise NotFound(f"there is no pool named {name}")
-    return pool

@@ -1,19 +1,17 @@
 """What users send and get, as strict structs: unknown fields, wrong types and impossible values are refused with the path of what is wrong.
 
-`control` and `core` never see these; `job_spec` and `pool_spec` make plain records of them.
+`control` and `core` never see these; `job_spec` makes a plain record of a job's document. Those of pools are in `pool_wire.py`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from chalicelib.core.catalogue import TYPES
-from chalicelib.core.host import Offering
 from chalicelib.core.job import Input, JobSpec
-from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Fault, TooLarge
 
 SPEC_BYTES_MAX = 131_072  # of one job's document
@@ -29,11 +27,11 @@ Text = Annotated[str, msgspec.Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
+class Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
     """Encoded without defaults, so that a family's defaults can stand where nothing was said."""
 
 
-class InputWire(_Strict, frozen=True, kw_only=True):
+class InputWire(Strict, frozen=True, kw_only=True):
     """A file or folder in the work folder: an upload by `sha256` (unpacked if `unpack`), or a short `text`."""
 
     path: Path
@@ -42,7 +40,7 @@ class InputWire(_Strict, frozen=True, kw_only=True):
     text: Text | None = None
 
 
-class JobSpecWire(_Strict, frozen=True, kw_only=True):
+class JobSpecWire(Strict, frozen=True, kw_only=True):
     """One job, as `POST /jobs` and the submissions queue take it."""
 
     command: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)] | None = None
@@ -66,45 +64,18 @@ class JobSpecWire(_Strict, frozen=True, kw_only=True):
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
 
 
-class BatchWire(_Strict, frozen=True, kw_only=True):
+class BatchWire(Strict, frozen=True, kw_only=True):
     jobs: Annotated[list[JobSpecWire], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
 
 
-class UploadWire(_Strict, frozen=True, kw_only=True):
+class UploadWire(Strict, frozen=True, kw_only=True):
     """An upload announced: its SHA-256 in hex and its size."""
 
     sha256: Sha256
     bytes: Annotated[int, msgspec.Meta(ge=0, le=5_368_709_120)]
 
 
-class OfferingWire(_Strict, frozen=True, kw_only=True):
-    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d\Z")]
-    instance_type: str
-    market: Literal["spot", "on_demand"] = "on_demand"
-    zone: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,40}\Z")] | None = None
-
-
-class PoolSpecWire(_Strict, frozen=True, kw_only=True):
-    """What an operator sets of a pool; what is left out has the default. Durations in seconds."""
-
-    offerings: Annotated[list[OfferingWire], msgspec.Meta(min_length=1, max_length=20)] | None = None
-    hosts_min: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 0
-    hosts_max: Annotated[int, msgspec.Meta(ge=0, le=5000)] = 20
-    slots_per_host: Count | None = None
-    linger_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
-    lifetime_max_s: Annotated[int, msgspec.Meta(ge=300, le=2_592_000)] = 86_400
-    boot_timeout_s: Annotated[int, msgspec.Meta(ge=30, le=3600)] = 600
-    ping_every_s: Annotated[int, msgspec.Meta(ge=1, le=300)] = 30
-    missed_pings_s: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 180
-    idle_max_s: Annotated[int, msgspec.Meta(ge=30, le=86_400)] = 900
-    unreachable_max_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
-    sandbox: Literal["auto", "bwrap", "none"] = "auto"
-    log_limit_bytes: Annotated[int, msgspec.Meta(ge=1024, le=104_857_600)] = 1_048_576
-    timeout_max_s: Annotated[int, msgspec.Meta(ge=1, le=1_209_600)] = 86_400
-    generation: Annotated[int, msgspec.Meta(ge=0, le=2_147_483_647)] = 0
-
-
-W = TypeVar("W", bound=_Strict)
+W = TypeVar("W", bound=Strict)
 
 _AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
@@ -118,10 +89,28 @@ def decode(body: bytes | str, type_: type[W], bytes_max: int = SPEC_BYTES_MAX) -
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
-        fault = _fault(str(error))
-        raise BadRequest(f"{fault.field or 'the body'}: {fault.message}", (fault,)) from None
+        raise _refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", (Fault("", f"is not JSON: {error}"),)) from None
+
+
+def convert(document: Any, type_: type[W]) -> W:
+    """A document that is decoded already, as its struct. Raises BadRequest (which field, what)."""
+    try:
+        return msgspec.convert(document, type_)
+    except msgspec.ValidationError as error:
+        raise _refusal(error) from None
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raises BadRequest with all of them, if there are any; its sentence is the first one's."""
+    if faults:
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+
+
+def _refusal(error: msgspec.ValidationError) -> BadRequest:
+    fault = _fault(str(error))
+    return BadRequest(f"{fault.field or 'the body'}: {fault.message}", (fault,))
 
 
 def _fault(sentence: str) -> Fault:
@@ -140,9 +129,7 @@ _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
     """The record of a job's document; `command` must be there by now. Raises BadRequest with what no schema can say."""
-    faults = [Fault(prefix + field, message) for field, message in _spec_faults(wire)]
-    if faults:
-        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+    refuse([Fault(prefix + field, message) for field, message in _spec_faults(wire)])
     return JobSpec(
         command=wire.command or "",
         timeout_s=wire.timeout_s,
@@ -192,28 +179,6 @@ def _spec_faults(wire: JobSpecWire) -> list[tuple[str, str]]:
 
 def _leaves(path: str) -> bool:
     return path.startswith(("/", "~")) or "\\" in path or "\0" in path or ".." in path.split("/")
-
-
-def pool_spec(wire: PoolSpecWire) -> PoolSpec:
-    """The record of a pool's document. Raises BadRequest for types that are not known and limits that contradict."""
-    faults = []
-    for index, offering in enumerate(wire.offerings or []):
-        if offering.instance_type not in TYPES:
-            known = ", ".join(sorted(TYPES))
-            faults.append(
-                Fault(f"offerings[{index}].instance_type", f"{offering.instance_type!r} is not known; known: {known}")
-            )
-    if wire.hosts_min > wire.hosts_max:
-        faults.append(Fault("hosts_min", f"is {wire.hosts_min}, more than hosts_max, {wire.hosts_max}"))
-    if faults:
-        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
-    given = {f: getattr(wire, f) for f in wire.__struct_fields__ if f != "offerings"}
-    if wire.offerings is not None:
-        given["offerings"] = tuple(
-            Offering(region=o.region, instance_type=o.instance_type, market=o.market, zone=o.zone)
-            for o in wire.offerings
-        )
-    return PoolSpec(**given)
 
 
 def to_json(document: Any) -> str:

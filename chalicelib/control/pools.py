@@ -1,22 +1,123 @@
-"""Changing a pool's spec: versioned, and looked at at once."""
+"""Changing a pool: validated as a whole, versioned, told in the pool's story, looked at at once."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from chalicelib.control.wake import wake
+from chalicelib.core import settings
 from chalicelib.core.pool import Pool, PoolSpec
-from chalicelib.errors import Conflict
+from chalicelib.core.story import Line
+from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, NotFound, PreconditionFailed
+from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,31}$")
+AUDIT_TTL_S = 400 * 86_400.0  # more than a year: "who set this, before last year's exam?"
+TRIES_MAX = 5  # of a change that holds whatever else was changed meanwhile
+
+Document = Mapping[str, Any]
 
 
-def put(plane: Plane, name: str, spec: PoolSpec) -> Pool:
-    """Create or replace. Raises Conflict where somebody else changed it in the same moment."""
+def put(plane: Plane, name: str, document: Document, *, by: str, version: int | None = None) -> Pool:
+    """Create the pool, or replace all that was said of it. `version`: only if it is at this one.
+
+    Raises BadRequest (fields), PreconditionFailed, or Conflict where somebody else changed it in the same moment.
+    """
+    if not NAME.fullmatch(name):
+        raise BadRequest(f"pool: {name!r} is no name for a pool", (Fault("pool", f"must match {NAME.pattern}"),))
     present = plane.stores.registry.pool(name)
-    pool = plane.stores.registry.put_pool(name, spec, version=present.version if present else None)
+    _at(present, version)
+    pool = _write(plane, name, present, dict(document), by)
     if pool is None:
         raise Conflict(f"pool {name} was changed by somebody else in the same moment; read it and try again")
-    wake(plane, name)
+    return pool
+
+
+def patch(plane: Plane, name: str, changes: Document, *, by: str, version: int | None = None) -> Pool:
+    """Change what the merge patch names, and nothing else; tried again where somebody changed something else meanwhile.
+
+    Raises NotFound, BadRequest (fields), PreconditionFailed, Conflict.
+    """
+
+    def change() -> Pool | None:
+        present = known(plane, name)
+        _at(present, version)
+        return _write(plane, name, present, settings.merged(settings.said(present), changes), by)
+
+    return tried(name, change)
+
+
+def known(plane: Plane, name: str) -> Pool:
+    """The pool as it is now. Raises NotFound."""
+    pool = plane.stores.registry.pool(name) if NAME.fullmatch(name) else None
+    if pool is None:
+        raise NotFound(f"there is no pool named {name}")
+    return pool
+
+
+def tried(name: str, change: Callable[[], Pool | None]) -> Pool:
+    """The first outcome of `change` that is no lost race. Raises Conflict after `TRIES_MAX`."""
+    for _ in range(TRIES_MAX):
+        if (pool := change()) is not None:
+            return pool
+    raise Conflict(f"pool {name} is being changed by others again and again; try again in a moment")
+
+
+def check(spec: PoolSpec) -> None:
+    """Raises BadRequest with every contradiction, by field."""
+    if faults := settings.faults(spec):
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+
+
+def tell(plane: Plane, pool: Pool, event: str, sentences: Sequence[str], by: str) -> None:
+    """The audit: lines of the pool's story, each with who and which version."""
+    now = plane.clock()
+    lines = [
+        Line(at=now, subject=f"pool/{pool.name}", event=event, reason=f"{sentence} (by {by}, version {pool.version})")
+        for sentence in sentences
+    ]
+    if lines:
+        plane.stores.story.append(lines, now + AUDIT_TTL_S)
+
+
+def rouse(plane: Plane, name: str) -> None:
+    """Wake the pool for what was written. That is done already: where the queue does not answer, the tick wakes it in a minute."""
+    try:
+        wake(plane, name)
+    except CloudUnavailable as error:
+        log.warning("a changed pool could not be woken", extra={"pool": name, "error": str(error)})
+
+
+def _at(present: Pool | None, version: int | None) -> None:
+    if version is not None and (present is None or present.version != version):
+        there = f"is at version {present.version}" if present else "does not exist"
+        raise PreconditionFailed(f"the pool {there}, not at version {version}; read it and decide again")
+
+
+def _write(plane: Plane, name: str, present: Pool | None, own: dict[str, Any], by: str) -> Pool | None:
+    """None: the race was lost. The defaults are read before the pool is written: if they change in between, its older
+    `defaults_version` says that it must be re-made."""
+    defaults = plane.stores.registry.defaults()
+    spec = settings.effective(defaults.settings, own)
+    check(spec)
+    before = settings.said(present) if present else {}
+    if present is not None and present.settings is not None and before == own and present.spec == spec:
+        rouse(plane, name)
+        return present
+    pool = plane.stores.registry.put_pool(
+        name,
+        spec,
+        version=present.version if present else None,
+        settings=own,
+        defaults_version=defaults.version,
+    )
+    if pool is not None:
+        sentences = settings.diff(before, own, defaults.settings)
+        if present is None:
+            sentences = ["the pool was made", *sentences]
+        tell(plane, pool, "setting", sentences, by)
+        rouse(plane, name)
     return pool

@@ -1,8 +1,9 @@
 """Runtime settings: what an operator said of a pool, over what was said for the whole stage, over our defaults.
 
-Theory of operation. What people say are sparse documents (field → value, as JSON has it): one a pool, one for the stage. What a pass reads is
-a whole `PoolSpec`, made of both by `effective` when either is written and kept on the pool's row beside the sparse document. So a pass reads one
-row and sees one consistent spec, and a later change of the stage's defaults reaches what a pool left unsaid, and nothing else.
+Theory of operation. What people say are sparse documents (field → value, as JSON has it): one for each pool, one for the stage. What a
+pass reads is a whole `PoolSpec`, made of both by `effective` when either is written, and kept on the pool's row beside the sparse
+document. So a pass reads one row and sees one consistent spec, and a later change of the stage's defaults reaches what a pool left
+unsaid, and nothing else.
 
 `policy` and `parameters` belong together: who names a policy says its parameters, because another policy's mean nothing to it.
 """
@@ -119,8 +120,8 @@ def _faults(spec: PoolSpec) -> Iterator[Fault]:
             "unreachable_max_s",
             f"is {spec.unreachable_max_s}, less than ping_every_s, {spec.ping_every_s}: hosts would shut themselves down",
         )
-    if spec.idle_max_s >= spec.lifetime_max_s:
-        yield Fault("idle_max_s", f"is {spec.idle_max_s}, not less than lifetime_max_s, {spec.lifetime_max_s}")
+    if spec.idle_max_s < spec.ping_every_s:  # shorter than linger_s is harmless: what hosts are told is raised above it
+        yield Fault("idle_max_s", f"is {spec.idle_max_s}, less than ping_every_s, {spec.ping_every_s}")
     if spec.image is not None and len({offering.region for offering in spec.offerings}) > 1:
         yield Fault("image", f"is {spec.image}, but an image lives in one region and the offerings name several")
     yield from _policy_faults(spec.policy, spec.parameters)

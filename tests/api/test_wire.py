@@ -105,24 +105,6 @@ def test_any_document_is_either_a_job_or_a_refusal_with_a_sentence(document: dic
     assert refusal.detail if refusal else spec and spec.command
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"offerings": []}, "offerings"),
-        ({"offerings": [{"region": "us-east-1", "instance_type": "z9.huge"}]}, "offerings[0].instance_type"),
-        ({"offerings": [{"region": "mars", "instance_type": "c7i.large"}]}, "offerings[0].region"),
-        ({"hosts_min": 9, "hosts_max": 3}, "hosts_min"),
-        ({"sandbox": "docker"}, "sandbox"),
-        ({"linger_s": -1}, "linger_s"),
-        ({"linger": 5}, "linger"),
-    ],
-)
-def test_a_pools_mistake_is_named_by_its_field(change: dict[str, Any], field: str) -> None:
-    with pytest.raises(BadRequest) as refusal:
-        wire.pool_spec(wire.decode(json.dumps(change).encode(), wire.PoolSpecWire))
-    assert refusal.value.faults[0].field == field
-
-
 def test_the_answer_to_the_largest_batch_passes_through_lambda() -> None:
     """An answer over 6 MB is an error to the client, who would submit the recorded jobs again."""
     labels = {f"k{i}{'a' * 60}": "v" * 256 for i in range(20)}  # said twice in a Job

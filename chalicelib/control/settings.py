@@ -1,0 +1,101 @@
+"""The stage's own defaults of pools, and what the tick counts of people who are looking.
+
+Theory of operation. The defaults are one row; every pool's row says which version of them its spec was made with. A change writes the row
+first and then re-makes every pool, each conditionally in its own version. A pool that somebody writes in between has either read
+the new defaults or is found older: a crash, a lost race, a pool that was made meanwhile, all are the same case, and the tick
+re-makes what is older.
+
+A change that would contradict some pool is refused. Where both were changed in the same moment, so that neither could see the other,
+the pool keeps the spec that it has, and its story says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chalicelib.control.pools import AUDIT_TTL_S, check, rouse, tell
+from chalicelib.core import settings
+from chalicelib.core.pool import Pool
+from chalicelib.core.settings import Defaults
+from chalicelib.core.story import Line
+from chalicelib.errors import BadRequest, Conflict, Fault, PreconditionFailed
+from chalicelib.wiring import Plane
+
+SUBJECT = "settings"  # of the story of the stage's defaults
+
+
+def patch_defaults(plane: Plane, changes: Mapping[str, Any], *, by: str, version: int | None = None) -> Defaults:
+    """Change the stage's defaults by a merge patch, and every pool with them.
+
+    Raises BadRequest where a pool (named in the sentence) would contradict itself, PreconditionFailed, Conflict.
+    """
+    before = plane.stores.registry.defaults()
+    if version is not None and before.version != version:
+        raise PreconditionFailed(
+            f"the stage's settings are at version {before.version}, not {version}; read them and decide again"
+        )
+    said = settings.merged(before.settings, changes)
+    sentences = settings.diff(before.settings, said)
+    if not sentences:
+        return before
+    check(settings.effective({}, said))
+    pools = plane.stores.registry.pools()
+    _check_pools(pools, said)
+    after = Defaults(version=before.version + 1, settings=said, by=by, at=plane.clock())
+    if not plane.stores.registry.put_defaults(after):
+        raise Conflict("the stage's settings were changed by somebody else in the same moment; read them and try again")
+    lines = [
+        Line(at=after.at, subject=SUBJECT, event="setting", reason=f"{sentence} (by {by}, version {after.version})")
+        for sentence in sentences
+    ]
+    plane.stores.story.append(lines, after.at + AUDIT_TTL_S)
+    remake(plane, plane.stores.registry.pools(), after)
+    return after
+
+
+def remake_older(plane: Plane, pools: Iterable[Pool]) -> int:
+    """Re-make the specs that older defaults went into; how many. The tick's share of `patch_defaults`."""
+    return remake(plane, pools, plane.stores.registry.defaults())
+
+
+def remake(plane: Plane, pools: Iterable[Pool], defaults: Defaults) -> int:
+    """Re-make those of these pools that were made with older defaults; how many. One that is changed meanwhile is left to the tick."""
+    return sum(_remade(plane, pool, defaults) for pool in pools if pool.defaults_version < defaults.version)
+
+
+def _remade(plane: Plane, pool: Pool, defaults: Defaults) -> bool:
+    own = settings.said(pool)
+    spec = settings.effective(defaults.settings, own)
+    faults = settings.faults(spec)
+    if faults:
+        spec = pool.spec
+    made = plane.stores.registry.put_pool(
+        pool.name, spec, version=pool.version, settings=own, defaults_version=defaults.version
+    )
+    if made is None:
+        return False
+    sentences = settings.diff(settings.plain(pool.spec), settings.plain(spec))
+    if faults:
+        sentences = [f"the pool keeps what it has: {f.field} {f.message}" for f in faults]
+    tell(plane, made, "setting", sentences, f"{defaults.by} in the stage's settings {defaults.version}")
+    rouse(plane, pool.name)
+    return True
+
+
+def _check_pools(pools: Iterable[Pool], said: Mapping[str, Any]) -> None:
+    faults = [
+        Fault(fault.field, f"{fault.message} (in pool {pool.name})")
+        for pool in pools
+        for fault in settings.faults(settings.effective(said, settings.said(pool)))
+    ]
+    if faults:
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+
+
+def count_interest(plane: Plane, pool: Pool) -> None:
+    """Count who is looking; the pool's row is written, and the pool woken, only when the number has changed."""
+    people = plane.stores.registry.lookers(pool.name, plane.clock())
+    if people != pool.interest:
+        plane.stores.registry.note_interest(pool.name, people)
+        rouse(plane, pool.name)
