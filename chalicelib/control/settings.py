@@ -50,21 +50,23 @@ def patch_defaults(plane: Plane, changes: Mapping[str, Any], *, by: str, version
         for sentence in sentences
     ]
     plane.stores.story.append(lines, after.at + AUDIT_TTL_S)
-    remake(plane, plane.stores.registry.pools(), after)
+    _remake(plane, plane.stores.registry.pools(), after)
     return after
 
 
-def remake_older(plane: Plane, pools: Iterable[Pool]) -> int:
-    """Re-make the specs that older defaults went into; how many. The tick's share of `patch_defaults`."""
-    return remake(plane, pools, plane.stores.registry.defaults())
+def remake_older(plane: Plane, pools: Iterable[Pool]) -> None:
+    """Re-make the specs that older defaults went into: the tick's share of `patch_defaults`."""
+    _remake(plane, pools, plane.stores.registry.defaults())
 
 
-def remake(plane: Plane, pools: Iterable[Pool], defaults: Defaults) -> int:
-    """Re-make those of these pools that were made with older defaults; how many. One that is changed meanwhile is left to the tick."""
-    return sum(_remade(plane, pool, defaults) for pool in pools if pool.defaults_version < defaults.version)
+def _remake(plane: Plane, pools: Iterable[Pool], defaults: Defaults) -> None:
+    """One that somebody changes in the same moment is left to the tick."""
+    for pool in pools:
+        if pool.defaults_version < defaults.version:
+            _remake_one(plane, pool, defaults)
 
 
-def _remade(plane: Plane, pool: Pool, defaults: Defaults) -> bool:
+def _remake_one(plane: Plane, pool: Pool, defaults: Defaults) -> None:
     own = settings.said(pool)
     spec = settings.effective(defaults.settings, own)
     faults = settings.faults(spec)
@@ -74,13 +76,12 @@ def _remade(plane: Plane, pool: Pool, defaults: Defaults) -> bool:
         pool.name, spec, version=pool.version, settings=own, defaults_version=defaults.version
     )
     if made is None:
-        return False
+        return
     sentences = settings.diff(settings.plain(pool.spec), settings.plain(spec))
     if faults:
         sentences = [f"the pool keeps what it has: {f.field} {f.message}" for f in faults]
     tell(plane, made, "setting", sentences, f"{defaults.by} in the stage's settings {defaults.version}")
     rouse(plane, pool.name)
-    return True
 
 
 def _check_pools(pools: Iterable[Pool], said: Mapping[str, Any]) -> None:
