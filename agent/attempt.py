@@ -27,6 +27,8 @@ from agent.pings import Pings
 from agent.sandbox import Ask, Choice
 from agent.supervise import Bounds, Command, Stopper
 
+DOUBT_S = 1.0
+
 
 class Host(NamedTuple):
     """What all attempts of a host share."""
@@ -237,6 +239,11 @@ class Attempt(threading.Thread):
                 group.kill()
                 group.remove()
 
+    def _doubt(self, ended: Any) -> str:
+        """What was wrong with the sandbox, if a command failed so early that it may be its fault; nobody is blamed for that."""
+        early = time.time() - self._started_at < DOUBT_S
+        return self._host.health.probe() if ended.exit_code and not ended.killed and early else ""
+
     def _report(self, ended: Any, use: Use, prefix: str) -> None:
         host, assignment = self._host, self.assignment
         settings = host.manifest.settings
@@ -244,7 +251,7 @@ class Attempt(threading.Thread):
             verdict.Facts(
                 exit_code=ended.exit_code,
                 killed=ended.killed,
-                fault="",
+                fault=self._doubt(ended),
                 oom_kills=use.oom_kills,
                 memory_peak_mib=use.memory_peak_mib,
                 memory_mib=assignment.memory_mib,

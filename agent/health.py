@@ -73,14 +73,16 @@ class Health:
         self.note("clock", self._clock())
         return self.problems()
 
-    def probe(self) -> None:
-        """Try the sandbox now."""
+    def probe(self) -> str:
+        """Try the sandbox now; "" or what is wrong with it."""
         why = ""
         for _ in range(PROBE_TRIES):
             why = self._probe()
             if not why:
                 break
-        self.note("sandbox", why and "its sandbox does not work: %s" % why)
+        sentence = why and "its sandbox does not work: %s" % why
+        self.note("sandbox", sentence)
+        return sentence
 
     def _run(self) -> None:
         probe_at = time.monotonic() + PROBE_EVERY_S
