@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chalicelib.core.staffing import hosts_for, jobs_of_people, with_square_root
+from chalicelib.core.staffing import hosts_for, jobs_of_people, some, with_square_root
 from chalicelib.errors import Fault
 
 LENGTH_MAX_S = 14 * 86_400.0
@@ -94,9 +94,13 @@ def floor(
     booked = sum(b.hosts or 0 for b in now_booked) + hosts_for(with_square_root(jobs), slots)
     looking = hosts_for(with_square_root(jobs_of_people(interest, jobs_per_person_h, expected_s)), slots)
     if looking > booked:
-        return looking, f"{interest} people are looking, which asks for {looking} hosts"
+        looks = "one person is" if interest == 1 else f"{interest} people are"
+        return looking, f"{looks} looking, which asks for {some(looking, 'host')}"
     if booked:
-        return booked, f"{_titles(now_booked)} asks for {booked} hosts until {_clock(_last_end(now_booked))} UTC"
+        return (
+            booked,
+            f"{_titles(now_booked)} asks for {some(booked, 'host')} until {_clock(_last_end(now_booked))} UTC",
+        )
     return 0, "nothing is booked and nobody is looking"
 
 

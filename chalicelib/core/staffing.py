@@ -20,3 +20,8 @@ def with_square_root(jobs: float) -> float:
 def jobs_of_people(people: int, jobs_per_person_h: float, expected_s: float) -> float:
     """How many jobs of `expected_s` seconds run at a time on average while so many people submit (Little's law)."""
     return people * jobs_per_person_h * expected_s / 3600.0
+
+
+def some(count: int, noun: str) -> str:
+    """The number with its noun, as a sentence needs it: 1 host, 3 hosts."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

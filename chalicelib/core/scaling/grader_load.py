@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.bounds import bounds
 from chalicelib.core.scaling.view import PoolView
-from chalicelib.core.staffing import hosts_for, jobs_of_people
+from chalicelib.core.staffing import hosts_for, jobs_of_people, some
 
 INSTANT_HOSTS = (
     "instant_hosts"  # the variable of a policy that latches: what it wants before the latch, to be remembered
@@ -28,15 +28,15 @@ class GraderLoad:
 
 
 def grader_load(view: PoolView, p: GraderLoad) -> Target:
-    """The largest of the estimates, ÷ slots: *ungraded* = all jobs that wait or run; *current* = those on hosts × `current_factor`;
-    *users* = people × jobs_per_person_h × expected_s ÷ 3600; *history* = the largest of these within `latch_s`.
+    """The largest of four estimates, ÷ slots. *Ungraded*: all jobs that wait or run. *Current*: those on hosts that run
+    × `current_factor`. *Predicted*: people × jobs_per_person_h × expected_s ÷ 3600. *History*: the largest of these within `latch_s`.
 
-    So a lull between two surges lets no host go. At least `min_hosts`. `ungraded_jobs`, `current_jobs`, `predicted_jobs` are the
-    estimates in jobs; `instant_hosts` is what they want without history, `history_hosts` what history wants.
+    So a lull between two surges lets no host go. At least `min_hosts`. `ungraded_jobs`, `current_jobs` and `predicted_jobs` are in
+    jobs; `instant_hosts` is what they want without history, `history_hosts` what history wants.
     """
     estimates = {
         "ungraded_jobs": float(view.active),
-        "current_jobs": (view.active - view.queued) * p.current_factor,
+        "current_jobs": (view.on_healthy + view.on_unhealthy) * p.current_factor,
         "predicted_jobs": jobs_of_people(view.people, view.jobs_per_person_h, view.expected_s),
     }
     name, jobs = max(estimates.items(), key=lambda item: item[1])
@@ -44,7 +44,7 @@ def grader_load(view: PoolView, p: GraderLoad) -> Target:
     history = latched(view.memory.peaks, view.now, p.latch_s)
     why = f"the largest estimate is {name.replace('_', ' ')}: {jobs:.0f} at {view.slots} a host"
     if history > instant:
-        why = f"{history} hosts were wanted less than {p.latch_s:g} s ago; now {instant} would do"
+        why = f"{some(history, 'host')} had been wanted less than {p.latch_s:g} s ago; now {instant} would do"
     return Target(
         hosts=max(instant, history),
         why=why,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.bounds import bounds
 from chalicelib.core.scaling.view import PoolView
-from chalicelib.core.staffing import hosts_for
+from chalicelib.core.staffing import hosts_for, some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,6 @@ def headroom(view: PoolView, p: Headroom) -> Target:
     jobs = view.on_healthy + view.on_launching + view.queued + view.active * (p.factor - 1.0)
     return Target(
         hosts=max(p.min_hosts, hosts_for(jobs, view.slots)),
-        why=f"{view.active} jobs with headroom {p.factor:g} are {jobs:.0f} at {view.slots} a host",
+        why=f"{some(view.active, 'job')} with headroom {p.factor:g} take room for {jobs:.1f} at {view.slots} a host",
         variables={"desired_jobs": jobs},
     )

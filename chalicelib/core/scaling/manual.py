@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.bounds import bounds
 from chalicelib.core.scaling.view import PoolView
+from chalicelib.core.staffing import some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,4 +17,4 @@ class Manual:
 
 def manual(view: PoolView, p: Manual) -> Target:
     """`hosts` hosts, whatever the load."""
-    return Target(hosts=p.hosts, why=f"the operator set {p.hosts} hosts")
+    return Target(hosts=p.hosts, why=f"the operator set {some(p.hosts, 'host')}")

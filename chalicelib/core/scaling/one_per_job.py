@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.view import PoolView
+from chalicelib.core.staffing import some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,4 +21,4 @@ def one_per_job(view: PoolView, p: OnePerJob) -> Target:
     as well, else jobs share the hosts that are there.
     """
     jobs = view.queued + view.on_launching + max(0, view.on_healthy - view.on_draining)
-    return Target(hosts=jobs, why=f"one host for each of {jobs} jobs", variables={"desired_jobs": float(jobs)})
+    return Target(hosts=jobs, why=f"one host for each of {some(jobs, 'job')}", variables={"desired_jobs": float(jobs)})

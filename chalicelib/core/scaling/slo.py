@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.bounds import bounds
 from chalicelib.core.scaling.view import PoolView
-from chalicelib.core.staffing import hosts_for
+from chalicelib.core.staffing import hosts_for, some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,9 @@ def slo(view: PoolView, p: Slo) -> Target:
     `busy_hosts` and `needed_hosts` are the two numbers.
     """
     wanted = view.busy_hosts + view.needed
-    why = f"{view.busy_hosts} hosts carry work"
+    why = f"{some(view.busy_hosts, 'host')} with work"
     if view.needed:
-        why += f" and {view.needed} more are needed for jobs that would wait too long"
+        why += f" and {view.needed} more for jobs that would wait too long without"
     if p.margin > 1.0:
         why += f", times {p.margin:g}"
     return Target(

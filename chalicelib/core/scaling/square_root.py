@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.bounds import bounds
 from chalicelib.core.scaling.view import PoolView
-from chalicelib.core.staffing import hosts_for, with_square_root
+from chalicelib.core.staffing import hosts_for, some, with_square_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,6 @@ def square_root(view: PoolView, p: SquareRoot) -> Target:
     jobs = with_square_root(view.active)
     return Target(
         hosts=max(p.min_hosts, hosts_for(jobs, view.slots)),
-        why=f"{view.active} jobs and room for the next: {jobs:.0f} at {view.slots} a host",
+        why=f"{some(view.active, 'job')} and room for the next: {jobs:.0f} at {view.slots} a host",
         variables={"desired_jobs": jobs},
     )

@@ -19,7 +19,7 @@ from chalicelib.core.scaling.grader_load import INSTANT_HOSTS, minute_of
 from chalicelib.core.scaling.parameters import parameters_of
 from chalicelib.core.scaling.policies import DEFAULT, POLICIES
 from chalicelib.core.scaling.view import PoolView
-from chalicelib.core.staffing import GRAIN
+from chalicelib.core.staffing import GRAIN, some
 
 PEAKS_MAX = 16  # minutes of peaks that are kept: what a latch of 15 minutes can reach into
 
@@ -52,7 +52,7 @@ def affordable(spec: PoolSpec, price_usd_h: float | None) -> int | None:
 def _wish(view: PoolView, spec: PoolSpec) -> Target:
     """What a person or the policy wants."""
     if spec.hosts_desired is not None:
-        return Target(hosts=spec.hosts_desired, why=f"a person asked for {spec.hosts_desired} hosts")
+        return Target(hosts=spec.hosts_desired, why=f"a person asked for {some(spec.hosts_desired, 'host')}")
     if spec.policy not in POLICIES:  # a row that newer code wrote: jobs must start all the same
         wish = POLICIES[DEFAULT].decide(view, parameters_of(DEFAULT, {}))
         return replace(wish, why=f"there is no policy {spec.policy!r}, so {DEFAULT} decides: {wish.why}")

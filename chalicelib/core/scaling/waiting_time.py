@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.plan import Target
 from chalicelib.core.scaling.bounds import bounds
 from chalicelib.core.scaling.view import PoolView
+from chalicelib.core.staffing import some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ def _waiting_time_s(view: PoolView) -> float:
 
 
 def _step(view: PoolView, p: WaitingTime, waits_s: float) -> tuple[int, str, bool]:
-    waits = f"the last of {view.queued} waiting jobs waits {waits_s:.0f} s" if view.queued else "nobody waits"
+    waits = f"the last of {some(view.queued, 'waiting job')} waits {waits_s:.0f} s" if view.queued else "nobody waits"
     if view.now - view.memory.stepped_at < p.step_every_s:
         return view.memory.target, f"{waits}; the last step is less than {p.step_every_s:g} s old", False
     if waits_s > p.out_above_s:
