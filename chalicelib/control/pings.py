@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.control import self_report, settle
+from chalicelib.control.durations import Lessons
 from chalicelib.control.interruptions import interrupted
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
@@ -51,10 +52,11 @@ def receive(plane: Plane, messages: Iterable[Message]) -> None:
     What fails otherwise - tables that do not answer, a mistake of ours - is raised after all were tried: then the batch comes again.
     """
     wakes: set[str] = set()
+    lessons = Lessons()
     failure: Exception | None = None
     for message in messages:
         try:
-            wakes |= _one(plane, message)
+            wakes |= _one(plane, message, lessons)
         except BadPing as error:
             quarantine(plane, "heartbeats", message.message_id, message.body, str(error))
         except Exception as error:
@@ -62,11 +64,12 @@ def receive(plane: Plane, messages: Iterable[Message]) -> None:
             failure = error
     for pool in sorted(wakes):
         wake(plane, pool)
+    lessons.write(plane)
     if failure is not None:
         raise failure
 
 
-def _one(plane: Plane, message: Message) -> set[str]:
+def _one(plane: Plane, message: Message, lessons: Lessons) -> set[str]:
     """Handle one message; the pools that are to be looked at because of it."""
     document = _document(message.body)
     if "canary" in document:
@@ -98,7 +101,7 @@ def _one(plane: Plane, message: Message) -> set[str]:
         plane.stores.hosts.touch(pool, host_id, **facts)
     for ping in document["pings"]:
         try:
-            outcomes.append(_ping(plane, host, ping))
+            outcomes.append(_ping(plane, host, ping, lessons))
         except BadPing as error:  # one that cannot be understood must not take a finish along
             faults.append(str(error))
     if faults:
@@ -152,24 +155,30 @@ def _later(plane: Plane, message: Message, document: dict[str, Any]) -> None:
     )
 
 
-def _ping(plane: Plane, host: Host, ping: Any) -> bool:
+def _ping(plane: Plane, host: Host, ping: Any, lessons: Lessons) -> bool:
     if not isinstance(ping, dict):
         raise BadPing("one of its pings is not an object")
-    handler = _HANDLERS.get(str(ping.get("kind")))
-    if handler is None:
-        raise BadPing(f"no agent of ours says {ping.get('kind')!r}")
+    kind = str(ping.get("kind"))
+    handler, teacher = _HANDLERS.get(kind), _TEACHERS.get(kind)
     try:
-        return handler(plane, host, ping)
+        if teacher is not None:
+            return teacher(plane, host, ping, lessons)
+        if handler is not None:
+            return handler(plane, host, ping)
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise BadPing(f"its {ping['kind']} ping is malformed: {type(error).__name__}: {error}") from None
+    raise BadPing(f"no agent of ours says {ping.get('kind')!r}")
 
 
 # Each handler says whether the pool is to be looked at.
 
 
-def _hello(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+def _hello(plane: Plane, host: Host, ping: dict[str, Any], lessons: Lessons) -> bool:
     reason = f"its agent said hello (sandbox: {ping.get('sandbox', '?')})"
-    plane.stores.hosts.move(host.pool, host.id, HostEvent.HELLO, at=plane.clock(), reason=reason)
+    now = plane.clock()
+    moved = plane.stores.hosts.move(host.pool, host.id, HostEvent.HELLO, at=now, reason=reason)
+    if moved is not None:
+        lessons.booted(moved, now)
     return True
 
 
@@ -196,10 +205,13 @@ def _progress(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     return False  # that the host was seen is all that is kept of it
 
 
-def _finish(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+def _finish(plane: Plane, host: Host, ping: dict[str, Any], lessons: Lessons) -> bool:
     fields = {k: v for k, v in ping.items() if k not in ("kind", "at", "job", "attempt")}
     finish = msgspec.convert(fields, Finish)
-    settle.finished(plane, host.pool, host.id, str(host.userid), str(ping["job"]), int(ping["attempt"]), finish)
+    job, attempt = str(ping["job"]), int(ping["attempt"])
+    moved = settle.finished(plane, host.pool, host.id, str(host.userid), job, attempt, finish)
+    if moved is not None:
+        lessons.finished(moved, finish)
     return True
 
 
@@ -252,14 +264,13 @@ def _bye(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     return True
 
 
+_TEACHERS: dict[str, Callable[[Plane, Host, dict[str, Any], Lessons], bool]] = {"hello": _hello, "finish": _finish}
 _HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
-    "hello": _hello,
     "alive": self_report.alive,
     "accepted": _accepted,
     "refused": _refused,
     "start": _start,
     "progress": _progress,
-    "finish": _finish,
     "idle": _idle,
     "interrupted": _interrupted,
     "bye": _bye,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from chalicelib.control.durations import learned
 from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
 from chalicelib.core.host import LIVE, HostState
@@ -94,6 +95,7 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapsh
         backlog_complete=len(backlog) < BACKLOG_PER_PASS_MAX,
         listed=listed,
         canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,
+        learned=learned(plane, pool.name),
     )
     return snapshot, list_due_at
 
