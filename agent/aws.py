@@ -93,7 +93,7 @@ class Aws:
         def retried(reply: wire.Reply) -> bool:
             off_s = clock_off(sent_at, time.time(), date_of(reply.headers))
             self._clocks = (*self._clocks, off_s)[-CLOCKS_AGREE:]
-            if reply.status == 403 and abs(off_s) > SKEW_TOLERATED_S and SKEWED.search(reply.body):
+            if reply.status in (400, 403) and abs(off_s) > SKEW_TOLERATED_S and SKEWED.search(reply.body):
                 return True
             return reply.status == 400 and bool(THROTTLED.search(reply.body))
 
