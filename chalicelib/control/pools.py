@@ -9,8 +9,16 @@ from typing import Any
 from chalicelib.control.wake import wake
 from chalicelib.core import settings
 from chalicelib.core.pool import Pool, PoolSpec
-from chalicelib.core.story import Line
-from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, NotFound, PreconditionFailed
+from chalicelib.core.story import Line, of_pool
+from chalicelib.errors import (
+    BadRequest,
+    CloudUnavailable,
+    Conflict,
+    Fault,
+    NotFound,
+    PreconditionFailed,
+    StoreUnavailable,
+)
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -74,20 +82,27 @@ def check(spec: PoolSpec) -> None:
 
 def tell(plane: Plane, pool: Pool, event: str, sentences: Sequence[str], by: str) -> None:
     """The audit: lines of the pool's story, each with who and which version."""
+    told = [f"{sentence} (by {by}, version {pool.version})" for sentence in sentences]
+    audit(plane, of_pool(pool.name), event, told)
+
+
+def audit(plane: Plane, subject: str, event: str, sentences: Sequence[str]) -> None:
+    """Kept at once, unlike other lines of the story. The change is made by now: where the table does not answer, the log has it."""
     now = plane.clock()
-    lines = [
-        Line(at=now, subject=f"pool/{pool.name}", event=event, reason=f"{sentence} (by {by}, version {pool.version})")
-        for sentence in sentences
-    ]
-    if lines:
+    for sentence in sentences:
+        log.info("settings were changed", extra={"subject": subject, "change": sentence})
+    try:
+        lines = [Line(at=now, subject=subject, event=event, reason=sentence) for sentence in sentences]
         plane.stores.story.append(lines, now + AUDIT_TTL_S)
+    except StoreUnavailable as error:
+        log.error("a change could not be told in the story", extra={"subject": subject, "error": str(error)})
 
 
 def rouse(plane: Plane, name: str) -> None:
     """Wake the pool for what was written. That is done already: where the queue does not answer, the tick wakes it in a minute."""
     try:
         wake(plane, name)
-    except CloudUnavailable as error:
+    except (CloudUnavailable, StoreUnavailable) as error:
         log.warning("a changed pool could not be woken", extra={"pool": name, "error": str(error)})
 
 

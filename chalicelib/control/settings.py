@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chalicelib.control.pools import AUDIT_TTL_S, check, rouse, tell
+from chalicelib.control.pools import audit, check, rouse, tell
 from chalicelib.core import settings
 from chalicelib.core.pool import Pool
 from chalicelib.core.settings import Defaults
-from chalicelib.core.story import Line
 from chalicelib.errors import BadRequest, Conflict, Fault, PreconditionFailed
 from chalicelib.wiring import Plane
 
@@ -45,11 +44,7 @@ def patch_defaults(plane: Plane, changes: Mapping[str, Any], *, by: str, version
     after = Defaults(version=before.version + 1, settings=said, by=by, at=plane.clock())
     if not plane.stores.registry.put_defaults(after):
         raise Conflict("the stage's settings were changed by somebody else in the same moment; read them and try again")
-    lines = [
-        Line(at=after.at, subject=SUBJECT, event="setting", reason=f"{sentence} (by {by}, version {after.version})")
-        for sentence in sentences
-    ]
-    plane.stores.story.append(lines, after.at + AUDIT_TTL_S)
+    audit(plane, SUBJECT, "setting", [f"{sentence} (by {by}, version {after.version})" for sentence in sentences])
     _remake(plane, plane.stores.registry.pools(), after)
     return after
 

@@ -98,9 +98,30 @@ def test_the_api_cannot_make_itself_a_token() -> None:
     """Tokens are written by bootstrap only; a hole in the API must not become an admin."""
     document = json.dumps(render(POLICIES["api_handler"], facts("a")))
     table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
-    for kind, decision in (("pool", Decision.ALLOW), ("token", Decision.IMPLICIT_DENY)):
+    for kind, decision in (
+        ("pool", Decision.ALLOW),
+        ("defaults", Decision.ALLOW),
+        ("looking/default", Decision.ALLOW),
+        ("token", Decision.IMPLICIT_DENY),
+        ("setting", Decision.IMPLICIT_DENY),
+        ("family", Decision.IMPLICIT_DENY),
+    ):
         assert evaluate([document], Request("dynamodb:PutItem", table, {"dynamodb:leadingkeys": [kind]})) is decision
     assert evaluate([document], Request("dynamodb:PutItem", table, {})) is Decision.IMPLICIT_DENY
+
+
+def test_the_tick_changes_pools_and_nothing_else_of_the_registry() -> None:
+    """It re-makes specs and counts lookers; tokens and the stage's defaults are not its own."""
+    document = json.dumps(render(POLICIES["tick"], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
+    for action, kind, decision in (
+        ("UpdateItem", "pool", Decision.ALLOW),
+        ("UpdateItem", "token", Decision.IMPLICIT_DENY),
+        ("UpdateItem", "defaults", Decision.IMPLICIT_DENY),
+        ("PutItem", "pool", Decision.IMPLICIT_DENY),
+    ):
+        request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": [kind]})
+        assert evaluate([document], request) is decision, (action, kind)
 
 
 def test_other_partitions_are_named_as_such() -> None:

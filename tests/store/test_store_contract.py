@@ -9,7 +9,9 @@ import pytest
 from store_records import NOW, OFFERING, a_job, race
 
 from chalicelib.core.backlog import Entry, entry_of, rank
+from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.store.ports import Stores, Token
 
@@ -106,6 +108,76 @@ def test_a_spec_is_replaced_only_in_the_version_that_was_read(stores: Stores) ->
     winners = [pool for pool in outcomes if pool is not None]
     assert len(winners) == 1
     assert winners[0] == replace(noted, spec=winners[0].spec, version=2) == stores.registry.pool("p")
+
+
+def test_a_spec_is_written_together_with_what_it_was_made_of(stores: Stores) -> None:
+    """Settings and the version of the stage's defaults belong to the spec; without them nothing is left of earlier ones."""
+    said = {"linger_s": 5, "parameters": {"factor": 1.5}, "offerings": [{"region": "us-east-1"}], "image": None}
+    stores.registry.put_pool("p", SPEC, version=None, settings=said, defaults_version=3)
+    made = stores.registry.pool("p")
+    assert made is not None
+    assert (made.settings, made.defaults_version, made.version) == (said, 3, 1)
+    assert stores.registry.begin_pass("p") == replace(made, pass_no=1)
+    changed = stores.registry.put_pool("p", SPEC, version=1, settings={}, defaults_version=4)
+    assert changed == replace(made, pass_no=1, version=2, settings={}, defaults_version=4) == stores.registry.pool("p")
+    alone = stores.registry.put_pool("p", SPEC, version=2)
+    assert alone == replace(made, pass_no=1, version=3, settings=None, defaults_version=0) == stores.registry.pool("p")
+
+
+def a_booking(name: str, hour: float) -> Booking:
+    return Booking(
+        id=name, title=f"Exam {name}", starts_at=NOW + hour * 3600, ends_at=NOW + (hour + 1) * 3600, people=9
+    )
+
+
+def test_a_calendar_is_replaced_only_in_the_version_that_was_read(stores: Stores) -> None:
+    """It shares the pool's version with the spec, and touches nothing else; a spec that is written later keeps it."""
+    bookings = (a_booking("a", 1), replace(a_booking("b", 2), people=0, hosts=7, jobs_per_person_h=1.25))
+    assert stores.registry.put_calendar("p", bookings, version=1) is None
+    pool = stores.registry.put_pool("p", SPEC, version=None, settings={"hosts_max": 3}, defaults_version=1)
+    assert pool is not None
+    outcomes = race(4, lambda i: stores.registry.put_calendar("p", bookings[: i % 2 + 1], version=1))
+    winners = [found for found in outcomes if found is not None]
+    assert len(winners) == 1
+    assert winners[0] == replace(pool, version=2, calendar=winners[0].calendar) == stores.registry.pool("p")
+    booked = stores.registry.put_calendar("p", bookings, version=2)
+    assert booked == replace(pool, version=3, calendar=bookings) == stores.registry.pool("p")
+    stores.registry.put_pool("p", PoolSpec(), version=3)
+    kept = stores.registry.pool("p")
+    assert kept is not None
+    assert kept.calendar == bookings
+
+
+def test_who_is_looking_is_counted_until_it_expires(stores: Stores) -> None:
+    """Each viewer once, each pool for itself; saying it again prolongs it. The count on the pool's row is no new version."""
+    for n in range(5):
+        stores.registry.looking("p", f"viewer-{n}", NOW + 60)
+    stores.registry.looking("p", "viewer-0", NOW + 200)
+    stores.registry.looking("other", "viewer-0", NOW + 60)
+    assert stores.registry.lookers("p", NOW) == 5
+    assert stores.registry.lookers("p", NOW + 59) == 5
+    assert stores.registry.lookers("p", NOW + 61) == 1
+    assert stores.registry.lookers("p", NOW + 201) == 0
+    assert stores.registry.lookers("other", NOW) == 1
+    assert stores.registry.lookers("none", NOW) == 0
+    stores.registry.note_interest("p", 5)  # no such pool: nothing happens
+    assert stores.registry.pools() == []
+    stores.registry.put_pool("p", SPEC, version=None)
+    stores.registry.note_interest("p", 5)
+    assert stores.registry.pool("p") == Pool(name="p", spec=SPEC, interest=5)
+
+
+def test_the_stages_defaults_are_replaced_only_in_the_version_that_was_read(stores: Stores) -> None:
+    assert stores.registry.defaults() == Defaults()
+    outcomes = race(4, lambda i: stores.registry.put_defaults(Defaults(version=1, settings={"linger_s": i}, by="a")))
+    assert sorted(outcomes) == [False, False, False, True]
+    second = Defaults(version=2, settings={"parameters": {"factor": 1.5}}, by="bob", at=LATER)
+    assert stores.registry.put_defaults(second)
+    assert stores.registry.defaults() == second
+    assert not stores.registry.put_defaults(second)
+    assert not stores.registry.put_defaults(Defaults(version=4))
+    assert not stores.registry.put_defaults(Defaults(version=1))
+    assert stores.registry.setting("pools") is None
 
 
 def test_every_pass_has_a_number_of_its_own(stores: Stores) -> None:

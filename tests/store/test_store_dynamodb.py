@@ -23,6 +23,7 @@ from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, HostEvent
 from chalicelib.core.job import Finish, Input, JobEvent, JobSpec, JobState, Log, Output
 from chalicelib.core.pool import PoolSpec
+from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.errors import StoreUnavailable
 from chalicelib.store.attributes import Assignments, Float, Floats, Json, Moment
@@ -61,6 +62,10 @@ def test_every_write_is_one_request(dynamo: DynamoStores) -> None:
         lambda: dynamo.registry.begin_pass("p"),
         lambda: dynamo.registry.note_pass("p", 1, wake_at=NOW),
         lambda: dynamo.registry.put_pool("p", PoolSpec(), version=1),
+        lambda: dynamo.registry.put_calendar("p", [], version=2),
+        lambda: dynamo.registry.note_interest("p", 3),
+        lambda: dynamo.registry.looking("p", "viewer", EXPIRES),
+        lambda: dynamo.registry.put_defaults(Defaults(version=1)),
         lambda: dynamo.hosts.assign("p", host.id, an_assignment()),
         lambda: dynamo.jobs.move(job.id, JobEvent.ASSIGN, attempt=1, at=NOW, reason="r"),
         lambda: dynamo.claims.take("AROA:i-1", job.id, 1, by="agent", at=NOW, expires_at=EXPIRES),
