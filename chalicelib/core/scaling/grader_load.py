@@ -19,7 +19,7 @@ LATCH_MAX_S = 900
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraderLoad:
     current_factor: float = field(
-        default=1.0, metadata=bounds(1, 10, "", "1.5: capacity for half as many jobs again as hosts carry now")
+        default=1.0, metadata=bounds(1, 10, "", "1.5: capacity for half as many jobs again as hosts run now")
     )
     latch_s: float = field(
         default=900.0, metadata=bounds(0, LATCH_MAX_S, "s", "the largest wish of this time is still wanted")
