@@ -12,7 +12,7 @@ from chalicelib import wiring
 from chalicelib.api import views, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import cancel, explain, families, logs, pools
+from chalicelib.control import cancel, explain, families, logs, pools, story
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import Job
 from chalicelib.errors import BadRequest, Fault, NotFound
@@ -102,7 +102,11 @@ def routes(authorizer: Any) -> Blueprint:
 
     @route("GET", "/jobs/{job_id}/story")
     def get_story(job_id: str) -> Response:
-        return answer({"items": explain.job_story(wiring.plane(), _job(who(), job_id))})
+        return answer(views.story(story.of_job(wiring.plane(), _job(who(), job_id))))
+
+    @route("GET", "/jobs/{job_id}/why")
+    def get_why(job_id: str) -> Response:
+        return answer(views.why(explain.job(wiring.plane(), _job(who(), job_id))))
 
     return bp
 

@@ -1,4 +1,4 @@
-"""Routes of pools and hosts, uploads, and health. What changes a pool is in `settings.py`."""
+"""Routes of pools, uploads, and health. What changes a pool is in `settings.py`, what explains one in `hosts.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chalicelib import wiring
 from chalicelib.api import views, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import explain, health, pools
+from chalicelib.control import health, pools
 
 UPLOAD_URL_S = 900
 
@@ -32,11 +32,6 @@ def routes(authorizer: Any) -> Blueprint:
         who().must_run_things()
         hosts, _ = wiring.plane().stores.hosts.of_pool(pools.known(wiring.plane(), pool).name)
         return answer({"items": [views.host(h) for h in hosts]})
-
-    @route("GET", "/pools/{pool}/plan")
-    def get_plan(pool: str) -> Response:
-        who().must_run_things()
-        return answer(views.plan(explain.plan(wiring.plane(), pools.known(wiring.plane(), pool))))
 
     @route("POST", "/uploads")
     def post_upload() -> Response:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from chalicelib.control.explain import Planned, Why
+from chalicelib.core import plan_words
 from chalicelib.core.host import Host
 from chalicelib.core.job import Job, JobState
-from chalicelib.core.plan import Plan
+from chalicelib.core.plan import Action
 from chalicelib.core.pool import Pool
+from chalicelib.core.story import Line
+
+WAITS_MAX = 100
 
 
 def job(record: Job) -> dict[str, Any]:
@@ -81,23 +87,41 @@ def pool(record: Pool) -> dict[str, Any]:
     return {"name": record.name, "version": record.version, **msgspec.to_builtins(record.spec)}
 
 
-def plan(record: Plan) -> dict[str, Any]:
-    """A Plan document: every action with its kind, its reason and the ids that it concerns."""
+def story(lines: Sequence[Line]) -> dict[str, Any]:
+    """The lines of a story, oldest first."""
+    return {"items": [{"at": x.at, "subject": x.subject, "event": x.event, "reason": x.reason} for x in lines]}
+
+
+def why(record: Why) -> dict[str, Any]:
+    """Sentences, the most important first."""
+    return {"subject": record.subject, "state": record.state, "at": record.at, "sentences": list(record.sentences)}
+
+
+def plan(record: Planned) -> dict[str, Any]:
+    """A Plan document: the target, every action with the ids that it concerns and in words, who waits and why."""
+    decided, seen = record.plan, record.snapshot
+    target = decided.target
     return {
-        "actions": [_action(action) for action in record.actions],
-        "waits": [{"job": entry.job, "reason": sentence} for entry, sentence in record.waits],
-        "wake_at": record.wake_at,
+        "pool": seen.pool.name,
+        "at": seen.now,
+        "listed": None if seen.listed is None else len(seen.listed),
+        "backlog": {"seen": len(seen.backlog), "complete": seen.backlog_complete},
+        "target": None
+        if target is None
+        else {"hosts": target.hosts, "why": target.why, "variables": dict(target.variables)},
+        "actions": [_action(action) for action in decided.actions],
+        "waits": [{"job": entry.job, "reason": reason} for entry, reason in decided.waits[:WAITS_MAX]],
+        "waits_more": max(0, len(decided.waits) - WAITS_MAX),
+        "wake_at": decided.wake_at,
     }
 
 
-def _action(action: Any) -> dict[str, Any]:
-    about: dict[str, Any] = {"kind": type(action).__name__.lower(), "reason": getattr(action, "reason", "")}
-    for name in ("host", "entry", "launch", "instance", "assignment", "hosts", "offering"):
-        value = getattr(action, name, None)
-        if isinstance(value, str | tuple):
-            about[name] = value
-        elif value is not None:
-            about[name] = getattr(value, "id", None) or getattr(value, "job", None) or getattr(value, "key", None)
-    if (loads := getattr(action, "loads", None)) is not None:
-        about["jobs"] = [[entry.job for entry in load] for load in loads]
-    return about
+def _action(action: Action) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "kind": type(action).__name__.lower(),
+        "subject": plan_words.subject(action),
+        "reason": action.reason,
+        "words": plan_words.words(action),
+    }
+    hosts, jobs = list(plan_words.hosts_of(action)), list(plan_words.jobs_of(action))
+    return about | ({"hosts": hosts} if hosts else {}) | ({"jobs": jobs} if jobs else {})

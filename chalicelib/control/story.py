@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from chalicelib.core import story
+from chalicelib.core.host import Host
+from chalicelib.core.job import Job
+from chalicelib.core.story import Line
 from chalicelib.errors import StoreUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -16,3 +20,19 @@ def flush(plane: Plane) -> None:
     except Exception:  # lines that DynamoDB will never take must not stand in the way of all others
         log.exception("the story could not be written")
         plane.stores.teller.forget()
+
+
+def of_job(plane: Plane, job: Job) -> list[Line]:
+    """A job's story, oldest first."""
+    return story.of_job(job, plane.stores.story.of(job.id))
+
+
+def of_host(plane: Plane, host_id: str, host: Host | None) -> list[Line]:
+    """A host's story, oldest first; it is longer-lived than its row. Empty where there never was such a host, or long ago."""
+    told = plane.stores.story.of(host_id)
+    return story.of_host(host, told) if host is not None else story.distinct(told)
+
+
+def of_pool(plane: Plane, name: str) -> list[Line]:
+    """What was told of a pool as a whole: changes of its settings, refusals of EC2, orphans."""
+    return story.distinct(plane.stores.story.of(story.of_pool(name)))

@@ -64,7 +64,7 @@ def test_every_route_is_documented() -> None:
 
     contracts = (ROOT / "docs" / "contracts.md").read_text()
     for path, methods in app.app.routes.items():
-        shown = path.replace("{job_id}", "{id}")
+        shown = path.replace("{job_id}", "{id}").replace("{host_id}", "{id}")
         for method in methods:
             assert f"`{method} {shown}" in contracts, f"{method} {shown} is not in docs/contracts.md §7"
 
