@@ -20,87 +20,18 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from zlib import crc32
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import Capacity
-from chalicelib.core.host import Host, Offering
+from chalicelib.core.packing import pack
+from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room, room_of
 from chalicelib.core.shelf import Mark, Shelf
 
-CPU_GRAIN = 1e-9  # cores are floats; sums of tenths must not refuse the last one
+__all__ = ["CPU_GRAIN", "NEW_TIER", "STYLES", "Room", "pack", "place", "room_of"]
+
 STYLES = ("best_fit", "spread", "random")
-NEW_TIER = 3
 WITHHELD_SHARE = 0.1  # of the rooms, at most so many are kept empty for those who wait too long; but one always may be
 _WOKEN = 1e12  # seconds: puts a draining room that is used again before every one that is not
-
-
-@dataclass(slots=True)
-class Room:
-    """What a host has free. `tier`: the lower is preferred whatever fits better.
-
-    `exclusive`: takes one job at a time. `newest`: when it was launched, in a tier whose newest rooms come first; else 0.
-    `used`: carries assignments already. `taken`: what this placing put there.
-    """
-
-    key: str
-    tier: int
-    total: Capacity
-    cpu: float
-    memory_mib: int
-    slots: int
-    holds: frozenset[str] = frozenset()
-    exclusive: bool = False
-    newest: float = 0.0
-    offering: Offering | None = None
-    used: bool = False
-    taken: list[Entry] = field(default_factory=list)
-
-    @property
-    def closed(self) -> bool:
-        """Whether it takes nothing more, however small."""
-        return self.exclusive and (self.used or bool(self.taken))
-
-    def fits(self, entry: Entry) -> bool:
-        return (
-            entry.slots <= self.slots
-            and entry.memory_mib <= self.memory_mib
-            and entry.cpu <= self.cpu + CPU_GRAIN
-            and not self.closed
-        )
-
-    def take(self, entry: Entry) -> None:
-        self.cpu -= entry.cpu
-        self.memory_mib -= entry.memory_mib
-        self.slots -= entry.slots
-        self.taken.append(entry)
-
-    def slack(self) -> float:
-        """How empty it is, in shares of the whole; the fullest room has the least."""
-        total = self.total
-        return self.cpu / total.cpu + self.memory_mib / total.memory_mib + self.slots / total.slots
-
-
-def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
-    """The room of a host: its capacity less what its assignments reserve. In tier 1 the newest host comes first."""
-    cpu, memory_mib, slots = host.cpu, host.memory_mib, host.slots
-    for a in host.assignments:
-        cpu -= a.cpu
-        memory_mib -= a.memory_mib
-        slots -= a.slots
-    return Room(
-        key=host.id,
-        tier=tier,
-        total=Capacity(host.cpu, host.memory_mib, host.slots),
-        cpu=cpu,
-        memory_mib=memory_mib,
-        slots=slots,
-        holds=host.holds,
-        exclusive=exclusive,
-        newest=host.launched_at if tier == 1 else 0.0,
-        offering=host.offering,
-        used=bool(host.assignments),
-    )
 
 
 def place(
@@ -323,50 +254,3 @@ class _Withheld:
                 del self.emptiest[at]
                 break
         return None if best is None else best[1]
-
-
-def pack(
-    entries: Sequence[Entry], sizes: Sequence[tuple[Offering, Capacity]], rooms_max: int, *, exclusive: bool = False
-) -> tuple[list[Room], list[Entry]]:
-    """New hosts for entries that came in rank order, at most `rooms_max`; and those that still have none, in rank order.
-
-    A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all find room, who goes first matters
-    to nobody, and the largest go first, which packs best. When not all do, they go in rank order.
-    """
-    rooms = [Room("", NEW_TIER, size, size.cpu, size.memory_mib, size.slots) for _, size in sizes]
-    possible = [entry for entry in entries if any(room.fits(entry) for room in rooms)]
-    largest = sorted(possible, key=lambda entry: -_share(entry, sizes[0][1])) if sizes else []
-    opened, left = _pack(largest, sizes, rooms_max, exclusive)
-    if left:
-        opened, left = _pack(possible, sizes, rooms_max, exclusive)
-    placed = {id(entry) for room in opened for entry in room.taken}
-    return opened, [entry for entry in entries if id(entry) not in placed]
-
-
-def _share(entry: Entry, of: Capacity) -> float:
-    return entry.cpu / of.cpu + entry.memory_mib / of.memory_mib + entry.slots / of.slots
-
-
-def _pack(
-    entries: Sequence[Entry], sizes: Sequence[tuple[Offering, Capacity]], rooms_max: int, exclusive: bool
-) -> tuple[list[Room], list[Entry]]:
-    rooms: list[Room] = []
-    left: list[Entry] = []
-    for entry in entries:
-        fitting = (room for room in rooms if room.fits(entry))
-        best = min(fitting, key=lambda r: max(r.cpu / r.total.cpu, r.memory_mib / r.total.memory_mib), default=None)
-        if best is None and len(rooms) < rooms_max:
-            for offering, size in sizes:
-                key = f"new-{len(rooms):04d}"
-                room = Room(
-                    key, NEW_TIER, size, size.cpu, size.memory_mib, size.slots, exclusive=exclusive, offering=offering
-                )
-                if room.fits(entry):
-                    rooms.append(room)
-                    best = room
-                    break
-        if best is None:
-            left.append(entry)
-        else:
-            best.take(entry)
-    return rooms, left

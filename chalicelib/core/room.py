@@ -1,0 +1,80 @@
+"""A room: what a host, one that is there or one still to be launched, has free for jobs. Bookkeeping, no decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import Capacity
+from chalicelib.core.host import Host, Offering
+
+CPU_GRAIN = 1e-9  # cores are floats; sums of tenths must not refuse the last one
+NEW_TIER = 3
+
+
+@dataclass(slots=True)
+class Room:
+    """What a host has free. `tier`: the lower is preferred whatever fits better.
+
+    `exclusive`: takes one job at a time. `newest`: when it was launched, in a tier whose newest rooms come first; else 0.
+    `used`: carries assignments already. `taken`: what this placing put there.
+    """
+
+    key: str
+    tier: int
+    total: Capacity
+    cpu: float
+    memory_mib: int
+    slots: int
+    holds: frozenset[str] = frozenset()
+    exclusive: bool = False
+    newest: float = 0.0
+    offering: Offering | None = None
+    used: bool = False
+    taken: list[Entry] = field(default_factory=list)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more, however small."""
+        return self.exclusive and (self.used or bool(self.taken))
+
+    def fits(self, entry: Entry) -> bool:
+        return (
+            entry.slots <= self.slots
+            and entry.memory_mib <= self.memory_mib
+            and entry.cpu <= self.cpu + CPU_GRAIN
+            and not self.closed
+        )
+
+    def take(self, entry: Entry) -> None:
+        self.cpu -= entry.cpu
+        self.memory_mib -= entry.memory_mib
+        self.slots -= entry.slots
+        self.taken.append(entry)
+
+    def slack(self) -> float:
+        """How empty it is, in shares of the whole; the fullest room has the least."""
+        total = self.total
+        return self.cpu / total.cpu + self.memory_mib / total.memory_mib + self.slots / total.slots
+
+
+def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
+    """The room of a host: its capacity less what its assignments reserve. In tier 1 the newest host comes first."""
+    cpu, memory_mib, slots = host.cpu, host.memory_mib, host.slots
+    for a in host.assignments:
+        cpu -= a.cpu
+        memory_mib -= a.memory_mib
+        slots -= a.slots
+    return Room(
+        key=host.id,
+        tier=tier,
+        total=Capacity(host.cpu, host.memory_mib, host.slots),
+        cpu=cpu,
+        memory_mib=memory_mib,
+        slots=slots,
+        holds=host.holds,
+        exclusive=exclusive,
+        newest=host.launched_at if tier == 1 else 0.0,
+        offering=host.offering,
+        used=bool(host.assignments),
+    )
