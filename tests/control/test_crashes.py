@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
+from fragile import fragile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from town import OFFERING, Crash, Town
@@ -14,54 +14,6 @@ from town import OFFERING, Crash, Town
 from chalicelib.control.cancel import cancel
 from chalicelib.core import invariants
 from chalicelib.core.pool import PoolSpec
-from chalicelib.store.told import told
-
-
-class Fuse:
-    """Counts calls to tables and AWS; burns through at the chosen ones."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.burn_at: set[int] = set()
-
-    def blow(self) -> None:
-        self.calls += 1
-        if self.calls in self.burn_at:
-            raise Crash
-
-
-class Fragile:
-    """Any part of stores or cloud; its caller may die just before or just after each call."""
-
-    def __init__(self, part: Any, fuse: Fuse) -> None:
-        self._part = part
-        self._fuse = fuse
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._part, name)
-        if not callable(value):
-            return value
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._fuse.blow()
-            result = value(*args, **kwargs)
-            self._fuse.blow()
-            return result
-
-        return call
-
-
-def fragile(town: Town) -> Fuse:
-    """Let the control plane (not the agents, not the town) work through fragile parts."""
-    fuse = Fuse()
-    stores = type(town.stores)(
-        **{name: Fragile(getattr(town.stores, name), fuse) for name in type(town.stores).__dataclass_fields__}
-    )
-    cloud: Any = type("FragileCloud", (), {})()
-    for name in ("compute", "blobs", "queues", "notices"):
-        setattr(cloud, name, Fragile(getattr(town.cloud, name), fuse))
-    town.plane = replace(town.plane, stores=told(stores), cloud=cloud)
-    return fuse
 
 
 def check(town: Town, jobs: list[str]) -> None:

@@ -70,6 +70,8 @@ class Town:
         self.boot_s = 20.0
         self.began: Counter[tuple[str, int]] = Counter()  # attempts whose command was really started, anywhere
         self.deaf: set[str] = set()  # instances whose pings are lost
+        self.unannounced: set[str] = set()  # instances of whose end EventBridge does not tell
+        self.unmanned: set[str] = set()  # instances on which no agent of ours ever starts
         self.duplicate = 0.0  # share of messages that are delivered twice
         self.crash_after: int | None = None  # AWS calls until the running function dies
         self._next_tick = self.now + 60
@@ -186,10 +188,16 @@ class Town:
         ):
             for message in queue.receive(self.now, 1 if queue.fifo else 10):
                 busy = True
+                if self._is_late(queue, message):
+                    continue
                 times = 2 if self.chance.random() < self.duplicate else 1
                 if all([handle(message) for _ in range(times)]):  # noqa: C419  # both, even if the first one dies
                     queue.delete(message.receipt)
         return busy
+
+    def _is_late(self, queue: Any, message: Any) -> bool:
+        """Whether the message is delivered at another time; by then others have overtaken it."""
+        return False
 
     def _wake(self, message: Any) -> bool:
         return self.invoke(passes.receive, message.body)
@@ -209,11 +217,12 @@ class Town:
             if state == "terminated" and machine.id not in self._ended:
                 self._ended.add(machine.id)
                 self.agents.pop(machine.id, None)
-                detail = {"instance-id": machine.id, "state": "terminated"}
-                event = {"detail-type": "EC2 Instance State-change Notification", "detail": detail}
-                self.invoke(ec2_events.receive, event)
+                if machine.id not in self.unannounced:
+                    detail = {"instance-id": machine.id, "state": "terminated"}
+                    event = {"detail-type": "EC2 Instance State-change Notification", "detail": detail}
+                    self.invoke(ec2_events.receive, event)
                 busy = True
-            elif state == "running" and machine.id not in self.agents:
+            elif state == "running" and machine.id not in self.agents and machine.id not in self.unmanned:
                 self.agents[machine.id] = self._boot(machine)
                 busy = True
         rung = self.cloud.compute.rings[self._rings :]
