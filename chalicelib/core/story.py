@@ -13,6 +13,7 @@ from chalicelib.core.host import Host
 from chalicelib.core.job import Job, JobState
 
 SAME_MOMENT_S = 0.001  # a row and a line round the same moment
+_BEGIN = (JobState.SCHEDULED, JobState.BLOCKED, JobState.PENDING)  # where a job may begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,12 @@ def of_pool(name: str) -> str:
 
 def of_job(job: Job, told: Sequence[Line]) -> list[Line]:
     """A job's whole story, oldest first: what was told, its submission, and states that only its row remembers."""
-    first = next((state for state, at in job.entered.items() if at == job.submitted_at), JobState.PENDING)
+    first = next((state for state in _BEGIN if job.entered.get(state) == job.submitted_at), JobState.PENDING)
     submitted = Line(at=job.submitted_at, subject=job.id, event=str(first), reason=f"submitted by {job.owner}")
     remembered = [
         Line(at=at, subject=job.id, event=str(state), reason=job.reason if state == job.state else "")
         for state, at in job.entered.items()
-        if at != job.submitted_at
+        if (state, at) != (first, job.submitted_at)
     ]
     return _whole([submitted, *told], remembered)
 
