@@ -117,6 +117,8 @@ def launch_request(stage: str, launch: Launch) -> dict[str, Any]:
         "UserData": launch.user_data,
         "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
     }
+    if launch.template:
+        request |= _of_template(stage, launch.template)
     if launch.image:
         request["ImageId"] = launch.image
     if offering.zone:
@@ -128,6 +130,20 @@ def launch_request(stage: str, launch: Launch) -> dict[str, Any]:
             "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
         }
     return request
+
+
+def _of_template(stage: str, said: str) -> dict[str, Any]:
+    """What an operator's own template ("name" or "name:version") may bring, and what it may not: whose credentials a host has, that they
+    stay on it, and that a machine which shuts itself down is gone, are the stage's to say. The security group must be the template's own,
+    and the template must carry the tag `spillway:stage` (policies/wakes.json).
+    """
+    name, _, version = said.partition(":")
+    return {
+        "LaunchTemplate": {"LaunchTemplateName": name, "Version": version or "$Default"},
+        "IamInstanceProfile": {"Name": f"spillway-{stage}-host"},
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+    }
 
 
 def _instance(region: str, item: Mapping[str, Any]) -> Instance:

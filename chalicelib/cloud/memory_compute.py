@@ -75,7 +75,7 @@ class MemoryCompute:
 
     def launch(self, launch: Launch) -> list[Instance]:
         with self.calls.call("ec2.RunInstances", launch=launch):
-            request = (launch.pool, launch.offering, len(launch.hosts), launch.user_data, launch.image)
+            request = (launch.pool, launch.offering, len(launch.hosts), launch.user_data, launch.image, launch.template)
             if launch.id in self._tokens:
                 first, ids = self._tokens[launch.id]
                 if first != request:

@@ -18,7 +18,7 @@ BOOKINGS_MAX = 200  # of a pool
 def book(plane: Plane, pool: str, booking: Booking, *, by: str) -> Pool:
     """Add the booking, or replace the one with its id. Raises NotFound, BadRequest (fields), Conflict."""
     now = plane.clock()
-    faults = _faults(booking)
+    faults = calendar.faults(booking)
     if booking.ends_at <= now:
         faults.append(Fault("ends_at", "is over already"))
     if faults:
@@ -54,12 +54,6 @@ def sentence(booking: Booking) -> str:
 def iso(at: float) -> str:
     """ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _faults(booking: Booking) -> list[Fault]:
-    """Until the calendar has its own."""
-    check = getattr(calendar, "faults", None)
-    return list(check(booking)) if check else []
 
 
 def _change(plane: Plane, name: str, change: Callable[[Sequence[Booking]], list[Booking]], what: str, by: str) -> Pool:

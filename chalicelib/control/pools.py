@@ -53,7 +53,7 @@ def patch(plane: Plane, name: str, changes: Document, *, by: str, version: int |
     def change() -> Pool | None:
         present = known(plane, name)
         _at(present, version)
-        return _write(plane, name, present, settings.merged(settings.said(present), changes), by)
+        return _write(plane, name, present, settings.patched(settings.said(present), changes), by)
 
     return tried(name, change)
 

@@ -34,7 +34,7 @@ def patch_defaults(plane: Plane, changes: Mapping[str, Any], *, by: str, version
         raise PreconditionFailed(
             f"the stage's settings are at version {before.version}, not {version}; read them and decide again"
         )
-    said = settings.merged(before.settings, changes)
+    said = settings.patched(before.settings, changes)
     sentences = settings.diff(before.settings, said)
     if not sentences:
         return before

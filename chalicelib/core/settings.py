@@ -18,6 +18,7 @@ from typing import Any
 from chalicelib.core.catalogue import TYPES
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.scaling import parameters
 from chalicelib.errors import Fault
 
 FIELDS = tuple(f.name for f in fields(PoolSpec))
@@ -81,6 +82,13 @@ def merged(document: Document, patch: Document) -> dict[str, Any]:
     return result
 
 
+def patched(document: Document, patch: Document) -> dict[str, Any]:
+    """The settings after a merge patch. Whoever names another policy begins its parameters anew."""
+    if "policy" in patch and patch["policy"] != document.get("policy"):
+        document = {name: value for name, value in document.items() if name != "parameters"}
+    return merged(document, patch)
+
+
 def diff(before: Document, after: Document, inherited: Document | None = None) -> list[str]:
     """What changed, a sentence a field: "linger_s: 60 → 120". What a document does not say is shown as it is `inherited` (our defaults)."""
     below = _OURS if inherited is None else {**_OURS, **inherited}
@@ -124,17 +132,7 @@ def _faults(spec: PoolSpec) -> Iterator[Fault]:
         yield Fault("idle_max_s", f"is {spec.idle_max_s}, less than ping_every_s, {spec.ping_every_s}")
     if spec.image is not None and len({offering.region for offering in spec.offerings}) > 1:
         yield Fault("image", f"is {spec.image}, but an image lives in one region and the offerings name several")
-    yield from _policy_faults(spec.policy, spec.parameters)
-
-
-def _policy_faults(policy: str, given: Mapping[str, float]) -> list[Fault]:
-    """Until the policies are there."""
-    from importlib import import_module
-
-    try:
-        return list(import_module("chalicelib.core.scaling.parameters").faults(policy, given))
-    except ModuleNotFoundError:
-        return []
+    yield from parameters.faults(spec.policy, spec.parameters)
 
 
 _UNSAID = object()

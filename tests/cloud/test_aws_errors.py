@@ -187,6 +187,29 @@ def test_the_launch_request_carries_all_that_a_host_needs():
     }
 
 
+def test_an_operators_own_template_says_neither_credentials_nor_shutdown():
+    """Without them a host could not speak to us, or would go on costing money after it has shut itself down."""
+    launch = a_launch("x", template="graders:7")
+    with (
+        scripted_aws(lambda *_: ec2_error("InsufficientInstanceCapacity", "none", 500)) as (url, requests),
+        pytest.raises(CapacityRefused),
+    ):
+        cloud_at(url).compute.launch(launch)
+    ((_, sent),) = requests
+    said = {
+        k: v for k, v in sent.items() if k.startswith(("LaunchTemplate", "IamInstance", "InstanceInit", "Metadata"))
+    }
+    assert said == {
+        "LaunchTemplate.LaunchTemplateName": "graders",
+        "LaunchTemplate.Version": "7",
+        "IamInstanceProfile.Name": "spillway-dev-host",
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions.HttpEndpoint": "enabled",
+        "MetadataOptions.HttpTokens": "required",
+        "MetadataOptions.HttpPutResponseHopLimit": "1",
+    }
+
+
 # ---- termination
 
 

@@ -9,10 +9,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from worlds import NOW, REGION, AwsWorld, World, a_launch
+from worlds import MOTO_IMAGE, NOW, REGION, AwsWorld, World, a_client, a_launch
 
 from chalicelib.core.host import Offering
 from chalicelib.errors import LaunchImpossible
+
+OTHER_IMAGE = "ami-03cf127a"  # another one that moto has
 
 # ---- compute
 
@@ -60,6 +62,32 @@ def test_a_changed_launch_under_the_same_token_is_refused(honest: World):
     honest.cloud.compute.launch(launch)
     with pytest.raises(LaunchImpossible, match="sent before with other parameters") as caught:
         honest.cloud.compute.launch(replace(launch, user_data=b"#!/bin/sh\nfalse\n"))
+    assert caught.value.code == "IdempotentParameterMismatch"
+
+
+def test_a_pools_own_launch_template_is_launched_from(honest: World):
+    """By name alone its default version, else the version that was named; what it brings is used, the credentials are the stage's."""
+    template = f"graders-{honest.stage}"
+    if isinstance(honest, AwsWorld):
+        ec2 = a_client("ec2", honest.endpoint_url)
+        ec2.create_launch_template(LaunchTemplateName=template, LaunchTemplateData={"ImageId": OTHER_IMAGE})
+        ec2.create_launch_template_version(LaunchTemplateName=template, LaunchTemplateData={"ImageId": MOTO_IMAGE})
+    for n, (name, image) in enumerate(((template, OTHER_IMAGE), (f"{template}:2", MOTO_IMAGE))):
+        launch = a_launch(f"{honest.stage}-{n}", template=name)
+        (made,) = honest.cloud.compute.launch(launch)
+        assert [i.id for i in honest.cloud.compute.launch(launch)] == [made.id]
+        if isinstance(honest, AwsWorld):
+            (found,) = ec2.describe_instances(InstanceIds=[made.id])["Reservations"][0]["Instances"]
+            assert found["ImageId"] == image
+            assert found["IamInstanceProfile"]["Arn"].endswith(f"spillway-{honest.stage}-host")
+
+
+def test_a_changed_template_under_the_same_token_is_refused(honest: World):
+    """As every other change of the request is: nobody may think that a launch came from another template than it did."""
+    launch = a_launch(honest.stage)
+    honest.cloud.compute.launch(launch)
+    with pytest.raises(LaunchImpossible) as caught:
+        honest.cloud.compute.launch(replace(launch, template=f"spillway-{honest.stage}-host:1"))
     assert caught.value.code == "IdempotentParameterMismatch"
 
 
