@@ -10,3 +10,8 @@ _settings = config.from_environment()
 
 log = Logger(service="spillway", level=_settings.log_level)
 metrics = Metrics(namespace="Spillway", service=_settings.stage)
+
+
+def verbose(on: bool) -> None:
+    """From here on this process logs at DEBUG, or again as the stage says."""
+    log.setLevel("DEBUG" if on else _settings.log_level)
