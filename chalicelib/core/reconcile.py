@@ -32,7 +32,9 @@ def reconcile(s: Snapshot) -> Plan:
     rooms = [
         room_of(host, _TIERS[host.state])
         for host in hosts.values()
-        if host.state in _TIERS and retirement.unfit(host, s) is None and not retirement.why(_slow, host, s)
+        if host.state in _TIERS
+        and retirement.unfit(host, s) is None
+        and not (host.state is HostState.LAUNCHING and retirement.why(_slow, host, s))
     ]
     builder = _Builder(s, counted=sum(host.state in _COUNTED for host in hosts.values()))
     carried = {
