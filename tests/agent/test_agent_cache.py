@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import stat
 import threading
 
 import pytest
@@ -125,6 +126,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
     put(cache, d)
     assert cache.holds() == [sum_of(d), sum_of(a), sum_of(c)]
     assert sorted(os.listdir(tmp_path)) == sorted(cache.holds())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o400}
     for n, data in enumerate((c, d, a)):
         os.utime(tmp_path / sum_of(data), (n, n))
     assert Cache(str(tmp_path)).holds() == [sum_of(a), sum_of(d), sum_of(c)]

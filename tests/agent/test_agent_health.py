@@ -168,6 +168,19 @@ def test_a_journal_that_is_gone_ends_new_work(machine):
 
 
 @pytest.mark.usefixtures("sandboxed")
+def test_what_waits_for_a_slot_is_given_back_before_the_slot_is_free(machine):
+    """Another host can begin it now; here it would wait for nothing."""
+    jobs = [a_job("job-1", WAITS), a_job("job-2")]
+    one = machine(assignments=jobs, settings={**SELDOM, "slots": 1}).start()
+    one.wait("start", "job-1")
+    (one.root / "var/lib/spillway/journal").unlink()
+    assert one.wait("refused", "job-2")["reason"] == "its journal was removed"
+    assert not one.pings("finish")
+    (one.root / "var/lib/spillway/work/job-1.1/work/go").touch()
+    assert one.wait("finish", "job-1")["outcome"] == "succeeded"
+
+
+@pytest.mark.usefixtures("sandboxed")
 def test_an_agent_without_a_journal_speaks_and_refuses(machine):
     """It does not die silently in front of a folder where a file should be."""
     one = machine(assignments=[a_job("job-1")], settings=SELDOM)

@@ -119,7 +119,9 @@ def test_a_host_with_a_problem_finishes_what_runs_and_what_it_gave_back_runs_els
     assert {a.job for a in host.assignments} == {runs.id, waits.id}
     agent.waiting.clear()
     refused = {"kind": "refused", "job": waits.id, "attempt": 1, "why": "unhealthy", "reason": "its disk is full"}
-    say(town, agent, refused, {"kind": "alive", "problems": ["its disk is full"]})
+    say(town, agent, refused)
+    assert the_host(town, agent).reason == f"{host.id} refused it (unhealthy): its disk is full"
+    say(town, agent, {"kind": "alive", "problems": ["its disk is full"]})
     town._begin = begin  # type: ignore[method-assign]
     assert the_host(town, agent).state is HostState.UNHEALTHY
     town.run_until_quiet()
