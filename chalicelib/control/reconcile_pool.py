@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.control.durations import learned
 from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
+from chalicelib.core.fairness import clocks
 from chalicelib.core.host import LIVE, HostState
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Assign, Missed, Plan, Start
@@ -16,7 +17,7 @@ from chalicelib.core.pool import Pool
 from chalicelib.core.reconcile import reconcile
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.errors import CloudUnavailable
-from chalicelib.telemetry import log, metrics
+from chalicelib.telemetry import log, metrics, verbose
 from chalicelib.wiring import Plane
 
 BACKLOG_PER_PASS_MAX = 500
@@ -35,13 +36,17 @@ def run(plane: Plane, name: str) -> Plan | None:
         log.warning("a wake names an unknown pool", extra={"pool": name})
         return None
     log.append_keys(pool=name, pass_no=pool.pass_no)
+    verbose(pool.spec.debug_logging)
     snapshot, list_due_at = observe(plane, pool)
     plan = reconcile(snapshot)
+    for action in plan.actions:
+        log.debug("planned", extra={"kind": type(action).__name__, "reason": getattr(action, "reason", "")})
     ordered = pool.wake_at if pool.wake_at is not None and pool.wake_at > plane.clock() else None
     wake_at = _timer(plane, name, ordered, plan.wake_at)
     if any(isinstance(action, Missed) and action.missed_lists for action in plan.actions):
         list_due_at = plane.clock() + LIST_AGAIN_S
-    if not plane.stores.registry.note_pass(name, pool.pass_no, list_due_at=list_due_at, wake_at=wake_at):
+    served = clocks(pool.clocks, snapshot.backlog, plan.placed)
+    if not plane.stores.registry.note_pass(name, pool.pass_no, list_due_at=list_due_at, wake_at=wake_at, clocks=served):
         log.info("a newer pass has begun; this one does nothing")
         return None
     performer = Performer(plane, pool, pool.pass_no)

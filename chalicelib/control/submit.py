@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
+from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission
-from chalicelib.core.backlog import entry_of, rank
+from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import Job, JobSpec, JobState
 from chalicelib.core.pool import Pool
 from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, StoreUnavailable
@@ -35,7 +37,7 @@ class Submitted:
 def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
     """One job. Raises BadRequest (with fields) or Conflict (idempotency key used with another body)."""
     check(plane, [spec], prefix=lambda index: "")
-    submitted = _record(plane, *_hold(plane, spec, owner))
+    (submitted,) = _record(plane, [_hold(plane, spec, owner)])
     _wake(plane, spec.pool)
     return submitted
 
@@ -45,9 +47,9 @@ def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Subm
     check(plane, specs, prefix=lambda index: f"jobs[{index}].")
     if any(spec.idempotency_key for spec in specs):
         held = [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)]
-        submitted = [_record(plane, job, first) for job, first in held]
+        submitted = _record(plane, held)
     else:
-        jobs = [_new_job(plane, spec, owner) for spec in specs]
+        jobs = ranked(plane, [_new_job(plane, spec, owner) for spec in specs], partial(known_pool, plane))
         plane.stores.jobs.put_many(jobs)
         plane.stores.backlog.put_many([entry_of(job, job.submitted_at) for job in jobs])
         submitted = [Submitted(job, created=True) for job in jobs]
@@ -82,11 +84,11 @@ def known_pool(plane: Plane, name: str) -> Pool | None:
     return plane.recall.get(f"pool/{name}", plane.clock(), POOL_AGE_MAX_S, lambda: plane.stores.registry.pool(name))
 
 
-def _new_job(plane: Plane, spec: JobSpec, owner: str, job_id: str | None = None) -> Job:
+def _new_job(plane: Plane, spec: JobSpec, owner: str) -> Job:
+    """Without a rank: whether it needs one, only its idempotency key can tell."""
     now = plane.clock()
-    job_id = job_id or plane.new_id("job")
     return Job(
-        id=job_id,
+        id=plane.new_id("job"),
         pool=spec.pool,
         owner=owner,
         spec=spec,
@@ -94,7 +96,6 @@ def _new_job(plane: Plane, spec: JobSpec, owner: str, job_id: str | None = None)
         submitted_at=now,
         entered={JobState.PENDING: now},
         reason="submitted",
-        rank=rank(spec.priority, now, job_id),
     )
 
 
@@ -112,13 +113,20 @@ def _hold(plane: Plane, spec: JobSpec, owner: str, prefix: str = "") -> tuple[Jo
         )
     if hold.job == job.id:
         return job, True
-    return replace(job, id=hold.job, rank=rank(spec.priority, job.submitted_at, hold.job)), False
+    return replace(job, id=hold.job), False
 
 
-def _record(plane: Plane, job: Job, first: bool) -> Submitted:
-    """Write one job and its entry; what is written already stays as it is."""
-    if not plane.stores.jobs.put(job):
-        job = plane.stores.jobs.get(job.id) or job
-    if job.state is JobState.PENDING and job.attempt == 1:
-        plane.stores.backlog.put(entry_of(job, job.submitted_at))
-    return Submitted(job, created=first)
+def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
+    """Write the jobs and their entries; what is written already stays as it is, with the rank that it was given first."""
+    there = plane.stores.jobs.get_many(job.id for job, first in held if not first)
+    new = ranked(plane, [job for job, _ in held if job.id not in there], partial(known_pool, plane))
+    ranks = {job.id: job.rank for job in new}
+    submitted = []
+    for held_job, first in held:
+        job = there.get(held_job.id) or replace(held_job, rank=ranks[held_job.id])
+        if job.id not in there and not plane.stores.jobs.put(job):
+            job = plane.stores.jobs.get(job.id) or job
+        if job.state is JobState.PENDING and job.attempt == 1:
+            plane.stores.backlog.put(entry_of(job, job.submitted_at))
+        submitted.append(Submitted(job, created=first))
+    return submitted

@@ -140,5 +140,12 @@ class Plan:
     target: Target | None = None
     scaling: Scaling | None = None  # what the pool's row is to remember
 
+    @property
+    def placed(self) -> list[Entry]:
+        """The entries that get a host, one that is there or a new one."""
+        on_hosts = [action.entry for action in self.actions if isinstance(action, Assign)]
+        loads = [load for action in self.actions if isinstance(action, Start) for load in action.loads]
+        return on_hosts + [entry for load in loads for entry in load]
+
     def kinds(self) -> list[type[Action]]:
         return [type(action) for action in self.actions]

@@ -85,3 +85,4 @@ class Pool:
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
     skips: Mapping[str, float] = field(default_factory=dict)  # offering key → not before
     scaling: Scaling = Scaling()
+    clocks: Mapping[str, float] = field(default_factory=dict)  # priority class → virtual time served (core/fairness.py)

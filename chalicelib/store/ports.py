@@ -24,7 +24,7 @@ from chalicelib.core.story import Line
 HOST_FACTS = frozenset(
     {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
-PASS_FACTS = frozenset({"list_due_at", "wake_at", "skips", "scaling"})  # what Registry.note_pass sets
+PASS_FACTS = frozenset({"list_due_at", "wake_at", "skips", "scaling", "clocks"})  # what Registry.note_pass sets
 
 
 def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
@@ -239,7 +239,7 @@ class Registry(Protocol):
     def pass_no(self, name: str) -> int | None: ...
 
     def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
-        """SET list_due_at, wake_at, skips, scaling - only if `pass_no` is still the row's (the fence). None removes."""
+        """SET list_due_at, wake_at, skips, scaling, clocks - only if `pass_no` is still the row's (the fence). None removes."""
 
     def token(self, sha256: str) -> Token | None: ...
 

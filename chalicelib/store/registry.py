@@ -211,6 +211,7 @@ def _pool(row: PoolRow) -> Pool:
         calendar=row.calendar,
         interest=row.interest,
         scaling=row.scaling,
+        clocks=row.clocks,
     )
 
 

@@ -181,6 +181,7 @@ class PoolRow(RegistryTable):
     calendar = Json(tuple[Booking, ...], default=())
     interest = Int(default=0)
     scaling = Json(Scaling, default=Scaling)
+    clocks = Floats(default=dict)
 
 
 class TokenRow(RegistryTable):

@@ -20,7 +20,7 @@ from chalicelib.errors import StoreUnavailable
 
 
 def of(town: Town) -> dict[str, Learned]:
-    return town.stores.durations.of("default", "2000-01-01")  # type: ignore[no-any-return]
+    return town.stores.durations.of("default", "1970-01-01")  # type: ignore[no-any-return]
 
 
 def test_jobs_are_learned_by_family_and_together_and_boots_of_hosts() -> None:
@@ -83,7 +83,7 @@ def taught(town: Town, *finishes: Finish) -> list[tuple[str, dict[str, Learned]]
     lessons, notebook = Lessons(), Notebook()
     for finish in finishes:
         lessons.finished(job, finish)
-    lessons.write(replace(town.plane, stores=replace(town.stores, durations=notebook)))
+    lessons.write(replace(town.plane, stores=replace(town.plane.stores, durations=notebook)))
     return notebook.calls
 
 
@@ -125,7 +125,7 @@ def test_a_table_that_does_not_answer_loses_lessons_and_no_ping() -> None:
             return {}
 
     town = Town()
-    town.plane = replace(town.plane, stores=replace(town.stores, durations=Down()))
+    town.plane = replace(town.plane, stores=replace(town.plane.stores, durations=Down()))
     job = town.submit("run 5")
     town.run_until_quiet()
     assert town.job(job.id).state == "succeeded"
