@@ -87,7 +87,7 @@ def floor(
     """
     now_booked = counting(bookings, now, ahead_s)
     jobs = sum(
-        jobs_of_people(b.people, b.jobs_per_person_h or jobs_per_person_h, expected_s)
+        jobs_of_people(b.people, jobs_per_person_h if b.jobs_per_person_h is None else b.jobs_per_person_h, expected_s)
         for b in now_booked
         if b.hosts is None
     )
@@ -99,7 +99,7 @@ def floor(
     if booked:
         return (
             booked,
-            f"{_titles(now_booked)} asks for {some(booked, 'host')} until {_clock(_last_end(now_booked))} UTC",
+            f"{_titles(now_booked)} asks for {some(booked, 'host')} until {_until(now_booked, now)}",
         )
     return 0, "nothing is booked and nobody is looking"
 
@@ -110,8 +110,14 @@ def next_change(bookings: Iterable[Booking], now: float, ahead_s: float) -> floa
     return min((at for at in changes if at > now), default=None)
 
 
-def _last_end(bookings: Iterable[Booking]) -> float:
-    return max(b.ends_at for b in bookings)
+def _until(bookings: Iterable[Booking], now: float) -> str:
+    """When the first of them ends, as words."""
+    end = min(b.ends_at for b in bookings)
+    return (
+        f"{_clock(end)} UTC"
+        if end - now < 86_400
+        else f"{_clock(end)} UTC in {some(int((end - now) // 86_400), 'day')}"
+    )
 
 
 def _titles(bookings: Iterable[Booking]) -> str:

@@ -36,6 +36,11 @@ def test_a_booking_counts_from_the_boot_time_before_its_start_until_its_end() ->
     assert [asked(a_booking(), now=now)[0] for now in at] == [0, 15, 15, 0]
 
 
+def test_a_long_booking_says_its_day_too() -> None:
+    _, why = asked(a_booking(ends_at=END + 3 * 86_400))
+    assert why.endswith("until 15:00 UTC in 3 days")
+
+
 def test_a_booking_may_say_its_hosts_itself() -> None:
     assert asked(a_booking(hosts=4))[0] == 4
 
@@ -131,7 +136,7 @@ def test_the_floor_holds_until_the_next_change(booked: tuple[Booking, ...], afte
     now = DAY + after_s
     until = next_change(booked, now, AHEAD_S)
     last = (until if until is not None else now + 86_400) - 0.5
-    assert asked(*booked, interest=interest, now=max(now, last)) == asked(*booked, interest=interest, now=now)
+    assert asked(*booked, interest=interest, now=max(now, last))[0] == asked(*booked, interest=interest, now=now)[0]
 
 
 @given(bookings(), bookings(), st.integers(0, 500))

@@ -53,7 +53,8 @@ def test_waiting_time_steps_up_by_one_above_300_s() -> None:
 
 def test_waiting_time_steps_down_by_one_below_50_s() -> None:
     """19 × 30 ÷ 12 = 47.5 s, 20 × 30 ÷ 12 = 50 s."""
-    assert decide("waiting_time", a_view(queued=19, expected_s=30, hosts=3, slots=4)).hosts == 2
+    lower = decide("waiting_time", a_view(queued=19, expected_s=30, hosts=3, slots=4))
+    assert (lower.hosts, lower.stepped) == (2, True)
     assert decide("waiting_time", a_view(queued=20, expected_s=30, hosts=3, slots=4)).hosts == 3
 
 
@@ -87,6 +88,7 @@ def test_square_root_wants_room_for_120_jobs_when_100_are_active() -> None:
     target = decide("square_root", a_view(queued=30, on_healthy=60, on_launching=5, on_unhealthy=5))
     assert (target.hosts, target.variables["desired_jobs"]) == (120, 120.0)
     assert decide("square_root", a_view(queued=100, slots=50)).hosts == 3
+    assert [decide("square_root", a_view(), min_hosts=n).hosts for n in (0, 2)] == [0, 2]
 
 
 def test_headroom_is_275_jobs_in_prairielearns_example() -> None:
@@ -114,6 +116,24 @@ def test_grader_load_takes_the_largest_estimate() -> None:
     assert decide("grader_load", view, current_factor=1.5).hosts == 15
     assert decide("grader_load", replace(view, people=300), current_factor=1.5).hosts == 20
     assert decide("grader_load", replace(view, people=300, slots=8), current_factor=1.5).hosts == 3
+
+
+def test_grader_load_counts_as_current_only_what_runs() -> None:
+    """Else the jobs that a launch takes along would ask for the next launch."""
+    assert decide("grader_load", a_view(queued=10), current_factor=1.5).hosts == 10
+    assert decide("grader_load", a_view(on_launching=10), current_factor=1.5).hosts == 10
+    assert decide("grader_load", a_view(on_unhealthy=10), current_factor=1.5).hosts == 15
+
+
+def test_grader_load_keeps_a_host_when_nothing_is_there() -> None:
+    assert [decide("grader_load", a_view(), **p).hosts for p in ({}, {"min_hosts": 0})] == [1, 0]
+
+
+def test_a_peak_is_the_largest_of_its_minute() -> None:
+    pool = a_pool(policy="grader_load")
+    memory = wanted(a_view(now=NOW, queued=9), pool, None)[1]
+    memory = wanted(a_view(now=NOW + 1, queued=4, memory=memory), pool, None)[1]
+    assert memory.peaks == {str(int(NOW // 60)): 9}
 
 
 def test_grader_load_keeps_the_largest_wish_of_the_last_quarter_of_an_hour() -> None:
@@ -150,6 +170,8 @@ def test_scaling_that_is_switched_off_wants_what_is_there() -> None:
 def test_a_persons_number_stands_in_place_of_the_policys() -> None:
     target, _ = wanted(a_view(queued=900), a_pool(policy="square_root", hosts_desired=2), None)
     assert (target.hosts, target.why) == (2, "a person asked for 2 hosts")
+    none, _ = wanted(a_view(queued=900), a_pool(policy="square_root", hosts_desired=0), None)
+    assert none.hosts == 0
 
 
 def test_a_persons_number_is_limited_too() -> None:
