@@ -147,8 +147,9 @@ class Attempt(threading.Thread):
                 raise Refusal("unhealthy", problems[0])
             if fault:
                 raise Refusal("unprepared", fault)
-        self._claim()
-        if self._stopper.why == "cancel":
+        if not self._claim():
+            self._finish("infrastructure", "it was claimed here before, and the journal does not say what became of it")
+        elif self._stopper.why == "cancel":
             self._finish("cancelled", "cancelled before it began")
         elif self._stopper.why:
             self._finish("infrastructure", "the agent on this host was stopped before it began")
@@ -173,16 +174,19 @@ class Attempt(threading.Thread):
             return "the work folder could not be made: %s" % error
         return ""
 
-    def _claim(self) -> None:
+    def _claim(self) -> bool:
+        """Win the claim; False when it is this host's own from a time of which nothing is known. Raises Refusal when it is lost."""
         host, key = self._host, self.assignment.key
         self._note("claiming", assignment=dict(self.assignment.document))
         now = time.time()
         expires_at = int(now + host.manifest.settings.claim_ttl_s)
         answer = host.aws.claim(host.manifest.claims_table, host.userid, key, round(now, 6), expires_at)
-        if answer.won or answer.held_by == "agent":
-            # Held by "agent": only this host writes that under this key, and the journal says that it never began. It is
-            # our own claim, whose answer was lost.
-            return
+        if answer.won or answer.own:
+            return True
+        if answer.held_by == "agent":
+            # Only this host writes that under this key. If the journal knew that it was about to, it is our own claim, whose answer
+            # was lost, and nothing began; without that line the journal is not the one of that time, and it may have begun.
+            return key in host.journal.at_start.entries
         if answer.held_by == "control":
             raise Refusal("claim_lost", "the control plane took the attempt back before it began")
         raise Refusal("claim_lost", "the claim is held already and AWS did not say by whom")

@@ -36,10 +36,11 @@ class Refused(Exception):
 
 
 class ClaimAnswer(NamedTuple):
-    """`won`, or who holds it: "agent", "control", or "" when AWS did not say."""
+    """`won`, or who holds it: "agent", "control", or "" when AWS did not say. `own`: by this very call, whose first answer was lost."""
 
     won: bool
     held_by: str
+    own: bool
 
 
 class Aws:
@@ -172,10 +173,12 @@ class Aws:
         url = self._origin("dynamodb", self._region) + "/"
         reply = self._call("dynamodb", self._region, "POST", url, headers, body, 20.0)
         if reply.status == 200:
-            return ClaimAnswer(True, "agent")
+            return ClaimAnswer(True, "agent", True)
         if b"ConditionalCheckFailed" in reply.body:
             held = json.loads(reply.body).get("Item") or {}
-            return ClaimAnswer(False, str((held.get("by") or {}).get("S", "")))
+            by = str((held.get("by") or {}).get("S", ""))
+            own = by == "agent" and float((held.get("at") or {}).get("N", 0)) == at
+            return ClaimAnswer(False, by, own)
         raise Refused("the claim of " + attempt, reply.status, reply.body)
 
     def caller_userid(self) -> str:

@@ -77,6 +77,32 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(machine):
     assert (finish["outcome"], finish["log"]["text"]) == ("succeeded", "once\n")
 
 
+def test_an_attempt_that_a_lost_journal_knew_is_not_repeated(machine):
+    """The claim is by this host, and nothing here says whether it began: then it may have."""
+    one = machine(assignments=[a_job(command="echo again")])
+    one.claim_first("job-1", by="agent")
+    one.start()
+    finish = one.wait("finish", "job-1")
+    assert finish["outcome"] == "infrastructure"
+    assert "the journal does not say" in finish["reason"]
+    assert the_order(one, "job-1") == ["accepted", "finish"]
+
+
+def test_a_claim_that_is_sent_twice_by_one_call_is_won(machine, agent_aws_url):
+    """The first answer was lost on the way: what holds it is what was just written."""
+    from agent.aws import Aws
+    from agent.sigv4 import Credentials
+
+    one = machine()
+    aws = Aws(lambda: Credentials("k", "s", "t", 0.0), "us-east-1", endpoint=agent_aws_url)
+    answers = [aws.claim(one.table, one.userid, "job-1#1", at, 2000000000) for at in (1.25, 1.25, 1.5)]
+    assert [(a.won, a.held_by, a.own) for a in answers] == [
+        (True, "agent", True),
+        (False, "agent", True),
+        (False, "agent", False),
+    ]
+
+
 def test_the_doorbell_brings_new_assignments_and_old_documents_are_ignored(machine):
     """Level-triggered: known attempts are ignored, a lower pass_no is ignored, everything else is news."""
     one = machine().start()
