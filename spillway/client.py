@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from spillway.bundle import bundle
 from spillway.errors import BadInput, Refused, WaitTimedOut
-from spillway.records import Host, Job, LogPart, Output, Pool, StoryLine
+from spillway.records import Host, Job, LogPart, Output, Pool, StoryLine, Why
 from spillway.transport import TRIES_MAX, Transport
 
 BATCH_MAX = 500  # jobs in one POST /jobs/batch
@@ -177,10 +177,17 @@ class Client:
         """Ask for a job to be cancelled; its state changes once that is done."""
         return Job.from_json(self._http.call("POST", f"/jobs/{quote(job_id, safe='')}/cancel", json={}))
 
-    def story(self, job_id: str) -> list[StoryLine]:
-        """What happened to a job, and why."""
-        answer = self._http.call("GET", f"/jobs/{quote(job_id, safe='')}/story")
+    def story(self, subject: str) -> list[StoryLine]:
+        """What happened to a job, a host or a pool (by id, or by name: "math" and "pool/math" are the pool), oldest first."""
+        answer = self._http.call("GET", f"{_subject(subject)}/story")
         return [StoryLine.from_json(item) for item in answer["items"]]
+
+    def why(self, subject: str) -> Why:
+        """Why a job or a host is where it is, in sentences. Pools are explained by `plan`."""
+        path = _subject(subject)
+        if path.startswith("/pools/"):
+            raise BadInput(f"{subject!r} is no id of a job or a host; what a pool is about to do, its plan says.")
+        return Why.from_json(self._http.call("GET", f"{path}/why"))
 
     # -- logs and files
 
@@ -235,24 +242,76 @@ class Client:
         """One pool."""
         return Pool.from_json({"name": name, **self._http.call("GET", f"/pools/{quote(name, safe='')}")})
 
-    def put_pool(self, name: str, spec: Mapping[str, Any]) -> Pool:
-        """Create or change a pool; `spec` is a PoolSpec document."""
-        answer = self._http.call("PUT", f"/pools/{quote(name, safe='')}", json=dict(spec))
+    def put_pool(self, name: str, spec: Mapping[str, Any], *, version: int | None = None) -> Pool:
+        """Create a pool, or replace all that was said of it; `spec` is a PoolSpec document, and what it leaves out is inherited.
+
+        `version`: only if the pool is at this one, else Refused with status 412.
+        """
+        answer = self._http.call("PUT", _pool(name), json=dict(spec), version=version)
         return Pool.from_json({"name": name, **answer})
+
+    def patch_pool(self, name: str, changes: Mapping[str, Any], *, version: int | None = None) -> Pool:
+        """Change some settings of a pool, by a JSON merge patch: None takes a setting back to what is inherited."""
+        answer = self._http.call("PATCH", _pool(name), json=dict(changes), version=version)
+        return Pool.from_json({"name": name, **answer})
+
+    def settings(self) -> dict[str, Any]:
+        """The stage's own defaults of all pools: `{"version", "settings", "effective", "changed_by", "changed_at"}`."""
+        return dict(self._http.call("GET", "/settings"))
+
+    def patch_settings(self, changes: Mapping[str, Any], *, version: int | None = None) -> dict[str, Any]:
+        """Change the stage's defaults, and with them every pool that says nothing else."""
+        return dict(self._http.call("PATCH", "/settings", json=dict(changes), version=version))
+
+    def bookings(self, pool: str) -> list[dict[str, Any]]:
+        """The pool's calendar: bookings that are not over, by their start."""
+        return list(self._http.call("GET", f"{_pool(pool)}/calendar")["items"])
+
+    def book(self, pool: str, booking: str, **facts: Any) -> dict[str, Any]:
+        """Book capacity: `title`, `starts_at`, `ends_at` (ISO 8601 with a zone, or epoch seconds), `people` or `hosts`."""
+        document = {name: value for name, value in facts.items() if value is not None}
+        return dict(self._http.call("PUT", f"{_pool(pool)}/calendar/{quote(booking, safe='')}", json=document))
+
+    def unbook(self, pool: str, booking: str) -> list[dict[str, Any]]:
+        """Take a booking back; those that are left."""
+        return list(self._http.call("DELETE", f"{_pool(pool)}/calendar/{quote(booking, safe='')}")["items"])
+
+    def interest(self, pool: str, viewer: str, *, seconds: int = 120) -> None:
+        """Say that somebody looks at what this pool works for; to be said again before the seconds are over."""
+        self._http.call("POST", f"{_pool(pool)}/interest", json={"viewer": viewer, "seconds": seconds})
 
     def hosts(self, pool: str) -> list[Host]:
         """The hosts of a pool."""
         answer = self._http.call("GET", f"/pools/{quote(pool, safe='')}/hosts")
         return [Host.from_json(item) for item in answer["items"]]
 
-    def plan(self, pool: str) -> list[dict[str, Any]]:
-        """What a pass would do to this pool now: `[{kind, reason, …}]`."""
-        actions = self._http.call("GET", f"/pools/{quote(pool, safe='')}/plan")["actions"]
-        return [dict(action) for action in actions]
+    def host(self, host_id: str) -> Host:
+        """One host as it is now. One that is over has no row any more, but a story."""
+        return Host.from_json(self._http.call("GET", f"/hosts/{quote(host_id, safe='')}"))
+
+    def plan(self, pool: str) -> dict[str, Any]:
+        """What a pass would do to this pool now: a Plan document (docs/contracts.md §7). Nothing is done."""
+        return dict(self._http.call("GET", f"/pools/{quote(pool, safe='')}/plan"))
+
+    def invariants(self, pool: str) -> list[str]:
+        """What does not hold of a pool, of all that must always hold; empty is good."""
+        return list(self._http.call("GET", f"/pools/{quote(pool, safe='')}/invariants")["broken"])
 
     def health(self) -> dict[str, Any]:
         """`{"ok": bool, "checks": {…}}`; needs no token."""
         return dict(self._http.call("GET", "/healthz"))
+
+
+def _pool(name: str) -> str:
+    return f"/pools/{quote(name, safe='')}"
+
+
+def _subject(subject: str) -> str:
+    """The path of a job or a host by its id, else of the pool of that name."""
+    for prefix, kind in (("job-", "jobs"), ("host-", "hosts")):
+        if subject.startswith(prefix):
+            return f"/{kind}/{quote(subject, safe='')}"
+    return f"/pools/{quote(subject.removeprefix('pool/'), safe='')}"
 
 
 def safe_relative(path: str) -> Path:

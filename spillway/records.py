@@ -58,7 +58,7 @@ class Job(_Wire):
 
 @dataclass(frozen=True)
 class Pool(_Wire):
-    """Hosts that share one configuration. `document` is the whole answer, as it came."""
+    """Hosts that share one configuration. `settings`: what was said of it; `document` is the whole answer, as it came."""
 
     name: str
     offerings: list[dict[str, Any]] = field(default_factory=list)
@@ -66,6 +66,8 @@ class Pool(_Wire):
     hosts_max: int = 0
     slots_per_host: int | None = None
     linger_s: float = 0.0
+    version: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -127,9 +129,19 @@ class Output(_Wire):
 
 @dataclass(frozen=True)
 class StoryLine(_Wire):
-    """What happened to a job, and why."""
+    """What happened to a job, a host or a pool, and why."""
 
     at: float
     subject: str
     event: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Why(_Wire):
+    """Why something is as it is: whole sentences, the most important first. `state`: None where its row is gone."""
+
+    subject: str
+    state: str | None = None
+    at: float = 0.0
+    sentences: list[str] = field(default_factory=list)

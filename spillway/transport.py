@@ -1,6 +1,6 @@
 """One HTTP request, made until it is answered.
 
-Every request of the API may be sent twice: GET and PUT by nature, POST /jobs because each spec carries an idempotency
+Every request of the API may be sent twice: GET, PUT and PATCH by nature, POST /jobs because each spec carries an idempotency
 key, uploads because they are addressed by content. So connection errors, 429 and 5xx are retried with growing pauses.
 """
 
@@ -40,9 +40,21 @@ class Transport:
         self._api.close()
         self._plain.close()
 
-    def call(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
-        """The parsed JSON answer. Raises Refused, NotAllowed or Unreachable, each with the server's own sentence."""
-        response = self._send(self._api, method, f"{self.url}{path}", json=json, params=params)
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        version: int | None = None,
+    ) -> Any:
+        """The parsed JSON answer. Raises Refused, NotAllowed or Unreachable, each with the server's own sentence.
+
+        `version`: only if what is changed is at this one (If-Match).
+        """
+        headers = None if version is None else {"If-Match": f'"{version}"'}
+        response = self._send(self._api, method, f"{self.url}{path}", json=json, params=params, headers=headers)
         if response.is_success:
             try:
                 return response.json() if response.content else {}

@@ -14,10 +14,13 @@ from spillway.cli.demo import demo
 from spillway.cli.local import local
 from spillway.cli.logs import logs
 from spillway.cli.outcome import STOPPED
+from spillway.cli.plan import plan
+from spillway.cli.pool import pool
 from spillway.cli.results import results
 from spillway.cli.stage import bootstrap, package
 from spillway.cli.status import status
 from spillway.cli.submit import submit
+from spillway.cli.why import story, why
 
 app = typer.Typer(
     name="spillway",
@@ -29,8 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich and its Markdown parser would take twice as long to import as all of this
 )
-for function in (submit, batch, status, logs, results, cancel, bootstrap, package, demo):
+for function in (submit, batch, status, why, story, plan, logs, results, cancel, bootstrap, package, demo):
     app.command()(function)
+app.add_typer(pool, name="pool")
 app.add_typer(local, name="local")
 
 

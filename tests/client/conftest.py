@@ -32,6 +32,19 @@ KNOWN = {
 }
 
 
+PLAN: dict[str, Any] = {
+    "pool": "default",
+    "at": 1000.0,
+    "listed": 1,
+    "backlog": {"seen": 3, "complete": True},
+    "target": {"hosts": 2, "why": "3 jobs wait", "variables": {"queued": 3.0, "waiting_time_s": 12.5}},
+    "actions": [{"kind": "drain", "subject": "host-1-0", "reason": "idle", "words": "Give host-1-0 no new work, because idle."}],
+    "waits": [{"job": "job-7", "reason": "all 1 hosts are taken"}],
+    "waits_more": 2,
+    "wake_at": 1060.0,
+}
+
+
 class Problem(Exception):
     def __init__(self, status: int, detail: str, errors: list[dict[str, str]] | None = None) -> None:
         self.status, self.detail, self.errors = status, detail, errors or []
@@ -48,9 +61,14 @@ class Server:
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
     pools: dict[str, dict[str, Any]] = field(default_factory=lambda: {"default": {"hosts_min": 0, "hosts_max": 20}})
+    defaults: dict[str, Any] = field(default_factory=dict)
+    calendars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lookers: list[tuple[str, str, int]] = field(default_factory=list)
+    if_match: str | None = None  # of the request that is being answered
     fail: deque[int | str] = field(default_factory=deque)
     requests: list[tuple[str, str]] = field(default_factory=list)
     log_piece_bytes: int = 1 << 20
+    plan: dict[str, Any] = field(default_factory=lambda: dict(PLAN))
     # Called with a job at each look: how a test lets a job move on.
     on_look: Any = None
 
@@ -112,8 +130,22 @@ class Server:
             present = asked["sha256"] in self.uploads
             url = None if present else f"{self.url}/s3/{asked['sha256']}?signature=x"
             return 200, {**asked, "present": present, "url": url, "headers": {"x-amz-meta-by": "client"}}
+        if parts == ["settings"]:
+            if method == "PATCH":
+                self.defaults = self._patched(self.defaults, json.loads(body))
+            return 200, {
+                "version": 4,
+                "settings": self.defaults,
+                "effective": {"linger_s": 60, "hosts_max": 20} | self.defaults,
+                "changed_by": "root",
+                "changed_at": 1000.0,
+            }
         if parts[0] == "pools":
             return self._pools(method, parts[1:], body)
+        if parts[0] == "hosts" and parts[1] == "host-1-0":
+            return 200, self._host(parts[2:])
+        if parts[0] == "hosts":
+            raise Problem(404, f"there is no host {parts[1]}")
         raise Problem(404, "There is no such route.")
 
     def _jobs(self, method: str, parts: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
@@ -159,6 +191,9 @@ class Server:
             return 202, job
         if parts[1:] == ["story"]:
             return 200, {"items": [{"at": 1.0, "subject": job["id"], "event": "submit", "reason": "by HTTP"}]}
+        if parts[1:] == ["why"]:
+            told = [f"{job['id']} waits for a host.", "It is the first in the queue."]
+            return 200, {"subject": job["id"], "state": job["state"], "at": 1.0, "sentences": told}
         return 200, job
 
     def _log(self, job: dict[str, Any], start: int) -> dict[str, Any]:
@@ -169,19 +204,70 @@ class Server:
         log = {"from": start, "next": end, "text": piece.decode(), "complete": final and end == len(whole)}
         return {**log, "cut": bool((job.get("log") or {}).get("cut"))}
 
+    def _host(self, parts: list[str]) -> Any:
+        if parts == ["story"]:
+            return {"items": [{"at": 3.0, "subject": "host-1-0", "event": "ready", "reason": "hello"}]}
+        if parts == ["why"]:
+            return {"subject": "host-1-0", "state": None, "at": 1.0, "sentences": ["host-1-0 is over."]}
+        return {"id": "host-1-0", "pool": "default", "state": "ready", "instance_id": "i-1", "launched_at": 1.0}
+
     def _pools(self, method: str, parts: list[str], body: bytes) -> tuple[int, Any]:
         if not parts:
             return 200, {"items": [{"name": name, **pool} for name, pool in self.pools.items()]}
-        if method == "PUT":
+        if self.if_match not in (None, '"7"'):
+            raise Problem(412, "the pool is at version 7; read it and decide again")
+        if method == "PUT" and len(parts) == 1:
             self.pools[parts[0]] = json.loads(body)
         if parts[0] not in self.pools:
             raise Problem(404, f"There is no pool {parts[0]}.")
+        if method == "PATCH":
+            self.pools[parts[0]] = self._patched(self.pools[parts[0]], json.loads(body))
+        if parts[1:2] == ["calendar"]:
+            return self._calendar(method, parts, body)
+        if parts[1:] == ["interest"]:
+            asked = json.loads(body)
+            self.lookers.append((parts[0], asked["viewer"], asked["seconds"]))
+            return 202, {}
         if parts[1:] == ["hosts"]:
-            host = {"id": "host-1-0", "pool": parts[0], "state": "ready", "instance_id": "i-1", "launched_at": 1.0}
-            return 200, {"items": [host]}
+            return 200, {"items": [self._host([])]}
         if parts[1:] == ["plan"]:
-            return 200, {"actions": [{"kind": "launch", "reason": "one job waits"}]}
-        return 200, {"name": parts[0], **self.pools[parts[0]]}
+            return 200, self.plan
+        if parts[1:] == ["story"]:
+            return 200, {"items": [{"at": 2.0, "subject": f"pool/{parts[0]}", "event": "refused", "reason": "full"}]}
+        if parts[1:] == ["invariants"]:
+            return 200, {"ok": False, "broken": ["host-1-0 has 3 of 2 slots"]}
+        said = self.pools[parts[0]]
+        origins = dict.fromkeys(said, "own") | {
+            "slo_wait_s": "stage",
+            "linger_s": "own" if "linger_s" in said else "default",
+        }
+        effective = {"linger_s": 60, "slo_wait_s": 15, "hosts_min": 0, "hosts_max": 20, **said}
+        return 200, {
+            "name": parts[0],
+            "version": 7,
+            **effective,
+            "settings": said,
+            "origins": origins,
+            "calendar": list(self.calendars.get(parts[0], {}).values()),
+            "scaling": {"target": 3, "why": "12 jobs wait"},
+            "interest": 5,
+        }
+
+    def _patched(self, said: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+        wrong = [{"field": key, "message": "is not a field that is known here"} for key in patch if key == "linger"]
+        if wrong:
+            raise Problem(400, "linger: is not a field that is known here", wrong)
+        return {key: value for key, value in (said | patch).items() if value is not None}
+
+    def _calendar(self, method: str, parts: list[str], body: bytes) -> tuple[int, Any]:
+        booked = self.calendars.setdefault(parts[0], {})
+        if method == "PUT":
+            asked = json.loads(body)
+            booked[parts[2]] = {"id": parts[2], "starts": asked["starts_at"], "ends": asked["ends_at"], **asked}
+            return 200, booked[parts[2]]
+        if method == "DELETE" and booked.pop(parts[2], None) is None:
+            raise Problem(404, f"pool {parts[0]} has no booking {parts[2]}")
+        return 200, {"items": list(booked.values())}
 
 
 def handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -205,6 +291,7 @@ def handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
             if url.path != "/healthz" and self.headers.get("authorization") != f"Bearer {TOKEN}":
                 self.reply(401 if "authorization" not in self.headers else 403, {"Message": "Unauthorized"})
                 return
+            server.if_match = self.headers.get("if-match")
             query = {k: v[0] for k, v in parse_qs(url.query).items()}
             try:
                 status, document = server.answer(self.command, url.path, query, body)
@@ -218,7 +305,7 @@ def handler_for(server: Server) -> type[BaseHTTPRequestHandler]:
                 return
             self.reply(status, document)
 
-        do_GET = do_POST = do_PUT = serve
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
         def storage(self, path: str, body: bytes) -> None:
             if "authorization" in self.headers:  # as S3: a signed URL and a token are one proof too many

@@ -1,0 +1,255 @@
+"""`spillway pool`: pools, their settings, the stage's defaults, their calendars.
+
+Every change holds from the next pass on; nothing is deployed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from spillway.cli.options import Json, Stage, Token, Url, connect
+from spillway.cli.outcome import command, emit
+from spillway.cli.table import ago, table
+from spillway.errors import BadInput
+
+pool = typer.Typer(
+    help="Pools: their settings, the stage's defaults, their calendars.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+SAID_BY = {"own": "pool", "stage": "stage", "default": ""}
+SHOWN_APART = ("settings", "origins", "calendar", "scaling", "name", "version", "defaults_version", "interest")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The pool.")]
+BookingId = Annotated[str, typer.Argument(metavar="ID", help="The booking's id, e.g. cs101-midterm.")]
+Version = Annotated[
+    int | None, typer.Option("--if-version", min=0, help="Only if it is at this version; else nothing is changed.")
+]
+
+
+@pool.command("list")
+@command
+def list_pools(url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+    """All pools."""
+    with connect(url, token, stage) as spillway:
+        found = [dict(each.document) for each in spillway.pools()]
+    if as_json:
+        emit({"items": found})
+        return
+    columns = ("name", "hosts_min", "hosts_max", "hosts_desired", "policy", "slo_wait_s", "linger_s", "version")
+    table(columns, [[each.get(column) for column in columns] for each in found])
+
+
+@pool.command()
+@command
+def show(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+    """One pool: every setting as it is in force, and who set it (pool, stage, or nobody)."""
+    with connect(url, token, stage) as spillway:
+        found = dict(spillway.pool(name).document)
+    _show(found, as_json=as_json)
+
+
+@pool.command("set")
+@command
+def set_(
+    name: Name,
+    changes: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE…", help="VALUE is JSON or a word; KEY= or KEY=null takes a setting back."),
+    ],
+    create: Annotated[bool, typer.Option("--create", help="Make the pool, if there is none of this name.")] = False,
+    if_version: Version = None,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """Change settings of a pool: spillway pool set graders linger_s=120 policy=headroom parameters.factor=1.5."""
+    patch = patch_of(changes)
+    with connect(url, token, stage) as spillway:
+        if create and not any(each.name == name for each in spillway.pools()):
+            found = spillway.put_pool(name, without_nulls(patch))
+        else:
+            found = spillway.patch_pool(name, patch, version=if_version)
+    _show(dict(found.document), as_json=as_json, only=patch)
+
+
+@pool.command()
+@command
+def defaults(
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="What to change; nothing: show them.")
+    ] = None,
+    if_version: Version = None,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """The stage's own defaults, which every pool inherits that says nothing else."""
+    with connect(url, token, stage) as spillway:
+        if changes:
+            found = spillway.patch_settings(patch_of(changes), version=if_version)
+        else:
+            found = spillway.settings()
+    if as_json:
+        emit(found)
+        return
+    by = f", last changed by {found['changed_by']} {ago(found['changed_at'])} ago" if found.get("changed_by") else ""
+    typer.echo(f"The stage's defaults, version {found['version']}{by}")
+    said = found["settings"]
+    table(
+        ["setting", "value", "set by"],
+        [[key, _text(value), "stage" if key in said else ""] for key, value in sorted(found["effective"].items())],
+    )
+
+
+@pool.command()
+@command
+def book(
+    name: Name,
+    booking: BookingId,
+    title: Annotated[str, typer.Option(help="What it is, e.g. 'Midterm in CS 101'.")],
+    starts: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="2026-12-01T14:00, in this machine's zone unless it says one.")
+    ],
+    ends: Annotated[str, typer.Option("--to", metavar="TIME", help="When it is over.")],
+    people: Annotated[int | None, typer.Option(min=1, help="How many people come.")] = None,
+    hosts: Annotated[int | None, typer.Option(min=1, help="How many hosts are to be there, instead.")] = None,
+    jobs_per_person_h: Annotated[
+        float | None, typer.Option("--jobs-per-person-h", help="What one of them submits in an hour (else the pool's).")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """Book capacity ahead: hosts are there when it begins. The same ID again replaces."""
+    if (people is None) == (hosts is None):
+        raise BadInput("Say either --people or --hosts.")
+    with connect(url, token, stage) as spillway:
+        made = spillway.book(
+            name,
+            booking,
+            title=title,
+            starts_at=_moment(starts, "--from"),
+            ends_at=_moment(ends, "--to"),
+            people=people or 0,
+            hosts=hosts,
+            jobs_per_person_h=jobs_per_person_h,
+        )
+    if as_json:
+        emit(made)
+    else:
+        _bookings([made])
+
+
+@pool.command()
+@command
+def bookings(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+    """The calendar of a pool: what is booked and not yet over."""
+    with connect(url, token, stage) as spillway:
+        found = spillway.bookings(name)
+    if as_json:
+        emit({"items": found})
+    else:
+        _bookings(found)
+
+
+@pool.command()
+@command
+def unbook(
+    name: Name,
+    booking: BookingId,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """Take a booking back."""
+    with connect(url, token, stage) as spillway:
+        left = spillway.unbook(name, booking)
+    if as_json:
+        emit({"items": left})
+    else:
+        typer.echo(f"{booking} is taken back; {len(left)} bookings are left")
+
+
+def patch_of(changes: Sequence[str]) -> dict[str, Any]:
+    """`["linger_s=5", "image=", "parameters.factor=1.5"]` as a merge patch. Raises BadInput."""
+    patch: dict[str, Any] = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            raise BadInput(f"{change!r} should be KEY=VALUE, for instance linger_s=120.")
+        at, (*path, last) = patch, key.split(".")
+        for part in path:
+            at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                raise BadInput(f"{change!r} contradicts an earlier {part}=….")
+        at[last] = _value(text)
+    return patch
+
+
+def without_nulls(patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a merge patch leaves where nothing was."""
+    return {
+        key: without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in patch.items()
+        if value is not None
+    }
+
+
+def _value(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # a word, as in policy=headroom
+
+
+def _moment(text: str, option: str) -> str:
+    """ISO 8601 with a zone: this machine's where it names none."""
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.astimezone()).isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise BadInput(f"{option}: {text!r} is no time; say it as 2026-12-01T14:00.") from None
+
+
+def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | None = None) -> None:
+    if as_json:
+        emit(found)
+        return
+    scaling = found.get("scaling") or {}
+    why = f"; wants {scaling['target']} hosts: {scaling['why']}" if scaling.get("why") else ""
+    typer.echo(f"{found.get('name')}, version {found.get('version')}{why}")
+    if found.get("interest"):
+        typer.echo(f"{found['interest']} people are looking")
+    origins = found.get("origins") or {}
+    table(
+        ["setting", "value", "set by"],
+        [
+            [key, _text(value), SAID_BY.get(origins.get(key, ""), "")]
+            for key, value in sorted(found.items())
+            if key not in SHOWN_APART and (only is None or key in only)
+        ],
+    )
+    if only is None and found.get("calendar"):
+        _bookings(found["calendar"])
+
+
+def _bookings(found: Sequence[Mapping[str, Any]]) -> None:
+    columns = ("id", "title", "starts", "ends", "people", "hosts")
+    table(columns, [[each.get(column) for column in columns] for each in found])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
