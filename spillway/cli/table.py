@@ -57,3 +57,18 @@ def lasted(start: float | None, end: float | None) -> str:
     if start is None:
         return ""
     return f"{(end if end is not None else time.time()) - start:.1f} s"
+
+
+def clock(at: float) -> str:
+    """`2026-11-21 14:03:20`, in this machine's time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def number(value: float) -> str:
+    """`3`, `0.25`, `1234.5`: without digits that say nothing."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 host`, `3 hosts`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
