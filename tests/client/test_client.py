@@ -256,7 +256,9 @@ def test_pools_and_hosts_are_records(spillway: Client) -> None:
     assert spillway.pool("fast").hosts_max == 3
     assert {pool.name for pool in spillway.pools()} == {"default", "fast"}
     assert spillway.hosts("fast")[0].instance_id == "i-1"
-    assert spillway.plan("fast")[0]["kind"] == "launch"
+    assert spillway.host("host-1-0").state == "ready"
+    assert spillway.plan("fast")["actions"][0]["kind"] == "drain"
+    assert spillway.invariants("fast") == ["host-1-0 has 3 of 2 slots"]
     assert spillway.health()["ok"]
 
 
@@ -264,6 +266,19 @@ def test_cancel_and_story(spillway: Client) -> None:
     job = spillway.submit("true", timeout_s=1)
     assert spillway.cancel(job.id).cancel_requested
     assert spillway.story(job.id)[0].event == "submit"
+
+
+def test_stories_and_whys_are_asked_by_id(spillway: Client) -> None:
+    """Jobs and hosts by their ids, anything else is a pool's name; a pool has a story and a plan, but no why."""
+    job = spillway.submit("true", timeout_s=1)
+    assert spillway.why(job.id).sentences[0] == f"{job.id} waits for a host."
+    assert spillway.why("host-1-0").state is None
+    assert spillway.story("host-1-0")[0].event == "ready"
+    assert spillway.story("default")[0] == spillway.story("pool/default")[0]
+    with pytest.raises(BadInput, match="plan"):
+        spillway.why("default")
+    with pytest.raises(Refused, match="there is no host host-2"):
+        spillway.why("host-2")
 
 
 def test_every_error_is_a_spillway_error() -> None:
