@@ -94,7 +94,7 @@ LAUNCH_ERRORS: tuple[tuple[str, Meaning, str], ...] = (
     (
         "InvalidLaunchTemplate*",
         _NEVER,
-        "the stage's launch template is not in this region; run `spillway bootstrap` for it",
+        "the launch template is not in this region; run `spillway bootstrap` for the stage's own, copy the pool's own there",
     ),
     ("InvalidAMIID*", _NEVER, "the machine image does not exist in this region or may not be used"),
     ("InvalidUserData*", _NEVER, "EC2 does not accept the user data"),
