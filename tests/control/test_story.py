@@ -15,10 +15,11 @@ from town import OFFERING, Town
 from chalicelib.control import ec2_events, explain, pings, story
 from chalicelib.control.cancel import cancel
 from chalicelib.control.perform import Performer
+from chalicelib.control.submit import submit_many
 from chalicelib.core import host as hosts_
 from chalicelib.core import job as jobs_
 from chalicelib.core.host import HostEvent, HostState
-from chalicelib.core.job import JobState
+from chalicelib.core.job import JobSpec, JobState
 from chalicelib.core.plan import Drain, Plan, Recapture
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.story import Line, of_pool
@@ -288,6 +289,27 @@ def test_lines_are_written_at_the_end_25_in_a_request() -> None:
     assert silent.calls == [25, 25, 10]
     story.flush(town.plane)
     assert len(silent.calls) == 3  # nothing told, nothing asked
+
+
+def test_a_batch_of_finish_pings_costs_one_request_for_the_story() -> None:
+    """And a submission, however large, none."""
+    town, silent = telling()
+    submit_many(town.plane, [JobSpec(command="run 600", timeout_s=600) for _ in range(6)], "alice")
+    story.flush(town.plane)
+    assert silent.calls == []
+    town.run(60)
+    silent.calls.clear()
+    messages = []
+    for agent in town.agents.values():
+        for job_id, attempt in agent.running:
+            ping = {"kind": "finish", "at": town.now, "job": job_id, "attempt": attempt, "outcome": "succeeded"}
+            ping |= {"reason": "exit 0", "finished_at": town.now}
+            body = {"v": 1, "pool": "default", "host": agent.entry["host"], "pings": [ping]}
+            messages.append(pings.Message(agent.userid, json.dumps(body), "m"))
+    assert len(messages) == 6
+    pings.receive(town.plane, messages)
+    story.flush(town.plane)
+    assert silent.calls == [6]
 
 
 def test_a_story_that_cannot_be_written_fails_nothing_and_is_written_next_time() -> None:

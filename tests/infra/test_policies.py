@@ -145,3 +145,32 @@ def test_a_launch_takes_its_security_group_from_the_stages_template() -> None:
         ("instance/*", {}, Decision.IMPLICIT_DENY),
     ):
         assert evaluate([document], Request("ec2:RunInstances", prefix + resource, context)) is decision, resource
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_whoever_may_change_a_job_or_a_host_may_tell_it(function: str) -> None:
+    """The story lies beside the jobs and is written in batches; who changes nothing writes none."""
+    document = json.dumps(render(POLICIES[function], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-{}"
+    changes = [
+        evaluate([document], Request("dynamodb:UpdateItem", table.format(name), {})) is Decision.ALLOW
+        for name in ("jobs", "hosts")
+    ]
+    tells = evaluate([document], Request("dynamodb:BatchWriteItem", table.format("jobs"), {})) is Decision.ALLOW
+    assert tells or not any(changes)
+
+
+def test_the_api_may_read_all_that_explains_a_plan() -> None:
+    """Hosts, the queue, jobs that have not ended, EC2's list - and it may neither launch nor terminate."""
+    document = json.dumps(render(POLICIES["api_handler"], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-"
+    for action, resource, decision in (
+        ("dynamodb:Query", table + "hosts", Decision.ALLOW),
+        ("dynamodb:Query", table + "backlog", Decision.ALLOW),
+        ("dynamodb:Query", table + "jobs", Decision.ALLOW),
+        ("dynamodb:Query", table + "jobs/index/by_active", Decision.ALLOW),
+        ("ec2:DescribeInstances", "*", Decision.ALLOW),
+        ("ec2:RunInstances", "*", Decision.IMPLICIT_DENY),
+        ("ec2:TerminateInstances", "*", Decision.IMPLICIT_DENY),
+    ):
+        assert evaluate([document], Request(action, resource, {})) is decision, action
