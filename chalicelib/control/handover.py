@@ -45,9 +45,15 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
 
 
 def manifest(
-    plane: Plane, pool: Pool, launch: str, offering: Offering, slots: int, hosts: Sequence[tuple[str, Sequence[Job]]]
+    plane: Plane,
+    pool: Pool,
+    launch: str,
+    offering: Offering,
+    slots: int,
+    hosts: Sequence[tuple[str, Sequence[Job]]],
+    owner: str,
 ) -> dict[str, Any]:
-    """The manifest of a launch: what every host of it reads at boot, each at its own launch index."""
+    """The manifest of a launch: what every host of it reads at boot, each at its own launch index. It shows `owner`'s jobs only."""
     settings = plane.settings
     return {
         "v": 1,
@@ -76,8 +82,8 @@ def manifest(
         "hosts": [
             {
                 "host": host,
-                "assignments": [assignment(job, job.attempt) for job in jobs],
-                "inbox": any(job.spec.uploads for job in jobs),
+                "assignments": [assignment(job, job.attempt) for job in jobs if job.owner == owner],
+                "inbox": any(job.spec.uploads or job.owner != owner for job in jobs),
             }
             for host, jobs in hosts
         ],

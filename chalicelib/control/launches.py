@@ -7,6 +7,7 @@ for and vanish; a launch row that is not recorded is sent again, byte for byte, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -43,7 +44,10 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
     """Perform a Start. Raises CloudUnavailable where nobody knows whether EC2 got it: the launch row then resumes it."""
     now = plane.clock()
     launch_id = plane.new_id("launch")
-    hosts = [_host(pool, launch_id, index, action.offering, load, now) for index, load in enumerate(action.loads)]
+    owner = _main_owner(action)
+    hosts = [
+        _host(pool, launch_id, index, action.offering, load, owner, now) for index, load in enumerate(action.loads)
+    ]
     script = handover.boot_script(plane)
     plane.stores.hosts.create(hosts)
     carried = [(host, _assign(plane, host, load, now)) for host, load in zip(hosts, action.loads, strict=True)]
@@ -61,7 +65,7 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
             )
         return Launched(0, 0)
     document = handover.manifest(
-        plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried]
+        plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried], owner
     )
     try:
         data = user_data(document, script)
@@ -74,6 +78,8 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
         offering=action.offering,
         hosts=tuple(host.id for host in hosts),
         user_data=data,
+        image=pool.spec.image,
+        template=pool.spec.launch_template,
         created_at=now,
     )
     plane.stores.hosts.put_launch(launch)
@@ -121,7 +127,15 @@ def _instances(plane: Plane, launch: Launch) -> list[Instance]:
     return sorted((i for i in found if i.launch == launch.id), key=lambda instance: instance.launch_index)
 
 
-def _host(pool: Pool, launch: str, index: int, offering: Offering, load: Sequence[Entry], now: float) -> Host:
+def _main_owner(action: Start) -> str:
+    """Whose jobs go along in the user data, which everything on all of these hosts can read: one owner's, and no other's."""
+    counts = Counter(entry.owner for load in action.loads for entry in load)
+    return min(counts, key=lambda owner: (-counts[owner], owner)) if counts else ""
+
+
+def _host(
+    pool: Pool, launch: str, index: int, offering: Offering, load: Sequence[Entry], owner: str, now: float
+) -> Host:
     size = capacity(offering, pool.spec)
     return Host(
         id=f"host-{launch.removeprefix('launch-')}-{index}",
@@ -137,7 +151,7 @@ def _host(pool: Pool, launch: str, index: int, offering: Offering, load: Sequenc
         entered_at=now,
         generation=pool.spec.generation,
         reason="waiting jobs fit on no host that was there" if load else "the pool wants a minimum of hosts",
-        assignments=tuple(assignment_of(entry, now, inline=True) for entry in load),
+        assignments=tuple(assignment_of(entry, now, inline=entry.owner == owner) for entry in load),
     )
 
 

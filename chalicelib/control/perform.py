@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,11 @@ from chalicelib.control.notices import notify
 from chalicelib.core import plan as do
 from chalicelib.core import story
 from chalicelib.core.backlog import Entry
+from chalicelib.core.doorbell import RING_AGAIN_S
 from chalicelib.core.host import Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
 from chalicelib.core.pool import Pool
-from chalicelib.core.reconcile import RING_AGAIN_S
 from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -28,10 +29,11 @@ WAITS_TOLD_AGAIN_S = 60.0
 class Performer:
     """Performs one pass's plan for one pool; `outcomes` counts what happened."""
 
-    def __init__(self, plane: Plane, pool: Pool, pass_no: int) -> None:
+    def __init__(self, plane: Plane, pool: Pool, pass_no: int, until: float = math.inf) -> None:
         self.plane = plane
         self.pool = pool
         self.pass_no = pass_no
+        self.until = until  # no action is begun later than that
         self.outcomes: Counter[str] = Counter()
         self.skips: dict[str, float] = {}
         self.again = False  # whether another pass has something to do at once
@@ -42,6 +44,10 @@ class Performer:
     def perform(self, plan: Plan) -> None:
         """All actions in order. An action that AWS failed does not stop the others: the next pass plans it again."""
         for action in plan.actions:
+            if self.plane.clock() > self.until:
+                self.outcomes["out of time"] += 1
+                self.again = True
+                break
             method = _METHODS[type(action)]
             try:
                 outcome = method(self, action)

@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.control.durations import learned
 from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
+from chalicelib.core.catalogue import TYPES, capacity
 from chalicelib.core.fairness import clocks
 from chalicelib.core.host import LIVE, HostState
 from chalicelib.core.instance import Instance
@@ -20,13 +21,14 @@ from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log, metrics, verbose
 from chalicelib.wiring import Plane
 
-BACKLOG_PER_PASS_MAX = 500
+BACKLOG_READ_MIN, BACKLOG_READ_MAX = 500, 5000  # entries a pass; more are of no use than the pool could take at once
 LIST_EVERY_S = 60.0  # while the pool has hosts
 LIST_IDLE_S = 900.0  # … and while it has none: only to find instances that nobody knows
 LIST_AGAIN_S = 15.0  # after a miss: the second look decides
 TIMER_MAX_S = 60.0  # what falls due later than that, a tick finds
 SKIPS_KEPT_MAX = 50
 CANARY_AGE_MAX_S = 20.0
+ACT_S = 20.0  # of the function's 30: what is not done by then, the next pass plans again
 
 
 def run(plane: Plane, name: str) -> Plan | None:
@@ -37,6 +39,7 @@ def run(plane: Plane, name: str) -> Plan | None:
         return None
     log.append_keys(pool=name, pass_no=pool.pass_no)
     verbose(pool.spec.debug_logging)
+    started_at = plane.clock()
     snapshot, list_due_at = observe(plane, pool)
     plan = reconcile(snapshot)
     for action in plan.actions:
@@ -45,11 +48,17 @@ def run(plane: Plane, name: str) -> Plan | None:
     wake_at = _timer(plane, name, ordered, plan.wake_at)
     if any(isinstance(action, Missed) and action.missed_lists for action in plan.actions):
         list_due_at = plane.clock() + LIST_AGAIN_S
-    served = clocks(pool.clocks, snapshot.backlog, plan.placed)
-    if not plane.stores.registry.note_pass(name, pool.pass_no, list_due_at=list_due_at, wake_at=wake_at, clocks=served):
+    if not plane.stores.registry.note_pass(
+        name,
+        pool.pass_no,
+        list_due_at=list_due_at,
+        wake_at=wake_at,
+        scaling=plan.scaling or pool.scaling,
+        clocks=clocks(pool.clocks, snapshot.backlog, plan.placed),
+    ):
         log.info("a newer pass has begun; this one does nothing")
         return None
-    performer = Performer(plane, pool, pool.pass_no)
+    performer = Performer(plane, pool, pool.pass_no, until=started_at + ACT_S)
     performer.perform(plan)
     facts: dict[str, Any] = {}
     if (sooner := _timer(plane, name, wake_at, performer.retry_at)) != wake_at:
@@ -81,7 +90,8 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapsh
     """What is so now, and when EC2 is to be listed next. Reads only. `list_now`: ask for EC2's list even where it is not due."""
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
-    backlog = plane.stores.backlog.head(pool.name, BACKLOG_PER_PASS_MAX)
+    limit = _backlog_limit(pool)
+    backlog = plane.stores.backlog.head(pool.name, limit)
     live = [host for host in hosts if host.state in LIVE]
     every_s = LIST_EVERY_S if live else LIST_IDLE_S
     listed = None
@@ -97,12 +107,19 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapsh
         hosts=tuple(host for host in hosts if host.state in LIVE or host.assignments),
         launches=tuple(launches),
         backlog=tuple(backlog),
-        backlog_complete=len(backlog) < BACKLOG_PER_PASS_MAX,
+        backlog_complete=len(backlog) < limit,
         listed=listed,
         canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,
         learned=learned(plane, pool.name),
     )
     return snapshot, list_due_at
+
+
+def _backlog_limit(pool: Pool) -> int:
+    """How much of the backlog one pass reads: what the pool at its largest could take at once, and the same again as reserve."""
+    sizes = [capacity(offering, pool.spec) for offering in pool.spec.offerings if offering.instance_type in TYPES]
+    slots = max((size.slots for size in sizes), default=1)
+    return min(BACKLOG_READ_MAX, max(BACKLOG_READ_MIN, 2 * pool.spec.hosts_max * slots))
 
 
 def _canary(plane: Plane, now: float) -> Mapping[str, Any] | None:

@@ -1,6 +1,7 @@
-"""What must hold (DESIGN §9), as functions over plain records: used by tests and fault runs.
+"""What must hold (DESIGN §9), as functions over plain records: used by tests, fault runs and a debug route.
 
-`always` may be asked at any moment, `at_rest` once nothing is left to do. Each answers with sentences; none is good.
+`always` may be asked at any moment, `at_rest` once nothing is left to do, `of_plan` of any plan before it is performed. Each answers
+with sentences; none is good.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import Capacity, capacity
+from chalicelib.core.fleet import COUNTED
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.placement import CPU_GRAIN
+from chalicelib.core.plan import Plan
+from chalicelib.core.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,111 @@ def at_rest(world: World) -> list[str]:
         *(f"the backlog still has {entry.rank}" for entry in world.backlog),
         *_succeeded_ran(world),
     ]
+
+
+def of_plan(s: Snapshot, plan: Plan) -> list[str]:
+    """What every plan keeps, whatever the snapshot that it was made from."""
+    return [
+        *_placed_once(s, plan),
+        *_placed_where_it_fits(s, plan),
+        *_work_goes_where_it_may(s, plan),
+        *_nothing_running_is_ended(plan),
+        *_launches_stay_below_the_maximum(s, plan),
+        *_nothing_is_concluded_from_silence(s, plan),
+        *_reasons(plan),
+        *([f"the next look is ordered for {plan.wake_at}, and it is {s.now}"] if _past(plan.wake_at, s.now) else []),
+    ]
+
+
+def _past(at: float | None, now: float) -> bool:
+    return at is not None and at <= now
+
+
+def _placed_once(s: Snapshot, plan: Plan) -> Iterator[str]:
+    """Every waiting job is placed once, or told why not."""
+    placed = Counter(a.entry.rank for a in plan.actions if isinstance(a, do.Assign))
+    placed.update(entry.rank for a in plan.actions if isinstance(a, do.Start) for load in a.loads for entry in load)
+    placed.update(entry.rank for entry, _ in plan.waits)
+    waiting = Counter(entry.rank for entry in s.backlog)
+    for rank in placed.keys() | waiting.keys():
+        if placed[rank] != waiting[rank]:
+            yield f"{rank} waits {waiting[rank]} times and is dealt with {placed[rank]} times"
+
+
+def _placed_where_it_fits(s: Snapshot, plan: Plan) -> Iterator[str]:
+    hosts = {host.id: host for host in s.hosts}
+    given: dict[str, list[Entry]] = {}
+    for action in plan.actions:
+        if isinstance(action, do.Assign) and all(a.job != action.entry.job for a in hosts[action.host].assignments):
+            given.setdefault(action.host, []).append(action.entry)
+        elif isinstance(action, do.Start):
+            size = capacity(action.offering, s.pool.spec)
+            for load in action.loads:
+                yield from _overfull("a new host", size, load)
+    for host_id, entries in given.items():
+        host = hosts[host_id]
+        free = Capacity(
+            host.cpu - sum(a.cpu for a in host.assignments),
+            host.memory_mib - sum(a.memory_mib for a in host.assignments),
+            host.slots - sum(a.slots for a in host.assignments),
+        )
+        yield from _overfull(host_id, free, entries)
+
+
+def _overfull(where: str, free: Capacity, entries: Iterable[Entry]) -> Iterator[str]:
+    cpu, memory_mib, slots = 0.0, 0, 0
+    for entry in entries:
+        cpu, memory_mib, slots = cpu + entry.cpu, memory_mib + entry.memory_mib, slots + entry.slots
+    if cpu > free.cpu + 1000 * CPU_GRAIN or memory_mib > free.memory_mib or slots > free.slots:
+        yield f"{where} has {free} free and is given {cpu:g} cpu, {memory_mib} MiB, {slots} slots"
+
+
+def _work_goes_where_it_may(s: Snapshot, plan: Plan) -> Iterator[str]:
+    """Never to hosts that leave or are not trusted; and who gets work, or is taken back, does not leave by the same plan."""
+    state = {host.id: host.state for host in s.hosts}
+    recaptured = {a.host.id for a in plan.actions if isinstance(a, do.Recapture)}
+    leaving = {a.host.id for a in plan.actions if isinstance(a, do.Drain | do.Retire | do.Vanish | do.Sicken)}
+    for action in plan.actions:
+        if isinstance(action, do.Assign):
+            if state[action.host] not in (HostState.READY, HostState.LAUNCHING) and action.host not in recaptured:
+                yield f"{action.entry.rank} goes to {action.host}, which is {state[action.host]}"
+            if action.host in leaving and all(action.entry.job != a.job for h in s.hosts for a in h.assignments):
+                yield f"{action.entry.rank} goes to {action.host}, which leaves"
+    yield from (f"{host} is taken back and leaves" for host in sorted(recaptured & leaving))
+
+
+def _nothing_running_is_ended(plan: Plan) -> Iterator[str]:
+    for action in plan.actions:
+        if (
+            isinstance(action, do.Retire)
+            and action.host.assignments
+            and action.host.state in (HostState.READY, HostState.DRAINING)
+        ):
+            yield f"{action.host.id} is retired ({action.reason}) and carries {len(action.host.assignments)} attempts"
+
+
+def _launches_stay_below_the_maximum(s: Snapshot, plan: Plan) -> Iterator[str]:
+    started = sum(len(a.loads) for a in plan.actions if isinstance(a, do.Start))
+    gone = {a.host.id for a in plan.actions if isinstance(a, do.Vanish | do.Retire)}
+    live = sum(host.state in COUNTED and host.id not in gone for host in s.hosts)
+    if started and live + started > s.pool.spec.hosts_max:
+        yield f"{started} hosts are launched beside {live}, and the pool may have {s.pool.spec.hosts_max}"
+
+
+def _nothing_is_concluded_from_silence(s: Snapshot, plan: Plan) -> Iterator[str]:
+    """Without EC2's list, the only hosts that vanish are those that never had an instance; and nobody is a stranger."""
+    if s.listed is not None:
+        return
+    for action in plan.actions:
+        if isinstance(action, do.Adopt | do.Missed) or (
+            isinstance(action, do.Vanish) and action.host.instance_id is not None
+        ):
+            yield f"{type(action).__name__} is planned and EC2 was not asked"
+
+
+def _reasons(plan: Plan) -> Iterator[str]:
+    yield from (f"{type(action).__name__} has no reason" for action in plan.actions if not action.reason)
+    yield from (f"{entry.rank} is not told why it waits" for entry, sentence in plan.waits if not sentence)
 
 
 def _begun_once(world: World) -> Iterator[str]:

@@ -31,6 +31,7 @@ def a_host(name: str = "host-1", **over: Any) -> Host:
         "ready_at": NOW - 280,
         "seen_at": NOW,
         "freed_at": NOW,
+        "recorded_at": NOW - 299,
         "instance_id": f"i-{name}",
         "userid": f"AROA:i-{name}",
     }

@@ -1,0 +1,134 @@
+"""Which waiting jobs need a further host: predictions from what runs, what boots, and how long jobs take."""
+
+from __future__ import annotations
+
+from builders import NOW, a_host, an_assignment, an_entry
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.core.backlog import Entry
+from chalicelib.core.forecast import Lane, ends_at, late, there_at
+
+ONE = (1.0, 512, 1)
+
+
+def ask(
+    entries: list[Entry],
+    lanes: list[Lane],
+    takes_s: float = 100.0,
+    boot_s: float = 45.0,
+    slo_wait_s: float = 30.0,
+    late_max: int = 1000,
+) -> tuple[list[str], dict[str, float]]:
+    too_late, soon = late(entries, lanes, NOW, boot_s, slo_wait_s, lambda entry: takes_s, late_max)
+    return [entry.job for entry in too_late], {entry.job: at - NOW for entry, at in soon}
+
+
+def jobs(count: int, **over: object) -> list[Entry]:
+    return [an_entry(f"job-{n}", **over) for n in range(count)]
+
+
+def test_a_job_that_starts_in_time_behind_another_needs_no_host() -> None:
+    """A lane that falls free within the SLO is as good as a host."""
+    assert ask(jobs(1), [Lane(NOW + 20, 0.0, ONE)]) == ([], {"job-0": 20})
+
+
+def test_a_lane_takes_one_job_at_a_time() -> None:
+    """The second job would wait for the first one's end."""
+    assert ask(jobs(2), [Lane(NOW + 20, 0.0, ONE)]) == (["job-1"], {"job-0": 20})
+
+
+def test_a_host_that_would_come_too_late_anyway_is_not_launched() -> None:
+    """Beyond the SLO, but sooner than any machine could boot: to launch would cost and help nobody."""
+    assert ask(jobs(1), [Lane(NOW + 40, 0.0, ONE)], boot_s=45, slo_wait_s=10) == ([], {"job-0": 40})
+    assert ask(jobs(1), [Lane(NOW + 50, 0.0, ONE)], boot_s=45, slo_wait_s=10) == (["job-0"], {})
+
+
+def test_what_was_waited_already_counts() -> None:
+    """The SLO is about the whole wait, not about the rest of it."""
+    lanes = [Lane(NOW + 25, 0.0, ONE)]
+    assert ask(jobs(1, queued_at=NOW), lanes, boot_s=10)[0] == []
+    assert ask(jobs(1, queued_at=NOW - 20), lanes, boot_s=10)[0] == ["job-0"]
+
+
+def test_a_wide_job_is_not_helped_by_narrow_lanes() -> None:
+    """Does it fit, not how many slots are free: wide jobs would starve."""
+    narrow = [Lane(NOW + 1, 0.0, ONE) for _ in range(8)]
+    assert ask(jobs(1, cpu=2.0), narrow)[0] == ["job-0"]
+    assert ask(jobs(1, memory_mib=513), narrow)[0] == ["job-0"]
+    assert ask(jobs(1, slots=2), narrow)[0] == ["job-0"]
+
+
+def test_a_burst_of_short_jobs_on_an_empty_pool_shares_hosts() -> None:
+    """Ten-second jobs, an SLO of 30 s: on a host that boots, four of them in a row start in time."""
+    needed, soon = ask(jobs(8), [], takes_s=10.0)
+    assert len(needed) == 2
+    assert sorted(soon.values()) == [55, 55, 65, 65, 75, 75]
+
+
+def test_long_jobs_on_an_empty_pool_each_need_room_of_their_own() -> None:
+    assert len(ask(jobs(8), [], takes_s=100.0)[0]) == 8
+
+
+def test_jobs_behind_a_booting_host_may_wait_for_it_and_the_slo() -> None:
+    """The same answer before the launch and after it, or one burst would launch twice."""
+    booting = Lane(NOW + 45 + 10, NOW + 45 + 30, ONE)
+    needed, soon = ask(jobs(4), [booting], takes_s=10.0)
+    assert needed == ["job-3"]
+    assert list(soon.values()) == [55, 65, 75]
+
+
+def test_looking_stops_when_enough_are_late() -> None:
+    """What cannot be launched for need not be predicted."""
+    assert len(ask(jobs(50), [], late_max=3)[0]) == 50
+
+
+def test_an_attempt_ends_when_its_estimate_says_and_later_if_it_overran() -> None:
+    host = a_host()
+    young = an_assignment(started_at=NOW - 4)
+    assert ends_at(young, host, NOW, expected_s=10, boot_s=45) == NOW + 6
+    overrun = an_assignment(started_at=NOW - 100)
+    assert ends_at(overrun, host, NOW, expected_s=10, boot_s=45) == NOW + 50
+    assert ends_at(an_assignment(started_at=NOW - 590), host, NOW, expected_s=10, boot_s=45) == NOW + 10  # its timeout
+    waiting = an_assignment(started_at=None)
+    assert ends_at(waiting, host, NOW, expected_s=10, boot_s=45) == NOW + 10
+
+
+def test_a_launching_host_is_there_after_the_boot_time() -> None:
+    assert there_at(a_host(ready_at=None, launched_at=NOW - 5), NOW, boot_s=45) == NOW + 40
+    assert there_at(a_host(ready_at=None, launched_at=NOW - 90), NOW, boot_s=45) == NOW
+    assert there_at(a_host(ready_at=NOW - 280), NOW, boot_s=45) == NOW - 280
+
+
+lanes = st.builds(
+    Lane,
+    st.floats(NOW - 5, NOW + 200),
+    st.just(0.0),
+    st.tuples(st.sampled_from([0.5, 1.0, 4.0]), st.sampled_from([256, 4096]), st.integers(1, 4)),
+)
+entries = st.builds(
+    an_entry,
+    st.integers(0, 10_000).map(lambda n: f"job-{n}"),
+    cpu=st.sampled_from([0.5, 1.0, 2.0]),
+    memory_mib=st.sampled_from([128, 512]),
+    slots=st.integers(1, 2),
+    queued_at=st.floats(NOW - 100, NOW),
+)
+
+
+@given(st.lists(entries, max_size=12), st.lists(lanes, max_size=6), st.floats(1, 200), st.floats(0, 60))
+def test_every_job_gets_one_answer_and_nobody_is_told_of_the_past(
+    waiting: list[Entry], free: list[Lane], takes_s: float, slo_wait_s: float
+) -> None:
+    too_late, soon = late(waiting, free, NOW, 45.0, slo_wait_s, lambda entry: takes_s, 1000)
+    assert sorted(e.job for e in (*too_late, *(e for e, _ in soon))) == sorted(e.job for e in waiting)
+    assert all(at >= NOW for _, at in soon)
+
+
+@given(st.lists(entries, max_size=12), st.lists(lanes, max_size=6), st.floats(1, 200))
+def test_a_further_lane_never_makes_more_jobs_late(waiting: list[Entry], free: list[Lane], takes_s: float) -> None:
+    """For jobs of one shape; of several, greedy dealing may trade one for another."""
+    same = [an_entry(f"job-{n}", queued_at=e.queued_at) for n, e in enumerate(waiting)]
+    before, _ = late(same, free, NOW, 45.0, 30.0, lambda entry: takes_s, 1000)
+    after, _ = late(same, [*free, Lane(NOW, 0.0, ONE)], NOW, 45.0, 30.0, lambda entry: takes_s, 1000)
+    assert len(after) <= len(before)
