@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from chalicelib.wiring import Plane
 
 RING_REFUSED_RETRY_S = 2.0  # a host that Run Command does not know yet will be known soon
 WAITS_TOLD_MAX = 25
+_NUMBERS = re.compile(r"[\d.:]+")
 WAITS_TOLD_AGAIN_S = 60.0
 
 
@@ -179,13 +181,13 @@ class Performer:
     # -- shared steps
 
     def _wait(self, entry: Entry, sentence: str) -> None:
-        """Say what a job waits for; not again at each pass, of which there may be several a second."""
+        """Say what a job waits for; not again at each pass, of which there may be several a second, for another number in it."""
 
         def tell() -> bool:
             self.plane.stores.jobs.wait_for(entry.job, entry.attempt, sentence)
             return True
 
-        told = f"waits/{entry.job}#{entry.attempt}/{sentence}"
+        told = f"waits/{entry.job}#{entry.attempt}/{_NUMBERS.sub('', sentence)}"
         self.plane.recall.get(told, self.plane.clock(), WAITS_TOLD_AGAIN_S, tell)
 
     def _terminate(self, region: str, instance_ids: list[str]) -> None:

@@ -39,16 +39,16 @@ def reconcile(s: Snapshot) -> Plan:
         seed=s.pool.pass_no,
         aged_before=s.now - AGED_S,
     )
-    busy = frozenset(room.key for room in fleet.rooms if room.taken)
-    departures = list(retirement.departures(s, fleet.rolled, busy))
+    given = frozenset(room.key for room in fleet.rooms if room.taken)
+    departures = list(retirement.departures(s, fleet.rolled, given))
     step = scaling_step.decide(s, fleet, left, retiring={a.host.id for a in departures if isinstance(a, Retire)})
     back = frozenset(host.id for host in step.recaptured)
     departures = [action for action in departures if action.host.id not in back]
-    busy |= back
+    busy = given | back
     scale_in = list(retirement.scale_in(s, step.idle, step.surplus if step.agreed else 0, step.target.why))
     recaptures = list(_recaptures(fleet, step, busy))
     assigns = list(_assigns(s, fleet))
-    ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in busy and _hears(host))]
+    ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
     leaving = {action.host.id for action in (*departures, *scale_in)}
     return Plan(

@@ -105,7 +105,9 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     rooms += _empty(sizes, short)
     begins = {entry.rank: at for entry, at in soon}
     waiting = sorted([*unpacked, *(entry for entry, _ in soon)], key=lambda entry: entry.rank)
-    waiting = place(waiting, rooms) if rooms else waiting  # who could have waited for another takes what is left on new hosts
+    waiting = (
+        place(waiting, rooms) if rooms else waiting
+    )  # who could have waited for another takes what is left on new hosts
     over = len(have) + len(rooms) - target.hosts if spec.scaling_enabled else 0
     agreed = memory.surplus_since is not None and s.now - memory.surplus_since >= spec.scale_in_agree_s
     return Step(

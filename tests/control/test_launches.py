@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from dataclasses import replace
 
@@ -68,3 +69,16 @@ def test_a_job_is_accepted_though_its_pool_cannot_be_woken() -> None:
     town.run(100)
     assert town.job(job.id).state is JobState.SUCCEEDED
     assert {replace(h, assignments=()).state for h in town.hosts()} <= {HostState.READY, HostState.TERMINATED}
+
+
+def test_user_data_shows_one_owners_jobs_only_and_the_others_come_by_inbox() -> None:
+    """Everything on a machine can read its user data, and all machines of a launch have the same."""
+    town = Town(PoolSpec(offerings=(OFFERING,)))
+    specs = {owner: JobSpec(command=f"run {n}", timeout_s=60) for n, owner in ((5, "alice"), (6, "bob"))}
+    jobs = {owner: submit_many(town.plane, [spec], owner)[0].job.id for owner, spec in specs.items()}
+    town.run(40)
+    (machine,) = town.cloud.compute.machines.values()
+    shown = gzip.decompress(machine.launch.user_data).decode()
+    assert [owner for owner, job in jobs.items() if job in shown] == ["alice"]
+    assert {town.job(job).state for job in jobs.values()} == {JobState.SUCCEEDED}
+    assert not town.cloud.compute.rings  # it read its inbox at boot

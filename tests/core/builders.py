@@ -70,7 +70,11 @@ def an_entry(job: str = "job-9", **over: Any) -> Entry:
 
 
 def a_pool(**spec: Any) -> Pool:
-    facts = {name: spec.pop(name) for name in ("skips", "pass_no", "list_due_at") if name in spec}
+    facts = {
+        name: spec.pop(name)
+        for name in ("skips", "pass_no", "list_due_at", "scaling", "calendar", "interest")
+        if name in spec
+    }
     return Pool(name="default", spec=PoolSpec(**({"offerings": (OFFERING,)} | spec)), **facts)
 
 

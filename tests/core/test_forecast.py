@@ -127,8 +127,8 @@ def test_every_job_gets_one_answer_and_nobody_is_told_of_the_past(
 
 @given(st.lists(entries, max_size=12), st.lists(lanes, max_size=6), st.floats(1, 200))
 def test_a_further_lane_never_makes_more_jobs_late(waiting: list[Entry], free: list[Lane], takes_s: float) -> None:
-    """For jobs of one shape; of several, greedy dealing may trade one for another."""
-    same = [an_entry(f"job-{n}", queued_at=e.queued_at) for n, e in enumerate(waiting)]
+    """For jobs of one shape and age; of several, greedy dealing may trade one for another."""
+    same = [an_entry(f"job-{n}") for n, _ in enumerate(waiting)]
     before, _ = late(same, free, NOW, 45.0, 30.0, lambda entry: takes_s, 1000)
     after, _ = late(same, [*free, Lane(NOW, 0.0, ONE)], NOW, 45.0, 30.0, lambda entry: takes_s, 1000)
     assert len(after) <= len(before)

@@ -36,7 +36,9 @@ def pools(draw: st.DrawFn) -> Pool:
         peaks=draw(st.sampled_from([{}, {str(int(NOW // 60)): 3}, {str(int(NOW // 60) - 20): 9}])),
     )
     bookings = [
-        Booking(id="exam", title="exam", starts_at=NOW - draw(ages), ends_at=NOW + 600, people=draw(st.integers(1, 900))),
+        Booking(
+            id="exam", title="exam", starts_at=NOW - draw(ages), ends_at=NOW + 600, people=draw(st.integers(1, 900))
+        ),
         Booking(id="later", title="later", starts_at=NOW + 20, ends_at=NOW + 60, hosts=draw(st.integers(1, 9))),
     ]
     pool = a_pool(
@@ -54,7 +56,9 @@ def pools(draw: st.DrawFn) -> Pool:
         estimated_s=draw(st.sampled_from([None, 5.0, 600.0])),
         skips=draw(st.sampled_from([{}, {SMALL.key: NOW + 60}, {SMALL.key: NOW - 1}])),
     )
-    return replace(pool, scaling=memory, calendar=tuple(draw(st.lists(st.sampled_from(bookings), max_size=2, unique=True))))
+    return replace(
+        pool, scaling=memory, calendar=tuple(draw(st.lists(st.sampled_from(bookings), max_size=2, unique=True)))
+    )
 
 
 @st.composite
@@ -115,7 +119,9 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         listed=draw(st.sampled_from([None, (), known, (*known, stranger)])),
         canary_at=draw(st.sampled_from([None, NOW - 5])),
         launches=draw(st.sampled_from([(), (a_launch(created_at=NOW - 100),), (a_launch(recorded=True),)])),
-        learned=draw(st.sampled_from([{}, {"*": Learned(9, 45.0, 225.0)}, {"family/lab1": Learned(9, 900.0, 90_000.0)}])),
+        learned=draw(
+            st.sampled_from([{}, {"*": Learned(9, 45.0, 225.0)}, {"family/lab1": Learned(9, 900.0, 90_000.0)}])
+        ),
     )
 
 
@@ -136,7 +142,7 @@ def test_the_same_snapshot_gives_the_same_plan(s: Snapshot) -> None:
 @settings(max_examples=600, deadline=None)
 @given(snapshots())
 def test_planning_again_right_after_acting_plans_nothing(s: Snapshot) -> None:
-    """One round of repairs may uncover another (an unhealthy host is emptied, then retired); without repairs the first plan is all there is."""
+    """A round of repairs may uncover another (an unhealthy host is emptied, then retired); without repairs the first plan is all."""
     rounds: list[Plan] = []
     for _ in range(6):
         plan = reconcile(s)
@@ -157,7 +163,9 @@ def test_no_job_causes_two_hosts(s: Snapshot) -> None:
     first = acted(s, reconcile(s))
     again = reconcile(replace(first, now=first.now + 1.0))
     started = [a for a in again.actions if isinstance(a, Start)]
-    repaired = any(isinstance(a, Vanish | Settle | Reclaim | Sicken | Adopt) for a in (*reconcile(s).actions, *again.actions))
+    repaired = any(
+        isinstance(a, Vanish | Settle | Reclaim | Sicken | Adopt) for a in (*reconcile(s).actions, *again.actions)
+    )
     assert not started or repaired or _leaves(again) or _leaves(reconcile(s)), started
 
 
