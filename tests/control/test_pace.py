@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from town import OFFERING, Town
 
 from chalicelib.control.submit import submit_many
@@ -98,7 +100,7 @@ def test_a_doorbell_that_ssm_refused_rings_again_without_waiting_for_the_tick() 
 
 
 def test_what_a_job_waits_for_is_not_written_again_at_each_pass() -> None:
-    """A busy pool is looked at several times a second; the sentence is the same, and each write costs."""
+    """A busy pool is looked at several times a second; each write costs. Other words are worth one, other numbers are not."""
     town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=1, slots_per_host=1))
     written: list[str] = []
     wait_for = town.stores.jobs.wait_for
@@ -107,4 +109,4 @@ def test_what_a_job_waits_for_is_not_written_again_at_each_pass() -> None:
     town.run(59)
     assert passes(town) > 40
     assert {town.job(s.job.id).state for s in jobs[:30]} == {JobState.SUCCEEDED}
-    assert len(written) == len(set(written))
+    assert max(Counter(written).values()) <= 2  # once durations are learned, the wait can be foretold
