@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint format clean chaos
 
 setup: .venv/ready  ## make .venv and say which system packages are missing
 	@$(BIN)/python -m localcloud.doctor
@@ -18,6 +18,9 @@ demo: setup  ## grade the example submissions on the embedded cloud
 
 test: setup  ## unit, property, contract and end-to-end tests
 	$(BIN)/python -m pytest
+
+chaos: .venv/ready  ## long games against the control code; EXAMPLES=n, SEED=n to play the same ones again
+	SPILLWAY_LONG=1 $(BIN)/python -m pytest -q --timeout=0 --show-capture=no tests/control/test_stateful.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
 
 lint: .venv/ready  ## formatting, style, types, templates
 	$(BIN)/ruff format --check .

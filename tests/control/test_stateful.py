@@ -1,0 +1,292 @@
+"""The real control code in a world where everything goes wrong in any order: no job lost, none doubled, no machine left.
+
+A state machine submits, cancels, changes settings, loses and freezes machines, cuts them off, refuses capacity, throttles AWS, kills
+functions at any call or lets all others overtake them there, and makes messages late, twice and out of order. In between and at
+the end the invariants are asked; at the end the world is healed, and must come to rest with every job ended and no host left.
+
+`make chaos` plays many more and longer games (SPILLWAY_LONG), with another seed each time; a failure is shrunk and printed as
+a program that repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from chaos import ChaosTown, unexplained
+from fragile import crash, unavailable
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from town import Town
+
+from chalicelib.control import pools
+from chalicelib.control.cancel import cancel
+from chalicelib.control.submit import submit, submit_many
+from chalicelib.core import invariants
+from chalicelib.core.host import Offering
+from chalicelib.core.job import Job, JobSpec
+from chalicelib.core.placement import STYLES
+from chalicelib.core.pool import PoolSpec
+from chalicelib.core.scaling.policies import POLICIES
+from chalicelib.errors import CloudUnavailable
+
+SMALL = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
+LARGE = Offering(region="us-east-1", instance_type="c7i.xlarge")
+LONG = bool(os.environ.get("SPILLWAY_LONG"))
+REST_S = 30_000.0  # within which everything must have ended once all is well
+OPERATIONS = (
+    "ec2.RunInstances",
+    "ec2.DescribeInstances",
+    "ec2.TerminateInstances",
+    "ssm.SendCommand",
+    "sqs.SendMessage",
+    "s3.PutObject",
+    "sns.Publish",
+)
+
+calls_from_now = st.integers(1, 120)
+commands = st.builds("{} {}".format, st.sampled_from(["run", "run", "run", "fail"]), st.sampled_from([1, 5, 40, 300]))
+shapes = st.sampled_from([(1.0, 512, 1), (0.25, 100, 1), (2.0, 3000, 2), (1.0, 3500, 1), (4.0, 6000, 3), (0.5, 512, 2)])
+specs = st.builds(
+    lambda command, shape, priority, attempts, timeout_s: JobSpec(
+        command=command,
+        timeout_s=timeout_s,
+        cpu=shape[0],
+        memory_mib=shape[1],
+        slots=shape[2],
+        priority=priority,
+        max_attempts=attempts,
+    ),
+    commands,
+    shapes,
+    st.sampled_from([5, 0, 9]),
+    st.sampled_from([1, 1, 2, 3]),
+    st.sampled_from([600, 600, 60]),
+)
+owners = st.sampled_from(["alice", "bob", "carol"])
+changes = st.one_of(
+    st.fixed_dictionaries({"hosts_max": st.integers(1, 5)}),
+    st.fixed_dictionaries({"hosts_min": st.integers(0, 2)}),
+    st.fixed_dictionaries({"hosts_desired": st.sampled_from([None, 0, 1, 3])}),
+    st.fixed_dictionaries({"scaling_enabled": st.booleans()}),
+    st.fixed_dictionaries({"policy": st.sampled_from(sorted(POLICIES)), "parameters": st.just({})}),
+    st.fixed_dictionaries({"placement": st.sampled_from(sorted(STYLES))}),
+    st.fixed_dictionaries({"slots_per_host": st.sampled_from([None, 1, 4])}),
+    st.fixed_dictionaries({"linger_s": st.sampled_from([0, 30, 300])}),
+    st.fixed_dictionaries({"scale_in_agree_s": st.sampled_from([0, 30, 120])}),
+    st.fixed_dictionaries({"lifetime_max_s": st.sampled_from([400, 86_400])}),
+    st.just({"generation": +1}),
+)
+
+
+class Chaos(RuleBasedStateMachine):
+    """One pool's bad day."""
+
+    @initialize(seed=st.integers(0, 2**16), linger_s=st.sampled_from([0, 60]), boot_s=st.sampled_from([20.0, 90.0]))
+    def a_pool(self, seed: int, linger_s: int, boot_s: float) -> None:
+        spec = PoolSpec(offerings=(SMALL, LARGE), hosts_max=3, linger_s=linger_s, missed_pings_s=90)
+        self.town = ChaosTown(spec, seed)
+        self.town.boot_s = boot_s
+        self.jobs: dict[str, Job] = {}
+        self.cancelled: set[str] = set()
+        self.generation = 0
+        self._keys = 0
+
+    # -- people
+
+    def _keyed(self, spec: JobSpec) -> JobSpec:
+        self._keys += 1
+        return JobSpec(
+            **{**{f: getattr(spec, f) for f in spec.__dataclass_fields__}, "idempotency_key": f"k{self._keys}"}
+        )
+
+    @rule(spec=specs, owner=owners)
+    def submits(self, spec: JobSpec, owner: str) -> None:
+        keyed, town = self._keyed(spec), self.town
+        if (submitted := town.insist(lambda: submit(town.plane, keyed, owner))) is not None:
+            assert submitted.job.id not in self.jobs
+            self.jobs[submitted.job.id] = submitted.job
+        town.settle()
+
+    @rule(batch=st.lists(specs, min_size=2, max_size=8), owner=owners)
+    def submits_a_batch(self, batch: list[JobSpec], owner: str) -> None:
+        keyed, town = [self._keyed(spec) for spec in batch], self.town
+        for submitted in town.insist(lambda: submit_many(town.plane, keyed, owner)) or ():
+            assert submitted.job.id not in self.jobs
+            self.jobs[submitted.job.id] = submitted.job
+        town.settle()
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def cancels(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.jobs)))
+        self.cancelled.add(job_id)
+        self.town.insist(lambda: cancel(self.town.plane, job_id))
+        self.town.settle()
+
+    @rule(change=changes)
+    def changes_a_setting(self, change: dict[str, Any]) -> None:
+        town = self.town
+        if "generation" in change:
+            self.generation += 1
+            change = {"generation": self.generation}
+        changed = town.insist(lambda: pools.patch(town.plane, "default", change, by="test"))
+        note(f"{change} {'taken' if changed else 'refused'}")
+        if changed is not None:
+            town.hosts_max_is(changed.spec.hosts_max)
+        town.settle()
+
+    # -- time
+
+    @rule(seconds=st.sampled_from([1, 5, 20, 61, 150]))
+    def time_passes(self, seconds: float) -> None:
+        self.town.run(seconds)
+
+    @rule(seconds=st.sampled_from([400, 1500]))
+    def much_time_passes(self, seconds: float) -> None:
+        self.town.run(seconds)
+
+    # -- machines
+
+    def _machine(self, data: st.DataObject) -> str:
+        alive = [m.id for m in self.town.cloud.compute.alive() if m.id not in self.town.unmanned]
+        return data.draw(st.sampled_from(alive))
+
+    def _some(self) -> bool:
+        return any(m.id not in self.town.unmanned for m in self.town.cloud.compute.alive())
+
+    @precondition(_some)
+    @rule(data=st.data(), silently=st.booleans())
+    def a_machine_is_lost(self, data: st.DataObject, silently: bool) -> None:
+        machine = self._machine(data)
+        if silently:
+            self.town.unannounced.add(machine)
+        self.town.cloud.compute.lose(machine)
+        self.town.settle()
+
+    @precondition(_some)
+    @rule(data=st.data())
+    def a_machine_freezes(self, data: st.DataObject) -> None:
+        self.town.frozen.add(self._machine(data))
+
+    @precondition(_some)
+    @rule(data=st.data(), told_by=st.sampled_from(["ec2", "agent", "both", "nobody"]))
+    def spot_takes_a_machine_back(self, data: st.DataObject, told_by: str) -> None:
+        self.town.interrupt(self._machine(data), told_by)
+        self.town.settle()
+
+    @precondition(_some)
+    @rule(data=st.data(), keep=st.booleans())
+    def a_machine_is_cut_off(self, data: st.DataObject, keep: bool) -> None:
+        self.town.cut_off(self._machine(data), keep)
+
+    @precondition(lambda self: self.town.deaf or self.town.mute)
+    @rule()
+    def all_are_heard_again(self) -> None:
+        for machine in sorted(self.town.deaf | self.town.mute.keys()):
+            self.town.reconnect(machine)
+        self.town.settle()
+
+    @precondition(lambda self: len(self.town.unmanned) < 2)
+    @rule()
+    def an_instance_comes_from_nowhere(self) -> None:
+        self.town.orphan()
+
+    # -- AWS
+
+    @rule(small=st.sampled_from([None, 0, 1, 2]), large=st.sampled_from([None, 0, 1]))
+    def capacity_is(self, small: int | None, large: int | None) -> None:
+        self.town.cloud.compute.limit(SMALL, small)
+        self.town.cloud.compute.limit(LARGE, large)
+
+    @rule(operation=st.sampled_from(OPERATIONS), times=st.integers(1, 6), answer_lost=st.booleans())
+    def aws_does_not_answer(self, operation: str, times: int, answer_lost: bool) -> None:
+        error = CloudUnavailable(f"{operation} is throttled")
+        self.town.cloud.calls.fail(operation, error, times, answer_lost=answer_lost)
+
+    @rule(lag_s=st.sampled_from([0.0, 20.0, 60.0]))
+    def lists_lag(self, lag_s: float) -> None:
+        self.town.cloud.compute.list_lag_s = lag_s
+
+    @rule(
+        duplicate=st.sampled_from([0.0, 0.3, 1.0]),
+        lateness=st.sampled_from([0.0, 0.3, 0.9]),
+        late_max_s=st.sampled_from([3.0, 30.0, 400.0]),
+    )
+    def messages_come(self, duplicate: float, lateness: float, late_max_s: float) -> None:
+        self.town.duplicate, self.town.lateness, self.town.late_max_s = duplicate, lateness, late_max_s
+
+    # -- functions
+
+    @rule(at=calls_from_now)
+    def a_function_will_crash(self, at: int) -> None:
+        self.town.fuse.order(at, crash)
+
+    @rule(at=calls_from_now)
+    def a_call_will_not_be_answered(self, at: int) -> None:
+        self.town.fuse.order(at, unavailable)
+
+    @rule(at=calls_from_now, seconds=st.sampled_from([0.5, 5.0, 25.0]))
+    def a_function_will_be_overtaken(self, at: int, seconds: float) -> None:
+        """The call takes long, and all that falls due meanwhile happens before it goes on."""
+        self.town.fuse.order(at, self.town.slow(seconds))
+        self.town.fuse.order(at, self.town.meanwhile)
+
+    @precondition(lambda self: self.jobs)
+    @rule(at=calls_from_now, data=st.data())
+    def a_job_will_be_cancelled_in_the_middle(self, at: int, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.jobs)))
+        self.cancelled.add(job_id)
+        self.town.fuse.order(at, lambda _: self.town.insist(lambda: cancel(self.town.plane, job_id)))
+
+    @rule(at=calls_from_now)
+    def a_tick_will_come_in_the_middle(self, at: int) -> None:
+        self.town.fuse.order(at, lambda _: self.town.ticks())
+
+    # -- what must be
+
+    @invariant()
+    def nothing_is_broken(self) -> None:
+        if not hasattr(self, "town"):
+            return
+        assert not (broken := invariants.always(self.town.world())), broken
+        assert not (broken := self.town.surprises()), broken
+
+    def teardown(self) -> None:
+        if not hasattr(self, "town"):
+            return
+        town = self.town
+        town.heal()
+        town.cloud.compute.limit(SMALL, None)
+        town.cloud.compute.limit(LARGE, None)
+        good = {"hosts_min": 0, "hosts_max": 3, "hosts_desired": None, "scaling_enabled": True, "slots_per_host": None}
+        good |= {"policy": "slo", "parameters": {}}
+        assert town.insist(lambda: pools.patch(town.plane, "default", good, by="test")) is not None
+        town.hosts_max_is(3)
+        town.run_until_quiet(REST_S)
+        self._is_at_rest(town)
+
+    def _is_at_rest(self, town: Town) -> None:
+        world = town.world()
+        assert not (broken := invariants.at_rest(world)), broken
+        assert not (broken := self.town.surprises()), broken
+        assert {job.id for job in world.jobs} == set(self.jobs)
+        began = dict.fromkeys(self.jobs, 0)
+        for (job_id, _), count in world.began.items():
+            began[job_id] += count
+        odd = [unexplained(job, began[job.id], job.id in self.cancelled) for job in world.jobs]
+        assert not any(odd), [text for text in odd if text]
+
+
+TestChaos = Chaos.TestCase
+TestChaos.settings = settings(
+    max_examples=int(os.environ.get("EXAMPLES", "2000")) if LONG else 40,
+    stateful_step_count=60 if LONG else 25,
+    deadline=None,
+    derandomize=not LONG,
+    print_blob=LONG,
+    phases=[Phase.generate] if os.environ.get("NOSHRINK") else list(Phase),
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
