@@ -63,6 +63,11 @@ def test_waiting_time_never_steps_down_into_hosts_that_carry_work() -> None:
     assert (target.hosts, target.stepped) == (3, False)
 
 
+def test_waiting_time_never_steps_down_on_a_part_of_the_queue() -> None:
+    part = a_view(queued=19, expected_s=30, hosts=3, slots=4, queue_complete=False)
+    assert decide("waiting_time", part).hosts == 3
+
+
 def test_waiting_time_without_a_host_is_counted_from_the_boot() -> None:
     """And the first host is wanted at once, whatever the wait and the last step."""
     just_stepped = Scaling(target=0, stepped_at=NOW - 1)
@@ -82,6 +87,15 @@ def test_waiting_time_makes_one_step_a_minute_and_holds_it_between() -> None:
     assert (decide("waiting_time", crowded).hosts, decide("waiting_time", crowded).stepped) == (4, False)
     later = replace(crowded, hosts=4, memory=Scaling(target=4, stepped_at=NOW - 60))
     assert (decide("waiting_time", later).hosts, decide("waiting_time", later).stepped) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("target", "queued", "held"), [(4, 900, 4), (3, 900, 3), (2, 900, 2), (50, 900, 4), (50, 0, 3), (0, 900, 2)]
+)
+def test_a_step_holds_only_within_a_step_of_what_is_there(target: int, queued: int, held: int) -> None:
+    """A target that was remembered may have been a booking's, another policy's, or one that EC2 refused."""
+    view = a_view(queued=queued, hosts=3, memory=Scaling(target=target, stepped_at=NOW - 5))
+    assert decide("waiting_time", view).hosts == held
 
 
 def test_square_root_wants_room_for_120_jobs_when_100_are_active() -> None:
@@ -430,6 +444,22 @@ def test_looking_again_after_launching_wants_no_further_host(
         memory=memory,
     )
     assert wanted(after, pool, None, floor)[0].hosts <= max(target.hosts, after.hosts)
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@given(data=st.data())
+def test_a_pool_without_work_comes_to_rest(name: str, data: st.DataObject) -> None:
+    """Idle hosts leave as wanted, minute by minute, until only those are left that the parameters ask for."""
+    told_ = data.draw(told(name))
+    pool = a_pool(policy=name, parameters=told_)
+    own = parameters_of(name, told_)
+    rest = {"manual": getattr(own, "hosts", 0)}.get(name, getattr(own, "min_hosts", 0))
+    hosts, memory = data.draw(st.integers(0, 30)), data.draw(memories())
+    minute_s = max(60.0, getattr(own, "step_every_s", 0.0)) + 1.0
+    for minute in range(40):
+        target, memory = wanted(a_view(now=NOW + minute_s * minute, hosts=hosts, memory=memory), pool, None)
+        hosts = target.hosts
+    assert hosts == rest
 
 
 def test_hosts_for_jobs() -> None:

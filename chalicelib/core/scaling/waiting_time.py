@@ -14,7 +14,7 @@ from chalicelib.core.staffing import some
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingTime:
     out_above_s: float = field(default=300.0, metadata=bounds(1, 86_400, "s", "a longer wait adds a host"))
-    in_below_s: float = field(default=50.0, metadata=bounds(0, 86_400, "s", "a shorter wait takes an idle host away"))
+    in_below_s: float = field(default=50.0, metadata=bounds(1, 86_400, "s", "a shorter wait takes an idle host away"))
     step_every_s: float = field(default=60.0, metadata=bounds(1, 3600, "s", "at most one step in this time"))
 
 
@@ -27,8 +27,9 @@ def conflicts(p: WaitingTime) -> Iterator[tuple[str, str]]:
 def waiting_time(view: PoolView, p: WaitingTime) -> Target:
     """W = queued × expected_s ÷ (hosts × slots). One host more where W is above `out_above_s`, one less where it is below `in_below_s`.
 
-    At most one step in `step_every_s`; between steps the last target holds. Without a host W is boot_s + queued × expected_s ÷ slots,
-    and the first waiting job gets the first host at once. A step down never counts in hosts that carry work. `waiting_time_s` is W.
+    At most one step in `step_every_s`; between steps the last target holds, as far as it is within a step of the hosts that are there.
+    Without a host W is boot_s + queued × expected_s ÷ slots, and the first waiting job gets the first host at once. No step down into
+    hosts that carry work, or while only a part of the queue is known. `waiting_time_s` is W.
     """
     waits_s = _waiting_time_s(view)
     hosts, why, stepped = _step(view, p, waits_s)
@@ -48,9 +49,13 @@ def _waiting_time_s(view: PoolView) -> float:
 def _step(view: PoolView, p: WaitingTime, waits_s: float) -> tuple[int, str, bool]:
     waits = f"the last of {some(view.queued, 'waiting job')} waits {waits_s:.0f} s" if view.queued else "nobody waits"
     if view.now - view.memory.stepped_at < p.step_every_s:
-        return view.memory.target, f"{waits}; the last step is less than {p.step_every_s:g} s old", False
+        most = view.hosts + (
+            1 if view.queued else 0
+        )  # what was remembered may be another policy's, or was never launched
+        held = max(view.hosts - 1, min(view.memory.target, most), 0)
+        return held, f"{waits}; the last step is less than {p.step_every_s:g} s old", False
     if waits_s > p.out_above_s:
         return view.hosts + 1, f"{waits}: more than {p.out_above_s:g} s, one host more", True
-    if waits_s < p.in_below_s and view.hosts > view.busy_hosts:
+    if waits_s < p.in_below_s and view.hosts > view.busy_hosts and view.queue_complete:
         return view.hosts - 1, f"{waits}: less than {p.in_below_s:g} s, one idle host less", True
     return view.hosts, f"{waits}: as many hosts as there are", False
