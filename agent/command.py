@@ -139,7 +139,7 @@ def _clear(work: str) -> None:
 
 def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable[[], None]]") -> int:
     from agent.doorbell import Doorbell
-    from agent.loop import shut_down
+    from agent.shutdown import shut_down
     from agent.watch import InboxWatch, InterruptionWatch
 
     host = loop.host
@@ -158,6 +158,6 @@ def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable
     watch.look()
     reason = loop.run()
     if reason is not None:
-        shut_down(host, reason)
+        shut_down(host.pings, reason)
     host.pings.close()
     return 0

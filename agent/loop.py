@@ -8,25 +8,19 @@ is the order of things: what an event changes, then admission, then whether the 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import shutil
-import signal
-import subprocess
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterable, Optional
 
 from agent import admission, ending, inbox, processes
 from agent.admission import Load
 from agent.attempt import Attempt, Host
+from agent.held import WAIT_MAX_S, Held
 from agent.journal import Entry
 from agent.manifest import Assignment, Wrong, assignment
+from agent.shutdown import LAST_WORDS_MAX_S
 
-BOOT_INBOX_MAX_S = 120.0
-BOOT_INBOX_FIRST_S = 0.2
-BOOT_INBOX_EVERY_MAX_S = 5.0
 INBOX_EVERY_S = 60.0  # a doorbell may get lost
-LAST_WORDS_MAX_S = 10.0
 SENTENCES_MAX = 10
 
 
@@ -48,7 +42,6 @@ class Loop:
         self._settings = host.manifest.settings
         self._known: dict[str, str] = {}
         self._waiting: list[Assignment] = []
-        self._held: dict[str, Assignment] = {}  # of the manifest, until signed URLs come by the inbox
         self._running: dict[str, Attempt] = {}
         self._pass_no = host.journal.at_start.pass_no
         self._stop: Optional[str] = None
@@ -61,8 +54,7 @@ class Loop:
         self._born = now
         self._next_alive = now + self._settings.ping_every_s
         self._next_inbox = now + INBOX_EVERY_S
-        self._boot_inbox_ends = now + BOOT_INBOX_MAX_S
-        self._boot_inbox_delay = BOOT_INBOX_FIRST_S
+        self._held = Held(now)
 
     def trouble(self, kind: str, sentence: str) -> None:
         """Remember (or with "" forget), for the next `alive`, what is wrong and not this host's fault."""
@@ -122,16 +114,15 @@ class Loop:
         for one in fresh:
             if self.host.manifest.inbox and one.missing_urls:
                 self._known[one.key] = inbox.fingerprint(one)
-                self._held[one.key] = one
+                self._held.assignments[one.key] = one
             else:
                 self._accept(one)
-        self._next_boot_inbox: Optional[float] = None
-        if self._held or self.host.manifest.inbox:
-            self._next_boot_inbox = time.monotonic()
+        if self.host.manifest.inbox:
+            self._held.look_often(time.monotonic())
 
     def _accept(self, one: Assignment) -> None:
         self._known[one.key] = inbox.KNOWN
-        self._held.pop(one.key, None)
+        self._held.assignments.pop(one.key, None)
         self._waiting.append(one)
         self.host.pings.post("accepted", job=one.job, attempt=one.attempt)
 
@@ -164,19 +155,18 @@ class Loop:
                 self._accept(one)
         for key in orders.cancel:
             self._cancel(key)
-        if not self._held:
-            self._next_boot_inbox = None
+        self._held.found()
 
     def _cancel(self, key: str) -> None:
         attempt = self._running.get(key)
         if attempt is not None:
             attempt.stop("cancel")
             return
-        for one in (*self._waiting, *self._held.values()):
+        for one in (*self._waiting, *self._held.assignments.values()):
             if one.key == key:
                 # It still has to be claimed: the claim says who ends it, the control plane or we.
                 self._waiting = [other for other in self._waiting if other.key != key]
-                self._held.pop(key, None)
+                self._held.assignments.pop(key, None)
                 self._known[key] = inbox.KNOWN
                 self._begin(one, "cancel")
                 return
@@ -209,7 +199,8 @@ class Loop:
             reason = ending.over(self._facts(), self._settings)
             if reason is not None:
                 return reason
-            timeout = max(0.0, min(self._next_alive, self._next_due()) - time.monotonic())
+            due_at = min(self._next_alive, self._next_inbox, self._held.next_look_at)
+            timeout = max(0.0, due_at - time.monotonic())
             try:
                 self._events.get(timeout=min(timeout, 1.0))()
                 while True:
@@ -217,15 +208,12 @@ class Loop:
             except queue.Empty:
                 pass
 
-    def _next_due(self) -> float:
-        return self._next_inbox if self._next_boot_inbox is None else min(self._next_inbox, self._next_boot_inbox)
-
     def _facts(self) -> ending.Facts:
         now = time.monotonic()
         return ending.Facts(
             stop=self._stop,
             running=len(self._running),
-            waiting=len(self._waiting) + len(self._held),
+            waiting=len(self._waiting) + len(self._held.assignments),
             unsent=self.host.pings.unsent(),
             age_s=now - self._born,
             idle_s=now - self._idle_since,
@@ -235,7 +223,9 @@ class Loop:
     def _admit(self) -> None:
         problems = self.host.health.problems()
         if problems:
-            self._give_back("unhealthy", problems[0])
+            self._give_back((*self._waiting, *self._held.assignments.values()), "unhealthy", problems[0])
+            self._waiting = []
+            self._held.assignments.clear()
         if self._waiting and not self._terminated and ending.draining(self._facts(), self._settings) is None:
             running = [_load(one.assignment) for one in self._running.values()]
             count = admission.admit([_load(one) for one in self._waiting], running, self._capacity)
@@ -243,14 +233,11 @@ class Loop:
             for one in begin:
                 self._begin(one)
 
-    def _give_back(self, why: str, reason: str) -> None:
-        """Refuse all that has not begun; the control plane takes it elsewhere."""
-        for one in (*self._waiting, *self._held.values()):
+    def _give_back(self, ones: Iterable[Assignment], why: str, reason: str) -> None:
+        for one in ones:
             self._note("settled", one.key)
             self._known[one.key] = inbox.KNOWN
             self.host.pings.post("refused", job=one.job, attempt=one.attempt, why=why, reason=reason)
-        self._waiting = []
-        self._held.clear()
 
     def _begin(self, one: Assignment, stopped: str = "") -> None:
         taken = {attempt.uid for attempt in self._running.values()}
@@ -265,7 +252,7 @@ class Loop:
     def _tell(self) -> None:
         """What is due by the clock: alive, progress, idle, a look into the inbox."""
         now = time.monotonic()
-        if self._next_boot_inbox is not None and now >= self._next_boot_inbox:
+        if now >= self._held.next_look_at:
             self._look_at_boot(now)
         if now >= self._next_inbox:
             self._next_inbox = now + max(INBOX_EVERY_S, self._settings.ping_every_s)
@@ -280,7 +267,7 @@ class Loop:
             self._next_alive = now + self._settings.ping_every_s
             self._problems_told = problems
             self._alive(problems)
-        if not self._running and not self._waiting and not self._held and not self._idle_told:
+        if not self._running and not self._waiting and not self._held.assignments and not self._idle_told:
             self._idle_told = True
             self.host.pings.post("idle", holds=self.host.cache.holds())
 
@@ -296,17 +283,13 @@ class Loop:
         )
 
     def _look_at_boot(self, now: float) -> None:
-        """Signed URLs are written after RunInstances answers, which may be after this host has booted."""
-        if now < self._boot_inbox_ends:
-            self._next_boot_inbox = now + self._boot_inbox_delay
-            self._boot_inbox_delay = min(BOOT_INBOX_EVERY_MAX_S, self._boot_inbox_delay * 1.6)
+        if self._held.looked(now):
             self.look()
             return
-        self._next_boot_inbox = None
-        for one in self._held.values():
-            reason = "no signed address came within %d s for its inputs" % BOOT_INBOX_MAX_S
+        reason = "no signed address came within %d s for its inputs" % WAIT_MAX_S
+        for one in self._held.assignments.values():  # it is news again as soon as they come
             self.host.pings.post("refused", job=one.job, attempt=one.attempt, why="urls_missing", reason=reason)
-        self._held.clear()
+        self._held.assignments.clear()
 
     def running(self) -> list[dict[str, Any]]:
         """The attempts that run, as pings name them."""
@@ -326,18 +309,6 @@ class Loop:
                 self._events.get(timeout=0.2)()
         self.host.pings.post("bye", reason="the agent was told to stop by its host")
         self.host.pings.flush(max(0.5, give_up - time.monotonic()))
-
-
-def shut_down(host: Host, reason: str) -> None:
-    """Say bye, then end the machine; tried again for as long as it still runs."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # which is how the shutdown ends us: nothing is left to do
-    host.pings.post("bye", reason=reason)
-    host.pings.flush(LAST_WORDS_MAX_S)
-    shutdown = shutil.which("shutdown") or "/sbin/shutdown"
-    while True:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run([shutdown, "-h", "now"], stdin=subprocess.DEVNULL, timeout=30, check=False)
-        time.sleep(30)
 
 
 def _name(key: str) -> dict[str, Any]:
