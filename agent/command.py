@@ -139,7 +139,7 @@ def _clear(work: str) -> None:
 
 def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable[[], None]]") -> int:
     from agent.doorbell import Doorbell
-    from agent.shutdown import shut_down
+    from agent.shutdown import LAST_WORDS_MAX_S, shut_down
     from agent.watch import InboxWatch, InterruptionWatch
 
     host = loop.host
@@ -158,6 +158,7 @@ def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable
     watch.look()
     reason = loop.run()
     if reason is not None:
-        shut_down(host.pings, reason)
+        # A host that hears nothing waits no longer for an answer to its last words than it waited for any.
+        shut_down(host.pings, reason, min(LAST_WORDS_MAX_S, host.manifest.settings.unreachable_max_s))
     host.pings.close()
     return 0

@@ -138,6 +138,7 @@ class Loop:
         self.trouble("inbox", problem)
         if document is None:
             return
+        self.host.health.look()  # there may be work in it, and since the last look a problem may have come or gone
         try:
             orders = inbox.read(document, self._pass_no, self._known)
         except (Wrong, KeyError, TypeError) as error:

@@ -15,11 +15,11 @@ LAST_WORDS_MAX_S = 10.0
 AGAIN_S = 30.0
 
 
-def shut_down(pings: Pings, reason: str) -> None:
-    """Say bye, then end the machine; tried again for as long as it still runs."""
+def shut_down(pings: Pings, reason: str, last_words_s: float = LAST_WORDS_MAX_S) -> None:
+    """Say bye for at most `last_words_s`, then end the machine; tried again for as long as it still runs."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # which is how the shutdown ends us: nothing is left to do
     pings.post("bye", reason=reason)
-    pings.flush(LAST_WORDS_MAX_S)
+    pings.flush(last_words_s)
     shutdown = shutil.which("shutdown") or "/sbin/shutdown"
     while True:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from calendar import timegm
 from time import strptime
 from typing import Callable, Optional
@@ -48,7 +49,6 @@ class InterruptionWatch:
 
     def __init__(self, metadata: Metadata, post: Callable[[float, str], None]) -> None:
         self._metadata, self._post = metadata, post
-        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="interruption", daemon=True)
 
     def start(self) -> None:
@@ -56,7 +56,7 @@ class InterruptionWatch:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._ended.wait(INTERRUPTION_EVERY_S):
+        while True:
             with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
                 text = self._metadata.get("meta-data/spot/instance-action", tries=1)
                 if text:
@@ -64,3 +64,4 @@ class InterruptionWatch:
                     at = timegm(strptime(document["time"][:19], "%Y-%m-%dT%H:%M:%S"))
                     self._post(float(at), str(document["action"]))
                     return
+            time.sleep(INTERRUPTION_EVERY_S)

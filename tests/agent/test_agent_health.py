@@ -135,10 +135,9 @@ def test_a_full_disk_is_told_at_once_and_nothing_begins_until_it_is_over(machine
     assert (finish["outcome"], finish["log"]["text"]) == ("succeeded", "through\n")
     assert set(one.claims()) == {"job-1#1"}
     os.unlink(state + "/fill")
-    one.wait("alive", count=2)
-    assert [p["problems"] for p in one.pings("alive")] == [[refused["reason"]], []]
     hand_over(one, 3, a_job("job-4"))
     assert one.wait("finish", "job-4")["outcome"] == "succeeded"
+    assert [p["problems"] for p in one.pings("alive")] == [[refused["reason"]], []]
 
 
 @pytest.mark.usefixtures("sandboxed")
@@ -174,6 +173,7 @@ def test_what_waits_for_a_slot_is_given_back_before_the_slot_is_free(machine):
     one = machine(assignments=jobs, settings={**SELDOM, "slots": 1}).start()
     one.wait("start", "job-1")
     (one.root / "var/lib/spillway/journal").unlink()
+    hand_over(one, 1)
     assert one.wait("refused", "job-2")["reason"] == "its journal was removed"
     assert not one.pings("finish")
     (one.root / "var/lib/spillway/work/job-1.1/work/go").touch()
@@ -224,6 +224,8 @@ def test_a_clock_that_is_off_is_told(machine, aside, ahead_s, word):
     one = machine(settings={**SELDOM, "ping_every_s": 0.2})
     one.environment["AWS_ENDPOINT_URL"] = aside(ahead_s=ahead_s).url
     one.start()
+    one.wait("alive", count=3)
+    hand_over(one, 1)
     found = the_problem(one)
     assert found.startswith("its clock is ")
     assert found.endswith(f" s {word} AWS's")
