@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from worlds import MOTO_IMAGE, NOW, REGION, AwsWorld, World, a_client, a_launch
+from worlds import MOTO_IMAGE, NOW, REGION, AwsWorld, World, a_client, a_launch, aws_world
 
 from chalicelib.core.host import Offering
 from chalicelib.errors import LaunchImpossible
@@ -63,6 +63,15 @@ def test_a_changed_launch_under_the_same_token_is_refused(honest: World):
     with pytest.raises(LaunchImpossible, match="sent before with other parameters") as caught:
         honest.cloud.compute.launch(replace(launch, user_data=b"#!/bin/sh\nfalse\n"))
     assert caught.value.code == "IdempotentParameterMismatch"
+
+
+def test_two_stages_of_one_account_list_only_their_own(moto_url: str):
+    """The pools have the same name, the region is the same: only the stage's tag tells their machines apart."""
+    stages = [aws_world("moto", moto_url) for _ in range(2)]
+    for stage in stages:
+        (made,) = stage.cloud.compute.launch(a_launch(stage.stage))
+        assert [i.id for i in stage.cloud.compute.instances("default", [REGION])] == [made.id]
+        assert made.tags["spillway:stage"] == stage.stage
 
 
 def test_a_pools_own_launch_template_is_launched_from(honest: World):

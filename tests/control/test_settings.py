@@ -353,6 +353,31 @@ def test_whatever_is_changed_every_spec_is_made_of_defaults_and_what_was_said(ch
         assert pool.spec == effective(mine["stage"], mine[name])
 
 
+def test_pools_of_one_stage_never_touch_each_others_hosts() -> None:
+    """Each lists, launches and ends its own; what is set of one holds for one."""
+    town = Town()
+    settings.patch_defaults(town.plane, {"missed_pings_s": 86_400}, by="root")  # the town's idle agents say nothing
+    pools.put(town.plane, "other", {**HERE, "hosts_min": 1, "linger_s": 5}, by="alice")
+    pools.patch(town.plane, "default", {"hosts_min": 2}, by="alice")
+    town.run(300)
+    alive = town.cloud.compute.alive()
+    assert sorted(machine.launch.pool for machine in alive) == ["default", "default", "other"]
+    pools.patch(town.plane, "default", {"hosts_min": 0}, by="alice")
+    town.run(1200)
+    assert [machine.launch.pool for machine in town.cloud.compute.alive()] == ["other"]
+    assert a_pool(town, "other").spec.hosts_min == 1
+
+
+def test_what_a_pool_says_of_its_machines_reaches_ec2() -> None:
+    """Image and launch template, from the next launch on."""
+    town = Town()
+    pools.patch(town.plane, "default", {"image": "ami-12345678", "launch_template": "graders:3"}, by="alice")
+    town.submit()
+    town.run(5)
+    (machine,) = town.cloud.compute.alive()
+    assert (machine.launch.image, machine.launch.template) == ("ami-12345678", "graders:3")
+
+
 # ---- Calendar and interest
 
 

@@ -126,6 +126,16 @@ def dynamodb(session: Session, aws: str) -> Any:
 @pytest.fixture
 def settings(dynamodb: Any) -> Settings:
     """A stage of its own, with empty tables."""
+    return a_stage(dynamodb)
+
+
+@pytest.fixture
+def another_stage(dynamodb: Any) -> Settings:
+    """One more stage of the same account."""
+    return a_stage(dynamodb)
+
+
+def a_stage(dynamodb: Any) -> Settings:
     settings = Settings(stage=f"t{next(STAGES)}")
     for definition in table_definitions(settings.stage):
         dynamodb.create_table(**definition)

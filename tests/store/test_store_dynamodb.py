@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.session import Session
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from chalicelib.config import Settings
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, HostEvent
 from chalicelib.core.job import Finish, Input, JobEvent, JobSpec, JobState, Log, Output
-from chalicelib.core.pool import PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.errors import StoreUnavailable
@@ -38,6 +39,55 @@ EXPIRES_WHOLE = {"N": str(math.ceil(EXPIRES))}
 def rows(dynamodb: Any, settings: Settings, table: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = dynamodb.scan(TableName=settings.table(table))["Items"]
     return items
+
+
+# ---- Stages
+
+
+def test_two_stages_of_one_account_share_no_row(
+    dynamo: DynamoStores, another_stage: Settings, session: Session
+) -> None:
+    """The same names in both: pools, defaults, who is looking, tokens, hosts, jobs, backlog, story."""
+    other = dynamo_stores(another_stage, session=session)
+    job, host = a_job(), a_host()
+    dynamo.registry.put_pool("p", PoolSpec(hosts_max=7), version=None, settings={"hosts_max": 7})
+    dynamo.registry.put_defaults(Defaults(version=1, settings={"linger_s": 5}))
+    dynamo.registry.looking("p", "viewer", EXPIRES)
+    dynamo.registry.put_token(Token(sha256="aa", role="admin", owner="ann", created_at=NOW))
+    dynamo.hosts.create([host])
+    dynamo.jobs.put(job)
+    dynamo.backlog.put(entry_of(job, NOW))
+    dynamo.story.append([Line(at=NOW, subject="pool/p", event="setting", reason="r")], EXPIRES)
+    assert other.registry.pools() == []
+    assert other.registry.defaults() == Defaults()
+    assert other.registry.lookers("p", NOW) == 0
+    assert other.registry.token("aa") is None
+    assert other.hosts.of_pool("p") == ([], [])
+    assert other.jobs.get(job.id) is None
+    assert other.backlog.head("p", 9) == []
+    assert other.story.of("pool/p") == []
+    assert other.registry.put_pool("p", PoolSpec(), version=None) == Pool(name="p", spec=PoolSpec())
+    pool = dynamo.registry.pool("p")
+    assert pool is not None
+    assert pool.spec.hosts_max == 7
+
+
+def test_lookers_are_counted_over_all_pages(behind: Behind, moto: Any) -> None:
+    """A page of DynamoDB ends after 1 MB, whatever it holds: many viewers must not look like few. And a crowd is not counted for ever."""
+
+    def in_small_pages(environ: Any, start_response: Any) -> Any:
+        body = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        if environ["HTTP_X_AMZ_TARGET"].endswith(".Query"):
+            body["Limit"] = 2
+        text = json.dumps(body).encode()
+        return moto(environ | {"wsgi.input": BytesIO(text), "CONTENT_LENGTH": str(len(text))}, start_response)
+
+    stores = behind(in_small_pages)
+    for n in range(7):
+        stores.registry.looking("p", f"viewer-{n}", EXPIRES)
+    assert stores.registry.lookers("p", NOW) == 7
+    assert stores.requests.by_operation()["Query"] == 4
+    assert stores.registry.lookers("p", NOW, most=3) == 4
 
 
 # ---- Few requests
