@@ -12,8 +12,9 @@ from chalicelib.control import story
 from chalicelib.control.reconcile_pool import observe
 from chalicelib.core import invariants
 from chalicelib.core.consistency import GOING
-from chalicelib.core.durations import boot_s, expected_s
-from chalicelib.core.host import LIVE, WORKING, Host
+from chalicelib.core.durations import boot_s
+from chalicelib.core.forecast import there_at
+from chalicelib.core.host import LIVE, Host
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.plan import Action, Assign, Plan, Start
 from chalicelib.core.plan_words import concerning_host, concerning_job, words
@@ -120,23 +121,20 @@ def _outlook(plane: Plane, record: Job) -> Outlook | None:
         coming=tuple(words(action) for action in actions),
         waits=next((why for entry, why in planned.plan.waits if entry.job == record.id), ""),
         ahead=place,
-        wait_s=_wait_s(planned.snapshot, actions, place),
+        wait_s=_wait_s(planned, actions, place),
     )
 
 
-def _wait_s(s: Snapshot, actions: Sequence[Action], place: int | None) -> float | None:
-    """How long until it begins: a boot where it gets a new host; where it found no place, the work before it shared by all slots."""
+def _wait_s(planned: Planned, actions: Sequence[Action], place: int | None) -> float | None:
+    """How long until it begins: what the plan believes; for one that is placed, until its host is there. None where nobody can tell."""
+    s = planned.snapshot
     hosts = {host.id: host for host in s.hosts}
     boot = boot_s(s.learned)
     for action in actions:
         if isinstance(action, Start):
             return boot
         if isinstance(action, Assign) and (on := hosts.get(action.host)) is not None:
-            return max(0.0, on.launched_at + boot - s.now) if on.ready_at is None else 0.0
-    slots = sum(host.slots for host in s.hosts if host.state in WORKING)
-    if place is None or not slots:
+            return max(0.0, there_at(on, s.now, boot) - s.now)
+    if place is None or (begins_at := planned.plan.begins.get(s.backlog[place].rank)) is None:
         return None
-    work = sum(
-        expected_s(e.family, e.timeout_s, s.learned, s.pool.spec.estimated_s) * e.slots for e in s.backlog[: place + 1]
-    )
-    return work / slots
+    return max(0.0, begins_at - s.now)

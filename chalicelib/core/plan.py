@@ -132,10 +132,12 @@ Action = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`waits`: who was looked at and not placed, with the sentence that says why. `wake_at`: when something falls due next."""
+    """`waits`: who was looked at and not placed, with the sentence that says why; `begins`: rank → when one of them is believed to begin,
+    where that can be told. `wake_at`: when something falls due next."""
 
     actions: tuple[Action, ...] = ()
     waits: tuple[tuple[Entry, str], ...] = ()
+    begins: Mapping[str, float] = field(default_factory=dict)
     wake_at: float | None = None
     target: Target | None = None
     scaling: Scaling | None = None  # what the pool's row is to remember

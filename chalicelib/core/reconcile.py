@@ -54,6 +54,7 @@ def reconcile(s: Snapshot) -> Plan:
     return Plan(
         actions=(*repairs, *departures, *scale_in, *recaptures, *assigns, *step.starts, *rings),
         waits=step.waits,
+        begins=step.begins,
         wake_at=min(_due(s, fleet, step, leaving | busy), default=None),
         target=step.target,
         scaling=step.memory,

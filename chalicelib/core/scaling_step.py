@@ -36,7 +36,7 @@ _LAUNCHING = TIERS[HostState.LAUNCHING]
 class Step:
     """`surplus`: how many hosts more than wanted there are; `agreed`: whether looks have found so for long enough that idle ones may leave.
 
-    `waits`: who waits, with the sentence that says for what.
+    `waits`: who waits, with the sentence that says for what; `begins`: rank → when it is believed to begin on a host that is there.
     """
 
     target: Target
@@ -47,6 +47,7 @@ class Step:
     surplus: int
     agreed: bool
     waits: tuple[tuple[Entry, str], ...]
+    begins: Mapping[str, float]
     next_booking_at: float | None
 
 
@@ -119,6 +120,7 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
         surplus=max(0, over),
         agreed=agreed,
         waits=tuple(_waits(s, waiting, begins, sizes, target, full=spare - short <= 0)),
+        begins=begins,
         next_booking_at=calendar.next_change(s.pool.calendar, s.now, boots_s),
     )
 

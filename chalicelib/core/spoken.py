@@ -45,8 +45,10 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital letter first and a full stop last."""
+    """With a full stop last, and a capital letter first, unless it begins with a name such as `host-01` that must stay as it is."""
     text = text.strip()
     if not text:
         return ""
-    return f"{text[0].upper()}{text[1:]}" + ("" if text[-1] in ".!?…" else ".")
+    named = any(letter.isdigit() for letter in text.split()[0])
+    first = text[0] if named else text[0].upper()
+    return f"{first}{text[1:]}" + ("" if text[-1] in ".!?…" else ".")

@@ -61,7 +61,7 @@ def _reasons(job: Job, outlook: Outlook | None) -> Iterator[str]:
     if job.state is JobState.PENDING:
         waits = (outlook.waits if outlook else "") or job.waiting_for
         if waits and not (outlook and outlook.coming):
-            yield f"It waits because {waits}"
+            yield f"What it waits for: {waits}"
 
 
 def _place(job: Job, host: Host | None, now: float) -> Iterator[str]:

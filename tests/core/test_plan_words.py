@@ -89,4 +89,5 @@ def test_times_say_whether_they_are_past() -> None:
     assert spoken.count(1, "host") == "1 host"
     assert spoken.count(2, "entry", "entries") == "2 entries"
     assert spoken.sentence("  it is so ") == "It is so."
+    assert spoken.sentence("host-01 is over") == "host-01 is over."
     assert spoken.sentence("") == ""

@@ -90,6 +90,28 @@ def test_it_is_listed_with_its_pool(run: Run, job: dict[str, Any]) -> None:
     assert len(shown["hosts"]) == 1
 
 
+def test_its_story_and_its_hosts_are_told(run: Run, job: dict[str, Any]) -> None:
+    """The deployed functions wrote each change of state, in order and with a reason; the API puts it into sentences."""
+    lines = json.loads(run("story", job["id"], "--json").stdout)["items"]
+    assert [line["event"] for line in lines] == ["pending", "assigned", "running", "succeeded"]
+    assert all(line["reason"] for line in lines)
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    assert "has succeeded" in run("why", job["id"]).stdout
+    hosted = json.loads(run("story", job["host"], "--json").stdout)["items"]
+    assert [line["event"] for line in hosted][:2] == ["launching", "ready"]
+    assert f"{job['host']} of pool default" in run("why", job["host"]).stdout
+
+
+def test_a_plan_is_printed_from_the_deployed_system(run: Run, job: dict[str, Any]) -> None:
+    """EC2's list is in it: the API's role may read all that a pass reads."""
+    done = run("plan", "default", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["pool"] == "default"
+    assert isinstance(plan["listed"], int)
+    assert run("plan", "default").returncode == 0
+
+
 def test_a_failing_command_is_exit_code_1(run: Run, job: dict[str, Any]) -> None:
     done = run("submit", "exit 3", "--timeout", "20", "--wait", "--wait-timeout", "200")
     assert done.returncode == 1
