@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from chalicelib import config
 
@@ -10,6 +11,13 @@ _settings = config.from_environment()
 
 log = Logger(service="spillway", level=_settings.log_level)
 metrics = Metrics(namespace="Spillway", service=_settings.stage)
+
+
+def pool_metrics(pool: str) -> EphemeralMetrics:
+    """Metrics of one pool and one moment: of their own, because `metrics` above is one for all and its dimensions would stay."""
+    of_pool = EphemeralMetrics(namespace="Spillway", service=_settings.stage)
+    of_pool.add_dimension(name="pool", value=pool)
+    return of_pool
 
 
 def verbose(on: bool) -> None:

@@ -9,13 +9,15 @@ from dataclasses import replace
 from chalicelib.control.durations import learned
 from chalicelib.core import fairness
 from chalicelib.core.backlog import rank
-from chalicelib.core.catalogue import capacity
+from chalicelib.core.catalogue import TYPES, Capacity, capacity
 from chalicelib.core.durations import expected_s
 from chalicelib.core.job import Job
 from chalicelib.core.pool import Pool
 from chalicelib.errors import StoreUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
+
+WHOLE = Capacity(cpu=1.0, memory_mib=1 << 20, slots=1)  # where no offering is known: a job is counted by its cores
 
 
 def ranked(plane: Plane, jobs: Sequence[Job], pool_of: Callable[[str], Pool | None]) -> list[Job]:
@@ -51,9 +53,9 @@ def _tags(plane: Plane, pool: Pool | None, priority: int, owner: str, jobs: Sequ
 
 
 def _costs(plane: Plane, pool: Pool, jobs: Sequence[Job]) -> list[float]:
-    """What each job takes of the pool, by a host of its first offering."""
+    """What each job takes of the pool, by a host of its first known offering."""
     known, spec = learned(plane, pool.name), pool.spec
-    host = capacity(spec.offerings[0], spec)
+    host = next((capacity(o, spec) for o in spec.offerings if o.instance_type in TYPES), WHOLE)
     return [
         fairness.cost(
             job.spec.reservation,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.control.durations import learned
 from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
+from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import TYPES, capacity
 from chalicelib.core.fairness import clocks
-from chalicelib.core.host import LIVE, HostState
+from chalicelib.core.host import LIVE, Host, HostState, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Assign, Missed, Plan, Start
 from chalicelib.core.pool import Pool
 from chalicelib.core.reconcile import reconcile
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.story import of_pool
 from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log, metrics, verbose
 from chalicelib.wiring import Plane
@@ -58,6 +60,9 @@ def run(plane: Plane, name: str) -> Plan | None:
     ):
         log.info("a newer pass has begun; this one does nothing")
         return None
+    if plan.target is not None and plan.target.hosts != pool.scaling.target:
+        change = f"{pool.scaling.target} → {plan.target.hosts} hosts: {plan.target.why}"
+        plane.tell(of_pool(name), "target", change)
     performer = Performer(plane, pool, pool.pass_no, until=started_at + ACT_S)
     performer.perform(plan)
     facts: dict[str, Any] = {}
@@ -90,7 +95,7 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapsh
     """What is so now, and when EC2 is to be listed next. Reads only. `list_now`: ask for EC2's list even where it is not due."""
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
-    limit = _backlog_limit(pool)
+    limit = backlog_limit(pool)
     backlog = plane.stores.backlog.head(pool.name, limit)
     live = [host for host in hosts if host.state in LIVE]
     every_s = LIST_EVERY_S if live else LIST_IDLE_S
@@ -100,22 +105,37 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapsh
         offered = {offering.region for offering in pool.spec.offerings}
         listed = _listed(plane, pool, offered | {host.offering.region for host in live})
         list_due_at = now + every_s
+    complete = len(backlog) < limit
+    return snapshot_of(plane, pool, hosts, launches, backlog, backlog_complete=complete, listed=listed), list_due_at
+
+
+def snapshot_of(
+    plane: Plane,
+    pool: Pool,
+    hosts: Sequence[Host],
+    launches: Sequence[Launch],
+    backlog: Sequence[Entry],
+    *,
+    backlog_complete: bool,
+    listed: tuple[Instance, ...] | None = None,
+) -> Snapshot:
+    """What was read, with what this process remembers beside it. Without EC2's list nothing is concluded from an absence."""
+    now = plane.clock()
     canary = _canary(plane, now) if any(h.state is HostState.READY for h in hosts) else None
-    snapshot = Snapshot(
+    return Snapshot(
         now=now,
         pool=pool,
         hosts=tuple(host for host in hosts if host.state in LIVE or host.assignments),
         launches=tuple(launches),
         backlog=tuple(backlog),
-        backlog_complete=len(backlog) < limit,
+        backlog_complete=backlog_complete,
         listed=listed,
         canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,
         learned=learned(plane, pool.name),
     )
-    return snapshot, list_due_at
 
 
-def _backlog_limit(pool: Pool) -> int:
+def backlog_limit(pool: Pool) -> int:
     """How much of the backlog one pass reads: what the pool at its largest could take at once, and the same again as reserve."""
     sizes = [capacity(offering, pool.spec) for offering in pool.spec.offerings if offering.instance_type in TYPES]
     slots = max((size.slots for size in sizes), default=1)

@@ -7,6 +7,7 @@ than any handler may run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from chalicelib.control import settle
 from chalicelib.control.cancel import cancel
@@ -15,6 +16,7 @@ from chalicelib.control.wake import wake
 from chalicelib.core.backlog import Entry, entry_of
 from chalicelib.core.host import Assignment, Host, HostState, Launch
 from chalicelib.core.job import Job, JobState
+from chalicelib.core.samples import Tally
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -24,24 +26,48 @@ PAGE = 500
 FORGOTTEN_MAX = 500  # rows a tick
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What a sweep did, and all that it read before it did it."""
+
+    repairs: int
+    hosts: list[Host]
+    launches: list[Launch]
+    backlog: list[Entry]
+    jobs: Tally
+
+
 def sweep(plane: Plane, pool: str) -> int:
     """Repair one pool; how many repairs were made."""
+    return swept(plane, pool).repairs
+
+
+def swept(plane: Plane, pool: str) -> Swept:
+    """The same, with what was seen."""
     hosts, launches = plane.stores.hosts.of_pool(pool)
     _forget(plane, pool, hosts, launches)
     carried = {(a.job, a.attempt): host for host in hosts for a in host.assignments}
     repairs = _stale_assignments(plane, hosts)
-    queued = _queued(plane, pool)
+    backlog = plane.stores.backlog.head(
+        pool, PAGE * PAGES_MAX
+    )  # before the jobs, or new ones would seem to have no entry
+    queued = _queued(plane, backlog)
+    tally = Tally()
     after: str | None = None
     for _page in range(PAGES_MAX):
         ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
         for job in plane.stores.jobs.get_many(ids).values():
-            if not job.ended and plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
+            if job.ended:
+                continue
+            tally.add(job)
+            if plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
                 repairs += _job(plane, job, carried, queued)
         if after is None:
             break
     if repairs:
         wake(plane, pool)
-    return repairs
+    tally.complete = after is None
+    return Swept(repairs=repairs, hosts=hosts, launches=launches, backlog=backlog, jobs=tally)
 
 
 def _forget(plane: Plane, pool: str, hosts: list[Host], launches: list[Launch]) -> None:
@@ -53,9 +79,8 @@ def _forget(plane: Plane, pool: str, hosts: list[Host], launches: list[Launch]) 
         plane.stores.hosts.forget(pool, over[:FORGOTTEN_MAX])
 
 
-def _queued(plane: Plane, pool: str) -> Callable[[Entry], bool]:
-    """Whether an entry is in the backlog. Read as a whole, before the jobs: asking for each of thousands would take all of a tick."""
-    head = plane.stores.backlog.head(pool, PAGE * PAGES_MAX)
+def _queued(plane: Plane, head: list[Entry]) -> Callable[[Entry], bool]:
+    """Whether an entry is in the backlog, which was read as a whole: asking for each of thousands would take all of a tick."""
     ranks = {entry.rank for entry in head}
     end = head[-1].rank if len(head) == PAGE * PAGES_MAX else None
     return lambda entry: (

@@ -1,4 +1,4 @@
-"""Once a minute: wake every pool whatever happened, sweep, send the canary, read the dead letters.
+"""Once a minute: wake every pool whatever happened, sweep, keep samples, send the canary, read the dead letters.
 
 Each part runs even if another one failed; what failed is told.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from chalicelib.control import settings
+from chalicelib.control import samples, settings
 from chalicelib.control.notices import notify
 from chalicelib.control.quarantine import quarantine
-from chalicelib.control.sweep import sweep
+from chalicelib.control.sweep import swept
 from chalicelib.control.wake import wake_on_tick
+from chalicelib.core.pool import Pool
 from chalicelib.telemetry import log, metrics
 from chalicelib.wiring import Plane
 
@@ -39,15 +40,17 @@ def run(plane: Plane) -> None:
         if plane.clock() - now > SWEEPS_S:
             log.warning("the tick ran out of time", extra={"pool": pool.name})
             break
-        _guard(failures, f"sweep {pool.name}", partial(_swept, plane, pool.name))
+        _guard(failures, f"sweep {pool.name}", partial(_sweep, plane, pool))
     if failures:
         notify(plane, "tick_failed", "error", subject="tick", reason="; ".join(failures))
 
 
-def _swept(plane: Plane, pool: str) -> None:
-    repairs = sweep(plane, pool)
-    if repairs:
-        metrics.add_metric(name="Repairs", unit="Count", value=repairs)
+def _sweep(plane: Plane, pool: Pool) -> None:
+    """Repair what a crash left, and keep what was seen on the way as the minute's sample."""
+    seen = swept(plane, pool.name)
+    if seen.repairs:
+        metrics.add_metric(name="Repairs", unit="Count", value=seen.repairs)
+    samples.keep(plane, pool, seen)
 
 
 def _dead_letters(plane: Plane) -> None:
