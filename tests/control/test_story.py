@@ -197,12 +197,22 @@ def test_an_interruption_is_told_once_to_the_host_and_to_what_it_carries() -> No
 def test_a_refusal_of_ec2_is_told_to_the_pool_the_host_and_the_job() -> None:
     town, truth = a_town()
     refused(town)
-    assert events(told_of(town, of_pool("default"))) == ["refused"]
-    assert OFFERING.key in told_of(town, of_pool("default"))[0].reason
+    (refusal,) = [line for line in told_of(town, of_pool("default")) if line.event == "refused"]
+    assert OFFERING.key in refusal.reason
     gone = next(subject for subject in truth if subject.startswith("host-"))
     assert events(told_of(town, gone)) == ["launching", "terminated"]
     job_id = town.stores.jobs.of_pool("default")[0][0]
     assert "EC2 refused" in told_of(town, job_id)[-1].reason
+
+
+def test_a_pool_tells_each_change_of_its_target_and_why() -> None:
+    """From nothing to the first host and back again, each once, though it is looked at many times in between."""
+    town, _ = a_town()
+    town.submit("run 50")
+    town.run_until_quiet()
+    targets = [line for line in told_of(town, of_pool("default")) if line.event == "target"]
+    assert [line.reason.partition(":")[0] for line in targets] == ["0 → 1 hosts", "1 → 0 hosts"]
+    assert all(line.reason.partition(": ")[2] for line in targets)
 
 
 def test_an_adopted_orphan_is_told_to_its_pool() -> None:
