@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from town import OFFERING, Crash, Town
 
-from chalicelib.control import calendar, pools, settings, tick
+from chalicelib.control import calendar, pools, reconcile_pool, settings, tick
 from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.settings import Defaults, effective, said
@@ -376,6 +376,18 @@ def test_what_a_pool_says_of_its_machines_reaches_ec2() -> None:
     town.run(5)
     (machine,) = town.cloud.compute.alive()
     assert (machine.launch.image, machine.launch.template) == ("ami-12345678", "graders:3")
+
+
+def test_passes_of_a_pool_that_asks_for_it_log_what_they_planned(caplog: pytest.LogCaptureFixture) -> None:
+    """And those of other pools in the same process do not."""
+    town = Town()
+    pools.put(town.plane, "loud", {**HERE, "hosts_min": 1, "debug_logging": True}, by="alice")
+    pools.patch(town.plane, "default", {"hosts_min": 1}, by="alice")
+    reconcile_pool.run(town.plane, "loud")
+    assert [r for r in caplog.records if r.levelname == "DEBUG" and r.message == "planned"]
+    caplog.clear()
+    reconcile_pool.run(town.plane, "default")
+    assert not [r for r in caplog.records if r.levelname == "DEBUG"]
 
 
 # ---- Calendar and interest

@@ -139,3 +139,28 @@ def test_a_submitter_may_say_who_is_looking_and_change_nothing(deployed: Deploye
         with pytest.raises(NotAllowed):
             change()
     assert deployed.client.pool("seen").settings == {"hosts_max": 0}
+
+
+def test_a_pools_own_launch_template_is_used_if_the_stage_may_use_it(deployed: Deployed) -> None:
+    """Tagged with the stage, its machines boot and work; without the tag EC2 refuses the function, and the job says so."""
+    ec2, api = deployed.cloud.aws("ec2"), deployed.client
+    (version,) = ec2.describe_launch_template_versions(LaunchTemplateName="spillway-local-host", Versions=["$Default"])[
+        "LaunchTemplateVersions"
+    ]
+    data = {k: v for k, v in version["LaunchTemplateData"].items() if k != "IamInstanceProfile"}
+    tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "spillway:stage", "Value": "local"}]}]
+    ec2.create_launch_template(LaunchTemplateName="graders", LaunchTemplateData=data, TagSpecifications=tags)
+    ec2.create_launch_template(LaunchTemplateName="foreign", LaunchTemplateData=data)
+    api.put_pool("templated", {"hosts_max": 1, "linger_s": 0, "launch_template": "graders:1"})
+    job = api.submit("echo from my own template", pool="templated", timeout_s=30, memory_mib=128)
+    (done,) = api.wait([job.id], timeout_s=60)
+    assert done.succeeded, done.reason
+    host = next(h for h in api.hosts("templated") if h.id == done.host)
+    found = ec2.describe_instances(InstanceIds=[host.instance_id])["Reservations"][0]["Instances"][0]
+    assert found["IamInstanceProfile"]["Arn"].endswith("spillway-local-host")
+    api.put_pool("untagged", {"hosts_max": 1, "launch_template": "foreign"})
+    waiting = api.submit("echo never", pool="untagged", timeout_s=30, memory_mib=128)
+    until(lambda: "UnauthorizedOperation" in f"{api.job(waiting.id).reason} {api.job(waiting.id).waiting_for}")
+    assert api.job(waiting.id).state == "pending"
+    api.cancel(waiting.id)
+    api.wait([waiting.id], timeout_s=30)

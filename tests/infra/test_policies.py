@@ -139,6 +139,7 @@ def test_a_launch_takes_its_security_group_from_the_stages_template() -> None:
     for resource, context, decision in (
         ("launch-template/lt-1", {"aws:resourcetag/spillway:stage": ["a"]}, Decision.ALLOW),
         ("launch-template/lt-2", {"aws:resourcetag/spillway:stage": ["b"]}, Decision.IMPLICIT_DENY),
+        ("launch-template/lt-3", {}, Decision.IMPLICIT_DENY),  # a pool's own template needs the tag, too
         ("security-group/sg-1", {"ec2:islaunchtemplateresource": ["true"]}, Decision.ALLOW),
         ("security-group/sg-1", {"ec2:islaunchtemplateresource": ["false"]}, Decision.IMPLICIT_DENY),
         ("instance/*", {"aws:requesttag/spillway:stage": ["a"]}, Decision.ALLOW),
