@@ -2,9 +2,9 @@
 
 Theory of operation. Hosts are filled one after the other (not jobs placed one after the other): each begins with the largest job
 that waits and then takes, again and again, the job after which the worst of its leftovers is the least - a leftover counts more if
-its measure is scarce among all that waits. So cpu, memory and slots of a host are used up together. Jobs of one shape are alike, so a filling
-that was found is repeated as often as there are jobs for it: the work grows with the number of shapes, not of jobs.
-With very many shapes that would be slow; then jobs are placed one by one, the largest first.
+its measure is scarce among all that waits. So cpu, memory and slots of a host are used up together. Jobs of one shape are alike,
+so a filling that was found is repeated as often as there are jobs for it: the work grows with the number of shapes, not of
+jobs. With very many shapes that would be slow; then jobs are placed one by one, the largest first.
 
 Measured by `python -m bench.packing`.
 """
@@ -35,13 +35,14 @@ def _shape(entry: Entry) -> _Shape:
 
 
 def pack(
-    entries: Sequence[Entry], sizes: Sizes, rooms_max: int, *, exclusive: bool = False
+    entries: Sequence[Entry], sizes: Sizes, rooms_max: int, *, exclusive: bool = False, shapes_max: int = SHAPES_MAX
 ) -> tuple[list[Room], list[Entry]]:
     """New hosts for entries that come in rank order, at most `rooms_max`; and those that still have none, in rank order.
 
-    A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all entries find room, who is placed
-    first matters to nobody, and they are placed as packs best. When not all do, rank decides: as many of the first as there
-    are hosts for are packed, and what is left over goes, in rank order, to those who fit. `exclusive`: one entry a host.
+    A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all entries find room, who is
+    placed first matters to nobody, and they are placed as packs best. When not all do, rank decides: as many of the first as
+    there are hosts for are packed, and what is left over goes, in rank order, to those who fit. `exclusive`: one entry a host.
+    Entries of more than `shapes_max` shapes are placed one by one.
     """
     shapes: dict[_Shape, int | None] = {}
     for shape in map(_shape, entries):
@@ -54,7 +55,7 @@ def pack(
         rooms = [_open(n, sizes, shapes[_shape(entry)] or 0, exclusive) for n, entry in enumerate(possible[:rooms_max])]
         for room, entry in zip(rooms, possible, strict=False):
             room.take(entry)
-    elif len(shapes) <= SHAPES_MAX:
+    elif len(shapes) <= shapes_max:
         rooms = _host_by_host(possible, sizes, rooms_max)
     else:
         rooms = _sorted_or_ranked(possible, sizes, rooms_max)

@@ -20,9 +20,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heapreplace
 from zlib import crc32
 
 from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import Capacity
 from chalicelib.core.packing import pack
 from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room, room_of
 from chalicelib.core.shelf import Mark, Shelf
@@ -116,13 +118,18 @@ class _Placing:
         self.least = least
         self.clocks = [0.0] * len(rooms) if style == "random" else []
         self.present: list[Mark | None] = [self._mark(number, "") for number in range(len(rooms))]
-        self.on: list[list[Shelf]] = [[] for _ in rooms]  # the shelves that each room stands on
+        self.on: list[tuple[Shelf, ...]] = [()] * len(rooms)  # the shelves that each room stands on
         tiers = defaultdict(list)
         for number, room in enumerate(rooms):
             if self.present[number] is not None:
                 tiers[room.tier].append(number)
-        self.tiers = {tier: self._shelf(tiers[tier]) for tier in sorted(tiers)}
+        self.tiers: dict[int, Shelf] = {}
         self.sizes = {tier: len(numbers) for tier, numbers in tiers.items()}
+        for tier in sorted(tiers):
+            self.tiers[tier] = shelf = Shelf(self.present, tiers[tier])
+            alone = (shelf,)
+            for number in tiers[tier]:
+                self.on[number] = alone
         self.holding: dict[str, list[int]] | None = None
         self.sequences: dict[frozenset[str], list[Shelf]] = {_NOTHING: list(self.tiers.values())}
 
@@ -171,11 +178,10 @@ class _Placing:
         self.clocks[number] += _exponential(f"{self.seed}/{room.key}/{job}")
         return self.clocks[number]
 
-    def _shelf(self, numbers: Iterable[int]) -> Shelf:
-        numbers = list(numbers)
+    def _shelf(self, numbers: Sequence[int]) -> Shelf:
         shelf = Shelf(self.present, numbers)
         for number in numbers:
-            self.on[number].append(shelf)
+            self.on[number] += (shelf,)
         return shelf
 
     def _sequence(self, needs: frozenset[str]) -> list[Shelf]:
@@ -211,46 +217,59 @@ class _Withheld:
 
     def __init__(self, placing: _Placing) -> None:
         self.placing = placing
-        self.rooms: list[list[float]] = []  # of each withheld room: cpu, MiB, slots of the whole less what was promised
-        self.emptiest: list[tuple[float, int]] | None = None
         self.most = max(1, int(len(placing.rooms) * WITHHELD_SHARE))
+        self.promised: list[Room] = []  # of each withheld room: the whole, less what was promised
+        self.emptiest: dict[Capacity, list[tuple[float, int]]] | None = None  # by size: heaps of (-slack, number)
 
     def ask(self, shape: _Shape) -> None:
-        while shape.promised < len(self.rooms):
-            free = self.rooms[shape.promised]
-            if shape.cpu <= free[0] and shape.memory_mib <= free[1] and shape.slots <= free[2]:
-                self._promise(free, shape)
+        while shape.promised < len(self.promised):
+            if self._promise(self.promised[shape.promised], shape):
                 return
             shape.promised += 1
-        if len(self.rooms) < self.most and (number := self._emptiest(shape)) is not None:
-            room = self.placing.rooms[number]
+        if len(self.promised) < self.most and (number := self._emptiest(shape)) is not None:
             self.placing.withhold(number)
+            room = self.placing.rooms[number]
             total = room.total
-            free = [total.cpu + CPU_GRAIN, total.memory_mib, total.slots]
-            if room.exclusive:
-                free = [shape.cpu, shape.memory_mib, shape.slots]
-            self.rooms.append(free)
-            self._promise(free, shape)
+            self.promised.append(
+                Room(room.key, room.tier, total, total.cpu, total.memory_mib, total.slots, exclusive=room.exclusive)
+            )
+            self._promise(self.promised[-1], shape)
 
     @staticmethod
-    def _promise(free: list[float], shape: _Shape) -> None:
-        free[0] -= shape.cpu
-        free[1] -= shape.memory_mib
-        free[2] -= shape.slots
+    def _promise(room: Room, shape: _Shape) -> bool:
+        """Whether the room is large enough for one more such entry beside those that it is promised to."""
+        fits = (
+            not room.used
+            and shape.cpu <= room.cpu + CPU_GRAIN
+            and shape.memory_mib <= room.memory_mib
+            and shape.slots <= room.slots
+        )
+        if fits:
+            room.cpu -= shape.cpu
+            room.memory_mib -= shape.memory_mib
+            room.slots -= shape.slots
+            room.used = room.exclusive
+        return fits
 
     def _emptiest(self, shape: _Shape) -> int | None:
+        """The emptiest room that is large enough as a whole. Rooms only got fuller since they were put on the heaps."""
         rooms = self.placing.rooms
         if self.emptiest is None:
-            self.emptiest = sorted((-room.slack(), number) for number, room in enumerate(rooms) if room.tier < NEW_TIER)
-        best: tuple[float, int] | None = None
-        for at, (slack, number) in enumerate(self.emptiest):
-            total = rooms[number].total
+            self.emptiest = defaultdict(list)
+            for number, room in enumerate(rooms):
+                if room.tier < NEW_TIER:
+                    self.emptiest[room.total].append((-room.slack(), number))
+            for heap in self.emptiest.values():
+                heapify(heap)
+        tops: list[list[tuple[float, int]]] = []
+        for total, heap in self.emptiest.items():
             if (
                 shape.cpu <= total.cpu + CPU_GRAIN
                 and shape.memory_mib <= total.memory_mib
                 and shape.slots <= total.slots
             ):
-                best = (slack, number)
-                del self.emptiest[at]
-                break
-        return None if best is None else best[1]
+                while heap and heap[0][0] < (now := -rooms[heap[0][1]].slack()):
+                    heapreplace(heap, (now, heap[0][1]))
+                if heap:
+                    tops.append(heap)
+        return heappop(min(tops))[1] if tops else None

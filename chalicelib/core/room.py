@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
@@ -58,6 +59,11 @@ class Room:
         return self.cpu / total.cpu + self.memory_mib / total.memory_mib + self.slots / total.slots
 
 
+@lru_cache(maxsize=64)  # a pool has few sizes and thousands of hosts
+def _size(cpu: float, memory_mib: int, slots: int) -> Capacity:
+    return Capacity(cpu, memory_mib, slots)
+
+
 def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
     """The room of a host: its capacity less what its assignments reserve. In tier 1 the newest host comes first."""
     cpu, memory_mib, slots = host.cpu, host.memory_mib, host.slots
@@ -68,7 +74,7 @@ def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
     return Room(
         key=host.id,
         tier=tier,
-        total=Capacity(host.cpu, host.memory_mib, host.slots),
+        total=_size(host.cpu, host.memory_mib, host.slots),
         cpu=cpu,
         memory_mib=memory_mib,
         slots=slots,
