@@ -15,7 +15,7 @@ from chalicelib.cloud.user_data import ManifestTooLarge, user_data
 from chalicelib.control import handover, settle
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity
-from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch, Offering
+from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Start
@@ -45,9 +45,7 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
     now = plane.clock()
     launch_id = plane.new_id("launch")
     owner = _main_owner(action)
-    hosts = [
-        _host(pool, launch_id, index, action.offering, load, owner, now) for index, load in enumerate(action.loads)
-    ]
+    hosts = [_host(pool, launch_id, index, action, load, owner, now) for index, load in enumerate(action.loads)]
     script = handover.boot_script(plane)
     plane.stores.hosts.create(hosts)
     carried = [(host, _assign(plane, host, load, now)) for host, load in zip(hosts, action.loads, strict=True)]
@@ -133,15 +131,13 @@ def _main_owner(action: Start) -> str:
     return min(counts, key=lambda owner: (-counts[owner], owner)) if counts else ""
 
 
-def _host(
-    pool: Pool, launch: str, index: int, offering: Offering, load: Sequence[Entry], owner: str, now: float
-) -> Host:
-    size = capacity(offering, pool.spec)
+def _host(pool: Pool, launch: str, index: int, action: Start, load: Sequence[Entry], owner: str, now: float) -> Host:
+    size = capacity(action.offering, pool.spec)
     return Host(
         id=f"host-{launch.removeprefix('launch-')}-{index}",
         pool=pool.name,
         state=HostState.LAUNCHING,
-        offering=offering,
+        offering=action.offering,
         launch=launch,
         launch_index=index,
         cpu=size.cpu,
@@ -150,7 +146,7 @@ def _host(
         launched_at=now,
         entered_at=now,
         generation=pool.spec.generation,
-        reason="waiting jobs fit on no host that was there" if load else "the pool wants a minimum of hosts",
+        reason=action.reason,
         assignments=tuple(assignment_of(entry, now, inline=entry.owner == owner) for entry in load),
     )
 
@@ -175,7 +171,12 @@ def _assign(plane: Plane, host: Host, load: Sequence[Entry], now: float) -> list
     jobs = []
     for entry in load:
         job = plane.stores.jobs.move(
-            entry.job, JobEvent.ASSIGN, attempt=entry.attempt, at=now, reason=f"assigned to {host.id}", host=host.id
+            entry.job,
+            JobEvent.ASSIGN,
+            attempt=entry.attempt,
+            at=now,
+            reason=f"assigned to {host.id}, which is launched for it",
+            host=host.id,
         )
         if job is None:
             plane.stores.hosts.unassign(host.pool, host.id, f"{entry.job}#{entry.attempt}", now)
