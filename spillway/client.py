@@ -293,6 +293,15 @@ class Client:
         """What a pass would do to this pool now: a Plan document (docs/contracts.md §7). Nothing is done."""
         return dict(self._http.call("GET", f"/pools/{quote(pool, safe='')}/plan"))
 
+    def samples(
+        self, pool: str, *, since: float | None = None, until: float | None = None, limit: int = 60
+    ) -> list[dict[str, Any]]:
+        """What the pool was, minute by minute, oldest first: Sample documents (docs/contracts.md §7). Epoch seconds; default: the last hour."""
+        params: dict[str, Any] = {"limit": limit}
+        params |= {name: at for name, at in (("since", since), ("until", until)) if at is not None}
+        answer = self._http.call("GET", f"{_pool(pool)}/samples", params=params)
+        return list(answer["items"])
+
     def invariants(self, pool: str) -> list[str]:
         """What does not hold of a pool, of all that must always hold; empty is good."""
         return list(self._http.call("GET", f"/pools/{quote(pool, safe='')}/invariants")["broken"])
