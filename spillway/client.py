@@ -178,14 +178,17 @@ class Client:
         return Job.from_json(self._http.call("POST", f"/jobs/{quote(job_id, safe='')}/cancel", json={}))
 
     def story(self, subject: str) -> list[StoryLine]:
-        """What happened to a job, a host or a pool (by id, or by name: "math" and "pool/math" are the pool), oldest first."""
+        """What happened to a job, a host or a pool, oldest first: by id, or by name ("math" and "pool/math" are the pool).
+
+        "settings" are the stage's own.
+        """
         answer = self._http.call("GET", f"{_subject(subject)}/story")
         return [StoryLine.from_json(item) for item in answer["items"]]
 
     def why(self, subject: str) -> Why:
         """Why a job or a host is where it is, in sentences. Pools are explained by `plan`."""
         path = _subject(subject)
-        if path.startswith("/pools/"):
+        if not path.startswith(("/jobs/", "/hosts/")):
             raise BadInput(f"{subject!r} is no id of a job or a host; what a pool is about to do, its plan says.")
         return Why.from_json(self._http.call("GET", f"{path}/why"))
 
@@ -296,7 +299,7 @@ class Client:
     def samples(
         self, pool: str, *, since: float | None = None, until: float | None = None, limit: int = 60
     ) -> list[dict[str, Any]]:
-        """What the pool was, minute by minute, oldest first: Sample documents (docs/contracts.md §7). Epoch seconds; default: the last hour."""
+        """What the pool was, minute by minute, oldest first: Sample documents (docs/contracts.md §7). Times in epoch seconds."""
         params: dict[str, Any] = {"limit": limit}
         params |= {name: at for name, at in (("since", since), ("until", until)) if at is not None}
         answer = self._http.call("GET", f"{_pool(pool)}/samples", params=params)
@@ -316,7 +319,9 @@ def _pool(name: str) -> str:
 
 
 def _subject(subject: str) -> str:
-    """The path of a job or a host by its id, else of the pool of that name."""
+    """The path of a job or a host by its id, of the stage's settings, else of the pool of that name."""
+    if subject == "settings":
+        return "/settings"
     for prefix, kind in (("job-", "jobs"), ("host-", "hosts")):
         if subject.startswith(prefix):
             return f"/{kind}/{quote(subject, safe='')}"

@@ -21,7 +21,7 @@ from chalicelib.core.plan import Target
 from chalicelib.core.pool import Pool
 from chalicelib.core.snapshot import Snapshot
 
-RECENT_S = 60.0
+MINUTE_S = 60.0
 
 
 @dataclass
@@ -57,7 +57,8 @@ def tally_of_hosts(hosts: Iterable[Host]) -> Tally:
 def sample(s: Snapshot, jobs: Tally, target: Target | None) -> dict[str, Any]:
     """The values of one minute. Durations in seconds, costs in USD an hour at list price (spot costs less)."""
     hosts = tally_of_hosts(s.hosts)
-    launches = [launch for launch in s.launches if s.now - launch.created_at < RECENT_S]
+    minute = s.now // MINUTE_S - 1  # the whole one before, so that each launch is counted once
+    launches = [launch for launch in s.launches if launch.created_at // MINUTE_S == minute]
     variables: Mapping[str, float] = target.variables if target else {}
     wanted = target.hosts if target else 0
     return {

@@ -124,6 +124,30 @@ def test_the_tick_changes_pools_and_nothing_else_of_the_registry() -> None:
         assert evaluate([document], request) is decision, (action, kind)
 
 
+@pytest.mark.parametrize(
+    ("function", "action", "kind"),
+    [
+        ("heartbeats", "UpdateItem", "learned/default"),
+        ("timers", "UpdateItem", "learned/default"),
+        ("api_handler", "UpdateItem", "share/default"),
+        ("submissions", "UpdateItem", "share/default"),
+        ("tick", "PutItem", "sample/default"),
+    ],
+)
+def test_who_learns_shares_and_samples_writes_those_rows_only(function: str, action: str, kind: str) -> None:
+    """By hash key: what is written every second must never be able to write a token, or another function's rows."""
+    document = json.dumps(render(POLICIES[function], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
+    kinds = ("learned/default", "share/default", "sample/default")
+    for asked in (*kinds, "token", "family"):
+        request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": [asked]})
+        expected = Decision.ALLOW if asked == kind else Decision.IMPLICIT_DENY
+        assert evaluate([document], request) is expected
+    assert evaluate([document], Request("dynamodb:Query", table, {"dynamodb:leadingkeys": ["learned/default"]})) in (
+        {Decision.ALLOW} if function in ("api_handler", "submissions", "tick") else set(Decision)
+    )
+
+
 def test_other_partitions_are_named_as_such() -> None:
     """In China and GovCloud every ARN starts differently."""
     china = Facts(stage="a", region="cn-north-1", account="111122223333", partition="aws-cn", bucket="b")

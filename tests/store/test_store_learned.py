@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from store_records import NOW, race
 
+from chalicelib.cloud.memory import memory_cloud
+from chalicelib.config import Settings
+from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.durations import Learned
+from chalicelib.core.job import JobSpec
+from chalicelib.core.pool import PoolSpec
 from chalicelib.store.open import DynamoStores
 from chalicelib.store.ports import Stores
+from chalicelib.store.told import told
+from chalicelib.wiring import Plane
 
 LATER = NOW + 86_400.0
 
@@ -110,3 +119,22 @@ def test_an_owner_who_goes_on_costs_one_request(dynamo: DynamoStores) -> None:
         "p", "5/ann", 1.0, clock=0.0, now=NOW + 2 * 86_400, expires_at=LATER
     )  # forgotten, against the guess
     assert dynamo.requests.by_operation() == {"UpdateItem": 6}
+
+
+# ---- What a submission costs
+
+
+def test_a_submission_is_four_requests_and_a_wake(dynamo: DynamoStores) -> None:
+    """The job, its entry, its owner's share, the pool's pass number; pool and durations are remembered. A batch advances the share once."""
+    plane = Plane(
+        settings=Settings(stage="t"), stores=told(dynamo), cloud=memory_cloud(lambda: NOW, stage="t"), clock=lambda: NOW
+    )
+    dynamo.registry.put_pool("p", PoolSpec(), version=None)
+    spec = JobSpec(command="true", timeout_s=60, pool="p")
+    submit(plane, spec, "ann")  # a cold process reads the pool and what was learned of it
+    before = Counter(dynamo.requests.by_operation())
+    submit(plane, spec, "ann")
+    assert Counter(dynamo.requests.by_operation()) - before == {"PutItem": 2, "UpdateItem": 1, "GetItem": 1}
+    before = Counter(dynamo.requests.by_operation())
+    submit_many(plane, [spec] * 50, "ann")
+    assert Counter(dynamo.requests.by_operation()) - before == {"BatchWriteItem": 4, "UpdateItem": 1, "GetItem": 1}
