@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format clean chaos
+.PHONY: setup demo test lint format clean chaos mutants
 
 setup: .venv/ready  ## make .venv and say which system packages are missing
 	@$(BIN)/python -m localcloud.doctor
@@ -21,6 +21,9 @@ test: setup  ## unit, property, contract and end-to-end tests
 
 chaos: .venv/ready  ## long games against the control code; EXAMPLES=n, SEED=n to play the same ones again
 	SPILLWAY_LONG=1 $(BIN)/python -m pytest -q --timeout=0 --show-capture=no tests/control/test_stateful.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
+
+mutants: .venv/ready  ## break the decisions one place at a time and see whether a test notices; ONLY="core/retirement.py"
+	$(BIN)/python tests/mutants.py $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/ready  ## formatting, style, types, templates
 	$(BIN)/ruff format --check .
