@@ -64,6 +64,11 @@ def routes(authorizer: Any) -> Blueprint:
     def get_pool_story(pool: str) -> Response:
         return answer(views.story(story.of_pool(wiring.plane(), operated(pool).name)))
 
+    @route("GET", "/settings/story")
+    def get_settings_story() -> Response:
+        who().must_run_things()
+        return answer(views.story(story.of_settings(wiring.plane())))
+
     @route("GET", "/pools/{pool}/plan")
     def get_plan(pool: str) -> Response:
         return answer(views.plan(explain.plan(wiring.plane(), operated(pool))))

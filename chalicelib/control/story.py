@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chalicelib.control import settings
 from chalicelib.core import story
 from chalicelib.core.host import Host
 from chalicelib.core.job import Job
@@ -36,3 +37,8 @@ def of_host(plane: Plane, host_id: str, host: Host | None) -> list[Line]:
 def of_pool(plane: Plane, name: str) -> list[Line]:
     """What was told of a pool as a whole: changes of its settings, refusals of EC2, orphans."""
     return story.distinct(plane.stores.story.of(story.of_pool(name)))
+
+
+def of_settings(plane: Plane) -> list[Line]:
+    """Who changed the stage's defaults, and how."""
+    return story.distinct(plane.stores.story.of(settings.SUBJECT))

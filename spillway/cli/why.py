@@ -32,7 +32,9 @@ def why(
 
 @command
 def story(
-    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="A job's or a host's id, or a pool's name.")],
+    subject: Annotated[
+        str, typer.Argument(metavar="SUBJECT", help="A job's or a host's id, a pool's name, or: settings.")
+    ],
     url: Url = None,
     token: Token = None,
     stage: Stage = None,

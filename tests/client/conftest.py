@@ -38,7 +38,9 @@ PLAN: dict[str, Any] = {
     "listed": 1,
     "backlog": {"seen": 3, "complete": True},
     "target": {"hosts": 2, "why": "3 jobs wait", "variables": {"queued": 3.0, "waiting_time_s": 12.5}},
-    "actions": [{"kind": "drain", "subject": "host-1-0", "reason": "idle", "words": "Give host-1-0 no new work, because idle."}],
+    "actions": [
+        {"kind": "drain", "subject": "host-1-0", "reason": "idle", "words": "Give host-1-0 no new work, because idle."}
+    ],
     "waits": [{"job": "job-7", "reason": "all 1 hosts are taken"}],
     "waits_more": 2,
     "wake_at": 1060.0,
@@ -130,6 +132,10 @@ class Server:
             present = asked["sha256"] in self.uploads
             url = None if present else f"{self.url}/s3/{asked['sha256']}?signature=x"
             return 200, {**asked, "present": present, "url": url, "headers": {"x-amz-meta-by": "client"}}
+        if parts == ["settings", "story"]:
+            return 200, {
+                "items": [{"at": 4.0, "subject": "settings", "event": "setting", "reason": "linger_s: 60 → 5"}]
+            }
         if parts == ["settings"]:
             if method == "PATCH":
                 self.defaults = self._patched(self.defaults, json.loads(body))

@@ -275,8 +275,11 @@ def test_stories_and_whys_are_asked_by_id(spillway: Client) -> None:
     assert spillway.why("host-1-0").state is None
     assert spillway.story("host-1-0")[0].event == "ready"
     assert spillway.story("default")[0] == spillway.story("pool/default")[0]
+    assert spillway.story("settings")[0].event == "setting"
     with pytest.raises(BadInput, match="plan"):
         spillway.why("default")
+    with pytest.raises(BadInput, match="plan"):
+        spillway.why("settings")
     with pytest.raises(Refused, match="there is no host host-2"):
         spillway.why("host-2")
 
