@@ -13,7 +13,8 @@ A forecast is a belief: it decides only about launching. Who is placed where is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappush, heapreplace
 
@@ -48,9 +49,63 @@ def there_at(host: Host, now: float, boot_s: float) -> float:
     return host.ready_at if host.ready_at is not None else max(now, host.launched_at + boot_s)
 
 
+def coarse(shape: Shape, more: Shape) -> Shape:
+    """What a lane of `shape` has with the free room `more` beside it, rounded down to powers of two: few kinds of lane for many hosts."""
+    cpu, memory_mib, slots = shape[0] + more[0], shape[1] + more[1], shape[2] + more[2]
+    return (
+        max(shape[0], 2.0 ** math.floor(math.log2(cpu)) if cpu > 0 else 0.0),
+        max(shape[1], 1 << (memory_mib.bit_length() - 1) if memory_mib > 0 else 0),
+        max(shape[2], 1 << (slots.bit_length() - 1) if slots > 0 else 0),
+    )
+
+
+class _Lanes:
+    """Lanes by shape, and for each shape of job the lane that is free first.
+
+    `_first[shape]` holds (free at, lane shape) as it once was. Lanes in use only become free later, so an answer that is still true when it
+    comes first *is* the first; one that is not goes back with its present time. A new lane is told to every shape that fits into it.
+    """
+
+    def __init__(self, lanes: Iterable[Lane], useful_until: float) -> None:
+        self._by_shape: dict[Shape, list[tuple[float, float]]] = {}
+        self._first: dict[Shape, list[tuple[float, Shape]]] = {}
+        for lane in lanes:
+            if lane.free_at <= max(useful_until, lane.late_at):  # else it is too late for everyone
+                self._by_shape.setdefault(lane.shape, []).append((lane.free_at, lane.late_at))
+        for heap in self._by_shape.values():
+            heapify(heap)
+
+    def soonest(self, shape: Shape) -> tuple[float, float, Shape] | None:
+        """(free at, late at, lane shape) of the lane that is free first of those that `shape` fits into."""
+        first = self._first.get(shape)
+        if first is None:
+            first = [(heap[0][0], lane) for lane, heap in self._by_shape.items() if _covers(lane, shape)]
+            heapify(first)
+            self._first[shape] = first
+        while first:
+            known_at, lane = first[0]
+            free_at, late_at = self._by_shape[lane][0]
+            if free_at == known_at:
+                return free_at, late_at, lane
+            heapreplace(first, (free_at, lane))
+        return None
+
+    def use(self, lane: Shape, until: float, late_at: float) -> None:
+        """The first lane of that shape is taken until then."""
+        heapreplace(self._by_shape[lane], (until, late_at))
+
+    def add(self, lane: Shape, free_at: float, late_at: float) -> None:
+        heap = self._by_shape.setdefault(lane, [])
+        heappush(heap, (free_at, late_at))
+        if heap[0] == (free_at, late_at):
+            for shape, first in self._first.items():
+                if _covers(lane, shape):
+                    heappush(first, (free_at, lane))
+
+
 def late(
     entries: Iterable[Entry],
-    lanes: Sequence[Lane],
+    lanes: Iterable[Lane],
     now: float,
     boot_s: float,
     slo_wait_s: float,
@@ -61,62 +116,30 @@ def late(
 
     Stops looking when `late_max` jobs need one: the rest counts as late, whatever the lanes.
     """
-    by_shape: dict[Shape, list[tuple[float, float]]] = {}
-    for lane in lanes:
-        by_shape.setdefault(lane.shape, []).append((lane.free_at, lane.late_at))
-    for heap in by_shape.values():
-        heapify(heap)
-    wider: dict[Shape, list[Shape]] = {}  # for each shape, the lanes' shapes that it fits into
-    hopeless: set[Shape] = set()  # no lane is free soon enough, and none has been added since
-    too_late: list[Entry] = []
-    soon: list[tuple[Entry, float]] = []
     there = now + boot_s
     latest = max(there, now + slo_wait_s)  # nobody was queued later than now
+    free = _Lanes(lanes, latest)
+    too_late: list[Entry] = []
+    soon: list[tuple[Entry, float]] = []
     pending = iter(entries)
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
-        found = None
-        if shape not in hopeless:
-            if shape not in wider:
-                wider[shape] = [lane for lane in by_shape if _covers(lane, shape)]
-            found = _soonest(by_shape, wider[shape])
-            if found is not None:
-                free_at, late_at = by_shape[found][0]
-                if free_at > max(latest, late_at):
-                    hopeless.add(shape)
-                if free_at > max(there, entry.queued_at + slo_wait_s, late_at):
-                    found = None
+        found = free.soonest(shape)
         takes_s = expected_s(entry)
-        if found is not None:
-            free_at, late_at = by_shape[found][0]
+        if found is not None and found[0] <= max(there, entry.queued_at + slo_wait_s, found[1]):
+            free_at, late_at, lane = found
             begins_at = max(now, free_at)
             soon.append((entry, begins_at))
-            heapreplace(by_shape[found], (begins_at + takes_s, late_at))
+            free.use(lane, begins_at + takes_s, late_at)
             continue
         too_late.append(entry)
         if len(too_late) >= late_max:
             too_late += pending
             break
-        if takes_s > slo_wait_s:
-            continue  # its own lane falls free too late for the others
-        if shape not in by_shape:
-            by_shape[shape] = []
-            wider.clear()
-        heappush(by_shape[shape], (there + takes_s, there + slo_wait_s))
-        hopeless.clear()
+        if takes_s <= slo_wait_s:
+            free.add(shape, there + takes_s, there + slo_wait_s)
     return too_late, soon
 
 
 def _covers(lane: Shape, shape: Shape) -> bool:
     return lane[0] >= shape[0] and lane[1] >= shape[1] and lane[2] >= shape[2]
-
-
-def _soonest(by_shape: dict[Shape, list[tuple[float, float]]], candidates: list[Shape]) -> Shape | None:
-    """The shape whose first lane is free first."""
-    best: Shape | None = None
-    best_at = 0.0
-    for shape in candidates:
-        heap = by_shape[shape]
-        if heap and (best is None or heap[0][0] < best_at):
-            best, best_at = shape, heap[0][0]
-    return best

@@ -157,14 +157,13 @@ def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boot
         host = fleet.fit[room.key]
         there = forecast.there_at(host, s.now, boots_s)
         late_at = there + slo_wait_s if room.tier == _LAUNCHING else 0.0
+        beside = (room.cpu, room.memory_mib, room.slots)
         for a in host.assignments:
             ends_at = forecast.ends_at(a, host, s.now, takes_s(a.family, a.timeout_s), boots_s)
-            shape = (a.cpu + room.cpu, a.memory_mib + room.memory_mib, a.slots + room.slots)
-            yield forecast.Lane(ends_at, late_at, shape)
+            yield forecast.Lane(ends_at, late_at, forecast.coarse((a.cpu, a.memory_mib, a.slots), beside))
         for entry in room.taken:
             ends_at = max(s.now, there) + takes_s(entry.family, entry.timeout_s)
-            shape = (entry.cpu + room.cpu, entry.memory_mib + room.memory_mib, entry.slots + room.slots)
-            yield forecast.Lane(ends_at, late_at, shape)
+            yield forecast.Lane(ends_at, late_at, forecast.coarse((entry.cpu, entry.memory_mib, entry.slots), beside))
 
 
 def _jobs_per_host(s: Snapshot, sizes: list[tuple[Offering, Capacity]], left: Sequence[Entry]) -> int:
