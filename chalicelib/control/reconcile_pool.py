@@ -91,8 +91,8 @@ def run(plane: Plane, name: str) -> Plan | None:
     return plan
 
 
-def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapshot, float]:
-    """What is so now, and when EC2 is to be listed next. Reads only. `list_now`: ask for EC2's list even where it is not due."""
+def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[Snapshot, float]:
+    """What is so now, and when EC2 is to be listed next. Reads only. `list_now`: whether to ask EC2 for its list; None: when it is due."""
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
     limit = backlog_limit(pool)
@@ -101,7 +101,7 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool = False) -> tuple[Snapsh
     every_s = LIST_EVERY_S if live else LIST_IDLE_S
     listed = None
     list_due_at = min(pool.list_due_at, now + every_s)  # what was due late while it had none is due sooner
-    if list_now or now >= pool.list_due_at:
+    if list_now or (list_now is None and now >= pool.list_due_at):
         offered = {offering.region for offering in pool.spec.offerings}
         listed = _listed(plane, pool, offered | {host.offering.region for host in live})
         list_due_at = now + every_s

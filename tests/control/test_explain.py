@@ -135,6 +135,21 @@ def test_a_plan_asks_ec2_for_its_list_and_says_where_it_got_none() -> None:
     assert views.plan(explain.plan(town.plane, the_pool(town)))["listed"] is None
 
 
+def test_why_never_asks_ec2() -> None:
+    """Users may ask it as often as they like, and EC2's calls are few."""
+    town = a_town(hosts_max=1, slots_per_host=1)
+    for _ in range(2):
+        town.submit("run 900")
+    town.run(100)
+    waiting = next(j for i in town.stores.jobs.of_pool("default")[0] if (j := town.job(i)).state is JobState.PENDING)
+    town.now += 100.0  # its list is due since long
+    asked = read_only(town)
+    assert town.now > the_pool(town).list_due_at
+    explain.job(town.plane, waiting)
+    explain.host(town.plane, town.hosts()[0].id)
+    assert "instances" not in asked
+
+
 def test_a_plan_names_at_most_a_hundred_who_wait_and_counts_the_rest() -> None:
     town = a_town(hosts_max=1, slots_per_host=1)
     for _ in range(130):
