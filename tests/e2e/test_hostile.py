@@ -299,6 +299,8 @@ PATHS = [
     *("jobs?pool=%00", "jobs?pool=" + "x" * 3000, "jobs?ids=" + ",".join(["a"] * 101), "jobs?ids=a,a,%00,%F0%9F%98%80"),
     *("jobs?ids=" + "x" * 3000, "jobs/%2e%2e", "jobs/..%2f..%2fpools", "jobs/%00", "jobs/" + "x" * 3000, "jobs/%ff%fe", "jobs//x"),
     *("jobs/none/log", "jobs/none/outputs", "jobs/none/story", "pools/%0a", "pools/" + "x" * 3000, "pools/none/plan", "_faults"),
+    *("jobs/none/why", "jobs/%00/why", "hosts/none", "hosts/none/story", "hosts/%00/why", "hosts/" + "x" * 3000, "hosts/%ff/story"),
+    *("pools/none/story", "pools/%0a/invariants", "pools/other/story", "pools/other/invariants"),
 ]  # fmt: skip
 
 
@@ -325,7 +327,7 @@ def test_one_owner_neither_sees_nor_ends_the_jobs_of_another(town: Town) -> None
     bob, alice = clients["bob"], clients["alice"]
     job = alice.post("jobs", json=GOOD | {"pool": "other", "command": "echo secret"}).json()["id"]
     town.ended([job])
-    for path in ("", "/log", "/outputs", "/story"):
+    for path in ("", "/log", "/outputs", "/story", "/why"):
         answer = bob.get(f"jobs/{job}{path}")
         assert answer.status_code == 404, (path, answer.text)
         assert answer.json()["detail"] == bob.get(f"jobs/job-00000000000000000000000000{path}").json()[
@@ -337,8 +339,10 @@ def test_one_owner_neither_sees_nor_ends_the_jobs_of_another(town: Town) -> None
     assert alice.get(f"jobs/{job}").status_code == 200
     for spec in ({"owner": "alice"}, {"owner": "admin"}):
         assert bob.post("jobs", json=GOOD | spec).status_code in (400, 403)
-    for path in ("pools/other/hosts", "pools/other/plan"):
-        assert bob.get(path).status_code == 403
+    host = alice.get(f"jobs/{job}").json()["host"]
+    told = [f"hosts/{host}", f"hosts/{host}/story", f"hosts/{host}/why", "settings/story"]
+    for path in ("pools/other/hosts", "pools/other/plan", "pools/other/story", "pools/other/invariants", *told):
+        assert bob.get(path).status_code == 403, path
     assert bob.put("pools/other", json={}).status_code == 403
     assert town.client("spw_" + "x" * 43).get("jobs").status_code == 403
 
