@@ -77,6 +77,14 @@ def test_a_priority_class_comes_before_any_share() -> None:
     assert begun - at <= 3 * JOB_S
 
 
+def test_what_an_owner_asks_in_one_class_is_not_held_against_it_in_another() -> None:
+    """Between classes nothing is shared: a night's flood of low priority must not push the same owner's urgent jobs back."""
+    town = a_town(hosts=0)
+    flood(town, "ann", 300, priority=9)
+    (urgent,) = flood(town, "ann", 1, priority=1)
+    assert place_of(urgent.rank) == ("1", 0.0)
+
+
 def test_an_owner_alone_is_served_in_order_and_not_slowed() -> None:
     """The last of 80 jobs on four slots is done when twenty rounds of work are."""
     town = a_town()
