@@ -148,6 +148,15 @@ def test_a_contradiction_with_what_is_inherited_is_found_too() -> None:
     assert town.stores.registry.defaults().settings == {"hosts_max": 5}
 
 
+def test_defaults_that_contradict_themselves_are_refused_though_no_pool_inherits_them() -> None:
+    """The next pool that is made would."""
+    town = Town()
+    pools.patch(town.plane, "default", {"hosts_min": 1, "hosts_max": 2}, by="alice")
+    with pytest.raises(BadRequest, match="hosts_min: is 9, more than hosts_max, 3"):
+        settings.patch_defaults(town.plane, {"hosts_min": 9, "hosts_max": 3}, by="root")
+    assert town.stores.registry.defaults() == Defaults()
+
+
 def test_a_pool_that_is_not_there_can_be_put_and_not_patched() -> None:
     town = Town()
     for name in ("none", "Bad Name"):
@@ -278,6 +287,25 @@ def test_a_pool_that_is_changed_while_defaults_change_is_re_made_from_both() -> 
     tick.run(town.plane)
     pool = a_pool(town)
     assert (pool.spec.linger_s, pool.spec.slo_wait_s, pool.defaults_version) == (5, 9, 1)
+
+
+def test_a_pool_that_is_changed_while_it_is_re_made_keeps_the_change() -> None:
+    """The re-making read it before: it must not write back what the pool's operator has replaced."""
+    town = Town()
+    settings.patch_defaults(town.plane, {"slo_wait_s": 9}, by="root")
+    older = replace(a_pool(town), defaults_version=0)
+    pools.patch(town.plane, "default", {"linger_s": 5}, by="alice")
+    settings.remake_older(town.plane, [older])
+    assert (a_pool(town).spec.linger_s, a_pool(town).spec.slo_wait_s) == (5, 9)
+    assert said(a_pool(town))["linger_s"] == 5
+
+
+def test_every_pool_that_the_defaults_change_is_woken() -> None:
+    town = Town()
+    pools.put(town.plane, "other", HERE, by="alice")
+    town.run(1)
+    settings.patch_defaults(town.plane, {"slo_wait_s": 9}, by="root")
+    assert wakes(town) == 2
 
 
 def test_changes_that_contradict_each_other_in_the_same_moment_leave_a_pool_with_what_it_has() -> None:
