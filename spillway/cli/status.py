@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
-from spillway.cli.table import ago, lasted, table
+from spillway.cli.table import ago, counted, lasted, table
 
 if TYPE_CHECKING:
     from spillway.client import Client
@@ -53,16 +54,20 @@ def status(
 
 def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:
     pool, hosts, jobs = spillway.pool(name), spillway.hosts(name), spillway.list_jobs(name, limit=limit)
+    samples = spillway.samples(name, limit=1)
     if as_json:
         emit(
             {
                 "pool": dict(pool.document),
                 "hosts": [dataclasses.asdict(host) for host in hosts],
                 "jobs": [dataclasses.asdict(job) for job in jobs],
+                "sample": samples[-1] if samples else None,
             }
         )
         return
     typer.echo(f"{name}: {len(hosts)} hosts (at least {pool.hosts_min}, at most {pool.hosts_max})")
+    for sample in samples:
+        typer.echo(_in_words(sample))
     table(
         ["host", "state", "instance", "up", "seen", "jobs", "why"],
         [
@@ -71,3 +76,14 @@ def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:
         ],
     )
     table(["job", "name", "state", "ran"], [[j.id, j.name, j.state, lasted(j.started_at, j.finished_at)] for j in jobs])
+
+
+def _in_words(sample: Mapping[str, Any]) -> str:
+    """The last minute's sample in a line."""
+    jobs = ", ".join(f"{count} {state}" for state, count in sorted(sample["jobs"].items())) or "no jobs"
+    said = [jobs]
+    if (oldest_s := sample["job_oldest_s"].get("pending")) is not None:
+        said.append(f"the oldest waits for {oldest_s:.0f} s")
+    if (target := sample["target"]) is not None:
+        said.append(f"{counted(target['hosts'], 'host')} wanted: {target['why']}")
+    return f"{ago(sample['at'])} ago: {'; '.join(said)}; {sample['cost_usd_h']:.2f} USD an hour at list price"

@@ -52,6 +52,17 @@ class Problem(Exception):
         self.status, self.detail, self.errors = status, detail, errors or []
 
 
+SAMPLE = {
+    "at": 1_770_000_000.0,
+    "hosts": {"ready": 1},
+    "jobs": {"pending": 12, "running": 2},
+    "job_oldest_s": {"pending": 75.0, "running": 9.0},
+    "target": {"hosts": 3, "why": "twelve wait", "variables": {"desired_hosts": 3.0}},
+    "waiting_time_s": 180.0,
+    "cost_usd_h": 0.09,
+}
+
+
 @dataclass
 class Server:
     """What the control plane would hold."""
@@ -238,6 +249,8 @@ class Server:
             return 200, {"items": [self._host([])]}
         if parts[1:] == ["plan"]:
             return 200, self.plan
+        if parts[1:] == ["samples"]:
+            return 200, {"items": [SAMPLE]}
         if parts[1:] == ["story"]:
             return 200, {"items": [{"at": 2.0, "subject": f"pool/{parts[0]}", "event": "refused", "reason": "full"}]}
         if parts[1:] == ["invariants"]:

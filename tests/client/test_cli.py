@@ -168,6 +168,14 @@ def test_json_is_all_that_stdout_holds(here: CliRunner, server: Any, args: list[
     json.loads(done.stdout)
 
 
+def test_status_of_a_pool_says_its_last_minute_in_a_line(here: CliRunner, server: Any) -> None:
+    """What waits, for how long, what is wanted and why, what it costs; as JSON the sample itself."""
+    shown = here.invoke(app, ["status", "--pool", "default"]).stdout
+    assert "12 pending, 2 running; the oldest waits for 75 s; 3 hosts wanted: twelve wait; 0.09 USD" in shown
+    document = json.loads(here.invoke(app, ["status", "--pool", "default", "--json"]).stdout)
+    assert document["sample"]["waiting_time_s"] == 180.0
+
+
 def test_status_shows_why_a_job_waits(here: CliRunner, server: Any) -> None:
     job_id = here.invoke(app, ["submit", "true", "--name", "mine"]).stdout.strip()
     server.jobs[job_id] |= {"waiting_for": "no c7i.large spot until 14:03"}
