@@ -4,9 +4,9 @@ Theory of operation. What an attempt reserves is a lane: it falls free when the 
 into it may then begin. Waiting jobs are dealt onto lanes in rank order, each onto the one that is free first; a job that
 would begin too late there needs a host of its own - which gives a further lane to the jobs behind it.
 
-"Too late": a further host would have it sooner (it takes `boot_s` to boot), *and* it would wait longer than the SLO. Behind a job on
-a host that still boots, the SLO counts from the moment when that host is there: else a burst of five-second jobs on an empty pool
-would cost a machine for every slot's worth of them.
+"Too late": a further host would have it sooner (it takes `boot_s` to boot), *and* it would wait longer than the SLO. While hosts boot that
+would serve several jobs in a row, the SLO counts from the moment when they are there: else a burst of five-second jobs on an empty
+pool would cost a machine for every slot's worth of them.
 
 A forecast is a belief: it decides only about launching. Who is placed where is decided by what is really free.
 """
@@ -28,7 +28,7 @@ Shape = tuple[float, int, int]  # cpu, MiB, slots
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Room that falls free at `free_at`; `late_at`: a job that would begin there later than that needs a further host."""
+    """Room that falls free at `free_at`; `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
 
     free_at: float
     late_at: float
@@ -67,37 +67,37 @@ class _Lanes:
     """
 
     def __init__(self, lanes: Iterable[Lane], useful_until: float) -> None:
-        self._by_shape: dict[Shape, list[tuple[float, float]]] = {}
+        self._by_shape: dict[Shape, list[float]] = {}
         self._first: dict[Shape, list[tuple[float, Shape]]] = {}
         for lane in lanes:
-            if lane.free_at <= max(useful_until, lane.late_at):  # else it is too late for everyone
-                self._by_shape.setdefault(lane.shape, []).append((lane.free_at, lane.late_at))
+            if lane.free_at <= useful_until:  # else it is too late for everyone
+                self._by_shape.setdefault(lane.shape, []).append(lane.free_at)
         for heap in self._by_shape.values():
             heapify(heap)
 
-    def soonest(self, shape: Shape) -> tuple[float, float, Shape] | None:
-        """(free at, late at, lane shape) of the lane that is free first of those that `shape` fits into."""
+    def soonest(self, shape: Shape) -> tuple[float, Shape] | None:
+        """When the lane is free that is free first of those that `shape` fits into, and that lane's shape."""
         first = self._first.get(shape)
         if first is None:
-            first = [(heap[0][0], lane) for lane, heap in self._by_shape.items() if _covers(lane, shape)]
+            first = [(heap[0], lane) for lane, heap in self._by_shape.items() if _covers(lane, shape)]
             heapify(first)
             self._first[shape] = first
         while first:
             known_at, lane = first[0]
-            free_at, late_at = self._by_shape[lane][0]
+            free_at = self._by_shape[lane][0]
             if free_at == known_at:
-                return free_at, late_at, lane
+                return free_at, lane
             heapreplace(first, (free_at, lane))
         return None
 
-    def use(self, lane: Shape, until: float, late_at: float) -> None:
+    def use(self, lane: Shape, until: float) -> None:
         """The first lane of that shape is taken until then."""
-        heapreplace(self._by_shape[lane], (until, late_at))
+        heapreplace(self._by_shape[lane], until)
 
-    def add(self, lane: Shape, free_at: float, late_at: float) -> None:
+    def add(self, lane: Shape, free_at: float) -> None:
         heap = self._by_shape.setdefault(lane, [])
-        heappush(heap, (free_at, late_at))
-        if heap[0] == (free_at, late_at):
+        heappush(heap, free_at)
+        if heap[0] == free_at:
             for shape, first in self._first.items():
                 if _covers(lane, shape):
                     heappush(first, (free_at, lane))
@@ -116,9 +116,11 @@ def late(
 
     Stops looking when `late_max` jobs need one: the rest counts as late, whatever the lanes.
     """
+    lanes = list(lanes)
     there = now + boot_s
-    latest = max(there, now + slo_wait_s)  # nobody was queued later than now
-    free = _Lanes(lanes, latest)
+    latest = max((lane.late_at for lane in lanes if lane.free_at <= lane.late_at), default=there)
+    latest = max(latest, there)
+    free = _Lanes(lanes, max(latest, there + slo_wait_s))
     too_late: list[Entry] = []
     soon: list[tuple[Entry, float]] = []
     pending = iter(entries)
@@ -126,18 +128,19 @@ def late(
         shape = (entry.cpu, entry.memory_mib, entry.slots)
         found = free.soonest(shape)
         takes_s = expected_s(entry)
-        if found is not None and found[0] <= max(there, entry.queued_at + slo_wait_s, found[1]):
-            free_at, late_at, lane = found
+        if found is not None and found[0] <= max(latest, entry.queued_at + slo_wait_s):
+            free_at, lane = found
             begins_at = max(now, free_at)
             soon.append((entry, begins_at))
-            free.use(lane, begins_at + takes_s, late_at)
+            free.use(lane, begins_at + takes_s)
             continue
         too_late.append(entry)
         if len(too_late) >= late_max:
             too_late += pending
             break
         if takes_s <= slo_wait_s:
-            free.add(shape, there + takes_s, there + slo_wait_s)
+            free.add(shape, there + takes_s)
+            latest = max(latest, there + slo_wait_s)
     return too_late, soon
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import Capacity, capacity
+from chalicelib.core.catalogue import TYPES, Capacity, capacity, price_usd_h
 from chalicelib.core.fleet import COUNTED
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import Job, JobState
@@ -58,7 +58,7 @@ def of_plan(s: Snapshot, plan: Plan) -> list[str]:
         *_placed_where_it_fits(s, plan),
         *_work_goes_where_it_may(s, plan),
         *_nothing_running_is_ended(plan),
-        *_launches_stay_below_the_maximum(s, plan),
+        *_launches_stay_within_limits(s, plan),
         *_nothing_is_concluded_from_silence(s, plan),
         *_reasons(plan),
         *([f"the next look is ordered for {plan.wake_at}, and it is {s.now}"] if _past(plan.wake_at, s.now) else []),
@@ -132,12 +132,18 @@ def _nothing_running_is_ended(plan: Plan) -> Iterator[str]:
             yield f"{action.host.id} is retired ({action.reason}) and carries {len(action.host.assignments)} attempts"
 
 
-def _launches_stay_below_the_maximum(s: Snapshot, plan: Plan) -> Iterator[str]:
+def _launches_stay_within_limits(s: Snapshot, plan: Plan) -> Iterator[str]:
     started = sum(len(a.loads) for a in plan.actions if isinstance(a, do.Start))
     gone = {a.host.id for a in plan.actions if isinstance(a, do.Vanish | do.Retire)}
     live = sum(host.state in COUNTED and host.id not in gone for host in s.hosts)
     if started and live + started > s.pool.spec.hosts_max:
         yield f"{started} hosts are launched beside {live}, and the pool may have {s.pool.spec.hosts_max}"
+    if started and (budget_usd_h := s.pool.spec.budget_usd_h) is not None:
+        there = [h.offering for h in s.hosts if h.state in COUNTED and h.id not in gone]
+        there += [a.offering for a in plan.actions if isinstance(a, do.Start) for _ in a.loads]
+        cost_usd_h = sum(price_usd_h(offering) for offering in there if offering.instance_type in TYPES)
+        if cost_usd_h > budget_usd_h + 1e-6:
+            yield f"with {started} more hosts the pool costs {cost_usd_h:g} USD an hour, and its budget is {budget_usd_h:g}"
 
 
 def _nothing_is_concluded_from_silence(s: Snapshot, plan: Plan) -> Iterator[str]:

@@ -26,6 +26,7 @@ from chalicelib.core.scaling.target import wanted
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
 
+GRAIN_USD = 1e-9  # sums of prices must not refuse the last host
 LAUNCH_HOSTS_MAX = 100  # in one request: its manifest must name them all within the 16 KiB of user data
 OWNERS_APART_MAX = 4  # so many owners' jobs travel in user data of their own; the others' are handed over by inbox
 _DRAINING = TIERS[HostState.DRAINING]
@@ -51,6 +52,27 @@ class Step:
     next_booking_at: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outlook:
+    """What there is before anything is decided: rooms for work now (`have`), hosts without any (`idle`), what could be launched for whom.
+
+    `sizes`: offerings that may be tried. `spare`: how many further hosts the pool may have; `money_usd_h`: what they may cost (None: no
+    budget). `opened`: rooms on new hosts for jobs that need one, `unpacked`: such jobs without room, `soon`: jobs that need none, with
+    the moment at which they are believed to begin.
+    """
+
+    sizes: list[tuple[Offering, Capacity]]
+    spare: int
+    money_usd_h: float | None
+    have: list[Room]
+    idle: tuple[Host, ...]
+    opened: list[Room]
+    unpacked: list[Entry]
+    soon: list[tuple[Entry, float]]
+    view: PoolView
+    floor: tuple[int, str]
+
+
 def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]) -> Step:
     """What to do about the number of hosts.
 
@@ -58,71 +80,111 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     draining ones may still be taken back.
     """
     spec = s.pool.spec
-    takes_s = _expectations(s)
-    boots_s = boot_s(s.learned)
-    sizes = usable(s)
-    spare = max(0, spec.hosts_max - sum(host.state in COUNTED and host.id not in retiring for host in fleet.hosts))
-    may_open = spare if sizes else 0
-    jobs_per_host = _jobs_per_host(s, sizes, left)
-    late, soon = forecast.late(
-        left,
-        list(_lanes(s, fleet, takes_s, boots_s)),
-        s.now,
-        boots_s,
-        spec.slo_wait_s,
-        lambda entry: takes_s(entry.family, entry.timeout_s),
-        late_max=(may_open + 1) * max(jobs_per_host, 1) * 2,
-    )
-    rooms, unpacked = pack(late, sizes, may_open, exclusive=exclusive(s)) if late and may_open else ([], list(late))
-    have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
-    idle = tuple(
-        host
-        for room in have
-        if not room.taken and not (host := fleet.fit[room.key]).assignments and host.state is HostState.READY
-    )
-    view = _view(s, fleet, left, len(have), len(rooms), jobs_per_host, takes_s, boots_s)
-    floor = calendar.floor(
-        s.pool.calendar,
-        s.pool.interest,
-        s.now,
-        boots_s,
-        jobs_per_host,
-        view.expected_s,
-        spec.jobs_per_person_h,
-    )
-    target, memory = wanted(view, s.pool, price_usd_h(sizes[0][0]) if sizes else None, floor)
-    if not spec.scaling_enabled:
-        rooms, unpacked = [], list(late)
-    for_work = min(len(rooms), max(0, target.hosts - view.busy_hosts))
-    if for_work < len(rooms):
-        rooms.sort(key=lambda room: min(entry.rank for entry in room.taken))
-        unpacked += [entry for room in rooms[for_work:] for entry in room.taken]
-        rooms = rooms[:for_work]
-    short = target.hosts - len(have) - len(rooms) if spec.scaling_enabled else 0
+    o = _outlook(s, fleet, left, retiring)
+    target, memory = wanted(o.view, s.pool, price_usd_h(o.sizes[0][0]) if o.sizes else None, o.floor)
+    have = len(o.have)
+    rooms, unpacked = _allowed(o, target.hosts - o.view.busy_hosts if spec.scaling_enabled else 0)
+    short = target.hosts - have - len(rooms) if spec.scaling_enabled else 0
     recaptured = _newest(fleet, short)
-    spare -= len(rooms) + sum(host.id in retiring for host in recaptured)  # these count again
-    short = min(short - len(recaptured), spare)
-    short = max(0, short)
-    rooms += _empty(sizes, short)
-    begins = {entry.rank: at for entry, at in soon}
-    waiting = sorted([*unpacked, *(entry for entry, _ in soon)], key=lambda entry: entry.rank)
-    waiting = (
-        place(waiting, rooms) if rooms else waiting
-    )  # who could have waited for another takes what is left on new hosts
-    over = len(have) + len(rooms) - target.hosts if spec.scaling_enabled else 0
-    agreed = memory.surplus_since is not None and s.now - memory.surplus_since >= spec.scale_in_agree_s
+    back = [host for host in recaptured if host.id in retiring]  # these count again
+    spare = o.spare - len(rooms) - len(back)
+    rooms += _empty(o.sizes, min(short - len(recaptured), spare))
+    paid = _paid_for(o, back, rooms)
+    unpacked += [entry for room in rooms[paid:] for entry in room.taken]
+    rooms = rooms[:paid]
+    begins = {entry.rank: at for entry, at in o.soon}
+    waiting = sorted([*unpacked, *(entry for entry, _ in o.soon)], key=lambda entry: entry.rank)
+    if rooms:
+        waiting = place(waiting, rooms)  # who could have waited for another takes what is left on new hosts
+    over = have + len(rooms) - target.hosts if spec.scaling_enabled else 0
+    since = memory.surplus_since
     return Step(
         target=target,
         memory=memory,
         starts=tuple(_starts(rooms, target)),
         recaptured=recaptured,
-        idle=idle,
+        idle=o.idle,
         surplus=max(0, over),
-        agreed=agreed,
-        waits=tuple(_waits(s, waiting, begins, sizes, target, full=spare - short <= 0)),
+        agreed=since is not None and s.now - since >= spec.scale_in_agree_s,
+        waits=tuple(_waits(s, waiting, begins, o.sizes, target, full=o.spare <= len(rooms) + len(back))),
         begins=begins,
-        next_booking_at=calendar.next_change(s.pool.calendar, s.now, boots_s),
+        next_booking_at=calendar.next_change(s.pool.calendar, s.now, o.view.boot_s),
     )
+
+
+def _outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]) -> _Outlook:
+    spec = s.pool.spec
+    takes_s = _expectations(s)
+    boots_s = boot_s(s.learned)
+    sizes = usable(s)
+    counted = [host for host in fleet.hosts if host.state in COUNTED and host.id not in retiring]
+    spare = max(0, spec.hosts_max - len(counted))
+    jobs_per_host = _jobs_per_host(s, sizes, left)
+    late, soon = forecast.late(
+        left,
+        _lanes(s, fleet, takes_s, boots_s),
+        s.now,
+        boots_s,
+        spec.slo_wait_s,
+        lambda entry: takes_s(entry.family, entry.timeout_s),
+        late_max=(spare + 1) * jobs_per_host * 2,
+    )
+    opened, unpacked = pack(late, sizes, spare, exclusive=exclusive(s)) if late and sizes and spare else ([], late)
+    have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
+    money_usd_h = None
+    if spec.budget_usd_h is not None:
+        money_usd_h = spec.budget_usd_h - sum(_price_usd_h(host.offering) for host in counted)
+    view = _view(s, fleet, left, have, len(opened), jobs_per_host, takes_s, boots_s)
+    return _Outlook(
+        sizes=sizes,
+        spare=spare,
+        money_usd_h=money_usd_h,
+        have=have,
+        idle=tuple(
+            host
+            for room in have
+            if not room.taken and not room.used and (host := fleet.fit[room.key]).state is HostState.READY
+        ),
+        opened=opened,
+        unpacked=unpacked,
+        soon=soon,
+        view=view,
+        floor=calendar.floor(
+            s.pool.calendar,
+            s.pool.interest,
+            s.now,
+            boots_s,
+            jobs_per_host,
+            view.expected_s,
+            spec.jobs_per_person_h,
+        ),
+    )
+
+
+def _allowed(o: _Outlook, count: int) -> tuple[list[Room], list[Entry]]:
+    """The first `count` of the opened rooms, by the rank of their jobs, and who is left without."""
+    if count >= len(o.opened):
+        return list(o.opened), list(o.unpacked)
+    rooms = sorted(o.opened, key=lambda room: min(entry.rank for entry in room.taken))
+    count = max(0, count)
+    return rooms[:count], [*o.unpacked, *(entry for room in rooms[count:] for entry in room.taken)]
+
+
+def _paid_for(o: _Outlook, back: Sequence[Host], rooms: Sequence[Room]) -> int:
+    """For how many of the rooms the budget pays beside what is there; `back`: hosts that are taken back cost again."""
+    if o.money_usd_h is None:
+        return len(rooms)
+    money_usd_h = o.money_usd_h - sum(_price_usd_h(host.offering) for host in back)
+    for count, room in enumerate(rooms):
+        money_usd_h -= _price_usd_h(room.offering)
+        if money_usd_h < -GRAIN_USD:
+            return count
+    return len(rooms)
+
+
+def _price_usd_h(offering: Offering | None) -> float:
+    """List price; 0 for what the catalogue does not have, which nothing here launches."""
+    return price_usd_h(offering) if offering is not None and offering.instance_type in TYPES else 0.0
 
 
 def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
@@ -189,7 +251,7 @@ def _view(
     s: Snapshot,
     fleet: Fleet,
     left: Sequence[Entry],
-    have: int,
+    have: Sequence[Room],
     needed: int,
     jobs_per_host: int,
     takes_s: Callable[[str, int], float],
@@ -203,6 +265,7 @@ def _view(
         state = fleet.fit[room.key].state
         on[state] += len(room.taken)
         busy += bool(room.taken or (room.used and room.tier != _DRAINING))
+    working = {room.key for room in have}
     queue = left or s.backlog
     mean_s = sum(takes_s(e.family, e.timeout_s) for e in queue) / len(queue) if queue else takes_s("", 86_400)
     return PoolView(
@@ -210,9 +273,14 @@ def _view(
         queued=len(left),
         queue_complete=s.backlog_complete,
         on_healthy=on[HostState.READY] + on[HostState.DRAINING],
+        on_draining=sum(
+            len(host.assignments)
+            for host in fleet.hosts
+            if host.state in (HostState.READY, HostState.DRAINING) and host.id not in working
+        ),
         on_launching=on[HostState.LAUNCHING],
         on_unhealthy=on[HostState.UNHEALTHY],
-        hosts=have,
+        hosts=len(have),
         running_hosts=sum(room.tier == 0 for room in fleet.rooms),
         busy_hosts=busy,
         slots=jobs_per_host,
