@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,52 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from meddling import HERE, a_pool, meddled, story, wakes
 from town import OFFERING, Crash, Town
 
-from chalicelib.control import calendar, pools, reconcile_pool, settings, tick
-from chalicelib.core.calendar import Booking
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.control import pools, reconcile_pool, settings, tick
+from chalicelib.core.pool import PoolSpec
 from chalicelib.core.settings import Defaults, effective, said
 from chalicelib.errors import BadRequest, Conflict, NotFound, PreconditionFailed, StoreUnavailable
-
-HERE = {"offerings": [{"region": "us-east-1", "instance_type": "c7i.large"}]}
-
-
-class Meddled:
-    """A table whose method `name` does something else first: what another writer does in just that moment."""
-
-    def __init__(self, table: Any, name: str, meanwhile: Callable[[], Any], times: int = 1) -> None:
-        self._table, self._name, self._meanwhile, self._times = table, name, meanwhile, times
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self._name and self._times > 0:
-            self._times -= 1
-            self._meanwhile()
-        return getattr(self._table, name)
-
-
-def meddled(town: Town, name: str, meanwhile: Callable[[], Any], times: int = 1) -> Any:
-    """The town's plane, where something happens just before a call of the registry."""
-    registry = Meddled(town.stores.registry, name, meanwhile, times)
-    return replace(town.plane, stores=replace(town.stores, registry=registry))
-
-
-def crash() -> None:
-    raise Crash
-
-
-def a_pool(town: Town, name: str = "default") -> Pool:
-    pool = town.stores.registry.pool(name)
-    assert pool is not None
-    return pool
-
-
-def story(town: Town, subject: str = "pool/default") -> list[str]:
-    return [line.reason for line in town.stores.story.of(subject)]
-
-
-def wakes(town: Town) -> int:
-    return len(town.cloud.queues.wakes.receive(town.now, 10))
 
 
 def test_a_change_is_in_force_from_the_next_pass_on_and_wakes_it() -> None:
@@ -416,78 +376,6 @@ def test_passes_of_a_pool_that_asks_for_it_log_what_they_planned(caplog: pytest.
     caplog.clear()
     reconcile_pool.run(town.plane, "default")
     assert not [r for r in caplog.records if r.levelname == "DEBUG"]
-
-
-# ---- Calendar and interest
-
-
-def a_booking(town: Town, name: str = "exam", in_h: float = 1.0, **facts: Any) -> Booking:
-    starts_at = town.now + in_h * 3600
-    return Booking(id=name, title="Exam", starts_at=starts_at, ends_at=starts_at + 3600, **{"people": 300} | facts)
-
-
-def test_a_booking_is_on_the_pools_row_told_and_wakes_it() -> None:
-    town = Town()
-    town.run(1)
-    calendar.book(town.plane, "default", a_booking(town), by="alice")
-    assert a_pool(town).calendar == (a_booking(town),)
-    assert wakes(town) == 1
-    (line,) = story(town)
-    assert line.startswith("booked exam (Exam): 300 people, 1970-01-12T14:")
-    assert line.endswith("(by alice, version 2)")
-    calendar.book(town.plane, "default", a_booking(town, people=0, hosts=4), by="alice")
-    assert [b.hosts for b in a_pool(town).calendar] == [4]
-    calendar.unbook(town.plane, "default", "exam", by="bob")
-    assert a_pool(town).calendar == ()
-    assert story(town)[-1] == "took back the booking exam (by bob, version 4)"
-    with pytest.raises(NotFound, match="no booking exam"):
-        calendar.unbook(town.plane, "default", "exam", by="bob")
-    with pytest.raises(NotFound, match="no pool named none"):
-        calendar.book(town.plane, "none", a_booking(town), by="alice")
-
-
-def test_bookings_that_are_over_are_dropped_and_cannot_be_made() -> None:
-    town = Town()
-    calendar.book(town.plane, "default", a_booking(town, "first"), by="alice")
-    town.now += 7201
-    calendar.book(town.plane, "default", a_booking(town, "second"), by="alice")
-    assert [b.id for b in a_pool(town).calendar] == ["second"]
-    with pytest.raises(BadRequest, match="ends_at"):
-        calendar.book(town.plane, "default", a_booking(town, "late", in_h=-3), by="alice")
-
-
-def test_a_calendar_has_an_end() -> None:
-    town = Town()
-    for n in range(calendar.BOOKINGS_MAX):
-        calendar.book(town.plane, "default", a_booking(town, f"b{n}"), by="alice")
-    calendar.book(town.plane, "default", a_booking(town, "b0", in_h=2), by="alice")  # replaces
-    with pytest.raises(BadRequest, match="200 bookings"):
-        calendar.book(town.plane, "default", a_booking(town, "more"), by="alice")
-
-
-def test_two_bookings_and_a_setting_in_the_same_moment_all_hold() -> None:
-    town = Town()
-
-    def meanwhile() -> None:
-        pools.patch(town.plane, "default", {"linger_s": 5}, by="bob")
-        calendar.book(town.plane, "default", a_booking(town, "a"), by="bob")
-
-    calendar.book(meddled(town, "put_calendar", meanwhile), "default", a_booking(town, "b"), by="alice")
-    pool = a_pool(town)
-    assert ([b.id for b in pool.calendar], pool.spec.linger_s) == (["a", "b"], 5)
-
-
-def test_interest_is_counted_by_the_tick_and_written_only_when_it_changed() -> None:
-    """Three people look; the pool is woken once for it, and once when they have gone."""
-    town = Town()
-    town.run(1)
-    for viewer in ("a", "b", "c", "a"):
-        town.stores.registry.looking("default", viewer, town.now + 120)
-    settings.count_interest(town.plane, a_pool(town))
-    assert (a_pool(town).interest, a_pool(town).version, wakes(town)) == (3, 1, 1)
-    settings.count_interest(meddled(town, "note_interest", crash), a_pool(town))
-    town.run(200)
-    assert a_pool(town).interest == 0
 
 
 def test_defaults_that_nobody_set_cost_a_tick_one_read() -> None:
