@@ -62,9 +62,11 @@ def receive(plane: Plane, messages: Iterable[Message]) -> None:
         except Exception as error:
             log.exception("a ping could not be handled", extra={"message_id": message.message_id})
             failure = error
-    for pool in sorted(wakes):
-        wake(plane, pool)
-    lessons.write(plane)
+    try:
+        for pool in sorted(wakes):
+            wake(plane, pool)
+    finally:  # the rows are moved, so a repeated batch would teach nothing
+        lessons.write(plane)
     if failure is not None:
         raise failure
 
