@@ -210,7 +210,7 @@ def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: l
         shape = _shape(entry)
         if shape in refused:
             continue
-        number = shelf.first(*shape)
+        number = shelf.first(shape)
         if number is None:
             if len(rooms) >= rooms_max:
                 refused.add(shape)

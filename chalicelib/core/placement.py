@@ -71,13 +71,14 @@ def place(
 class _Shape:
     """What entries that ask for the same have in common. `needs`: what of their uploads any room holds."""
 
-    __slots__ = ("cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots")
+    __slots__ = ("cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots", "want")
 
     def __init__(self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str]) -> None:
         self.cpu = cpu
         self.memory_mib = memory_mib
         self.slots = slots
         self.needs = needs
+        self.want = (cpu, memory_mib, slots)
         self.refused = False
         self.shelves: list[Shelf] | None = None
         self.shelf = 0  # the first of `shelves` that may have room still
@@ -137,9 +138,9 @@ class _Placing:
         """The number of the room that an entry of this shape takes, or None: then no later one finds a room either."""
         if shape.shelves is None:
             shape.shelves = self.sequences.get(shape.needs) or self._sequence(shape.needs)
-        cpu, memory_mib, slots = shape.cpu, shape.memory_mib, shape.slots
+        want = shape.want
         while shape.shelf < len(shape.shelves):
-            number = shape.shelves[shape.shelf].first(cpu, memory_mib, slots)
+            number = shape.shelves[shape.shelf].first(want)
             if number is not None:
                 return number
             shape.shelf += 1

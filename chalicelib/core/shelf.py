@@ -1,8 +1,9 @@
 """Rooms in order of preference, so that "the first that is large enough" is found without asking all of them.
 
 Theory of operation. A shelf keeps one mark for each room: `(order, number, cpu, memory_mib, slots)`, sorted, cut into blocks of about
-the square root of a large pool. A block knows the most that any room in it has free of each measure (or had: a room that leaves does not
-lower the figures; a search that found nothing in the block does). So a search skips most blocks after one comparison.
+the square root of a large pool. A block knows the most that any room in it has free of each measure (or had: the figures are
+lowered only when a search found nothing), and which wants were within those figures and still fitted no room, since one has the cores
+and another the memory. So a search skips most blocks after one comparison.
 One room may stand on several shelves (all of a tier; those that hold certain uploads). When it changes, each of them only notes its number
 in `behind` and looks at its present mark before its next search: a shelf that nobody asks again costs almost nothing.
 """
@@ -13,22 +14,46 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 Mark = tuple[float, int, float, int, int]  # order (lowest first), number of the room, free cpu, MiB, slots
+Want = tuple[float, int, int]  # cpu, MiB, slots
 BLOCK = 64
+REFUSED_MAX = 64  # remembered for each block
 
 
 class _Block:
-    """Neighbours on a shelf, and upper bounds of what any of them has free."""
+    """Neighbours on a shelf; upper bounds of what any of them has free; and wants that are within the bounds and fit none of them."""
 
-    __slots__ = ("cpu", "marks", "memory_mib", "slots")
+    __slots__ = ("cpu", "loose", "marks", "memory_mib", "refused", "slots")
 
     def __init__(self, marks: list[Mark]) -> None:
         self.marks = marks
+        self.refused: set[Want] = set()
         self.tighten()
 
     def tighten(self) -> None:
-        self.cpu = max(mark[2] for mark in self.marks)
-        self.memory_mib = max(mark[3] for mark in self.marks)
-        self.slots = max(mark[4] for mark in self.marks)
+        _, _, cpu, memory_mib, slots = zip(*self.marks, strict=True)
+        self.cpu, self.memory_mib, self.slots = max(cpu), max(memory_mib), max(slots)
+        self.loose = False
+
+    def refuse(self, want: Want) -> None:
+        """No room here has so much free: true until one comes that has."""
+        if self.loose:
+            self.tighten()
+        if self.slots >= want[2] and self.cpu >= want[0] and self.memory_mib >= want[1]:
+            if len(self.refused) >= REFUSED_MAX:
+                self.refused.clear()
+            self.refused.add(want)
+
+    def widen(self, mark: Mark) -> None:
+        """A room has come."""
+        _, _, cpu, memory_mib, slots = mark
+        if cpu > self.cpu:
+            self.cpu = cpu
+        if memory_mib > self.memory_mib:
+            self.memory_mib = memory_mib
+        if slots > self.slots:
+            self.slots = slots
+        if self.refused:
+            self.refused = {w for w in self.refused if w[0] > cpu or w[1] > memory_mib or w[2] > slots}
 
 
 class Shelf:
@@ -44,16 +69,22 @@ class Shelf:
         self.stands = {mark[1]: mark for mark in marks}
         self.behind: set[int] = set()
 
-    def first(self, cpu: float, memory_mib: int, slots: int) -> int | None:
+    def first(self, want: Want) -> int | None:
         """The number of the first room in order that has so much free, or None."""
         if self.behind:
             self._catch_up()
+        cpu, memory_mib, slots = want
         for block in self.blocks:
-            if block.slots >= slots and block.cpu >= cpu and block.memory_mib >= memory_mib:
+            if (
+                block.slots >= slots
+                and block.cpu >= cpu
+                and block.memory_mib >= memory_mib
+                and want not in block.refused
+            ):
                 for mark in block.marks:
                     if mark[4] >= slots and mark[2] >= cpu and mark[3] >= memory_mib:
                         return mark[1]
-                block.tighten()
+                block.refuse(want)
         return None
 
     def _catch_up(self) -> None:
@@ -68,12 +99,14 @@ class Shelf:
 
     def _remove(self, mark: Mark) -> None:
         at = bisect_left(self.lasts, mark)
-        marks = self.blocks[at].marks
+        block = self.blocks[at]
+        marks = block.marks
         del marks[bisect_left(marks, mark)]
         if not marks:
             del self.blocks[at], self.lasts[at]
         else:
             self.lasts[at] = marks[-1]
+            block.loose = True
 
     def _insert(self, mark: Mark) -> None:
         if not self.blocks:
@@ -87,6 +120,4 @@ class Shelf:
             self.lasts[at : at + 1] = [half.marks[-1] for half in halves]
             return
         self.lasts[at] = block.marks[-1]
-        block.cpu = max(block.cpu, mark[2])
-        block.memory_mib = max(block.memory_mib, mark[3])
-        block.slots = max(block.slots, mark[4])
+        block.widen(mark)

@@ -443,8 +443,8 @@ def seconds_of(shapes: int, hosts: int, backlog: int) -> float:
 
 @pytest.mark.parametrize("shapes", [40, 4000])
 def test_placing_grows_with_the_pool_not_with_its_square(shapes: int) -> None:
-    """Sixteen times the pool may take fifty times as long (its square: 256 times), whether jobs are alike or all different."""
-    assert seconds_of(shapes, 4000, 40_000) < 50 * max(seconds_of(shapes, 250, 2500), 0.005)
+    """Sixteen times the pool may take a hundred times as long (its square: 256 times), whether jobs are alike or all different."""
+    assert seconds_of(shapes, 4000, 40_000) < 100 * max(seconds_of(shapes, 250, 2500), 0.005)
 
 
 def test_the_bench_of_plans_is_the_same_every_time_and_is_mixed() -> None:
