@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chalicelib.core import retirement
+from chalicelib.core.backlog import Entry
 from chalicelib.core.host import WORKING, Host, HostState
 from chalicelib.core.placement import Room, room_of
 from chalicelib.core.snapshot import Snapshot
@@ -19,14 +21,12 @@ class Fleet:
     """`hosts`: those that have not vanished. `rooms`: where work may go now; tiers: ready, draining (may be taken back), launching.
 
     `fit`: the hosts behind the rooms, by id. `rolled`: ready hosts whose turn it is to make place for a newer generation.
-    `carried`: (job, attempt) → host, where a working host carries it already.
     """
 
     hosts: tuple[Host, ...]
     rooms: list[Room]
     fit: dict[str, Host]
     rolled: tuple[Host, ...]
-    carried: dict[tuple[str, int], str]
 
 
 def exclusive(s: Snapshot) -> bool:
@@ -47,5 +47,14 @@ def fleet_of(s: Snapshot, gone: set[str]) -> Fleet:
         rooms=[room_of(host, TIERS[host.state], exclusive=alone) for host in fit.values()],
         fit=fit,
         rolled=rolled,
-        carried={(a.job, a.attempt): h.id for h in hosts if h.state in WORKING for a in h.assignments},
     )
+
+
+def carried(hosts: Iterable[Host], backlog: Iterable[Entry]) -> dict[tuple[str, int], str]:
+    """Waiting attempts (job, attempt) that a working host carries already, with that host: the trace of a crash between two writes."""
+    there = {a.job for host in hosts if host.state in WORKING for a in host.assignments}
+    suspects = {entry.job for entry in backlog if entry.job in there}
+    if not suspects:
+        return {}
+    found = {(a.job, a.attempt): h.id for h in hosts if h.state in WORKING for a in h.assignments if a.job in suspects}
+    return {(e.job, e.attempt): found[e.job, e.attempt] for e in backlog if (e.job, e.attempt) in found}

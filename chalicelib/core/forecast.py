@@ -35,13 +35,14 @@ class Lane:
     shape: Shape
 
 
-def ends_at(a: Assignment, host: Host, now: float, expected_s: float, boot_s: float) -> float:
+def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float:
     """When an attempt is believed to end. One that has not begun yet begins when its host is there."""
     if a.started_at is None:
-        return max(now, there_at(host, now, boot_s)) + expected_s
-    elapsed = max(0.0, now - a.started_at)
-    left = max(expected_s - elapsed, min(elapsed * OVERRUN_SHARE, a.timeout_s - elapsed), 0.0)
-    return now + left
+        return (there if there > now else now) + expected_s
+    elapsed = now - a.started_at
+    if elapsed < expected_s:
+        return now + expected_s - elapsed
+    return now + max(0.0, min(elapsed * OVERRUN_SHARE, a.timeout_s - elapsed))
 
 
 def there_at(host: Host, now: float, boot_s: float) -> float:

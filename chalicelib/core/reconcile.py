@@ -11,14 +11,14 @@ should be; of what it allows, hosts for jobs that fit nowhere come first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.core import consistency, retirement, scaling_step
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, ring_due
-from chalicelib.core.fleet import Fleet, fleet_of
+from chalicelib.core.fleet import Fleet, carried, fleet_of
 from chalicelib.core.host import Host, HostState
-from chalicelib.core.placement import Room, place
+from chalicelib.core.placement import place
 from chalicelib.core.plan import Assign, Plan, Recapture, Retire, Ring, Vanish
 from chalicelib.core.scaling_step import Step
 from chalicelib.core.snapshot import Snapshot
@@ -30,8 +30,10 @@ def reconcile(s: Snapshot) -> Plan:
     """What to do now, and why. Planning again right after acting plans nothing."""
     repairs = list(consistency.actions(s))
     fleet = fleet_of(s, gone={action.host.id for action in repairs if isinstance(action, Vanish)})
-    carried = fleet.carried
-    waiting = [entry for entry in s.backlog if (entry.job, entry.attempt) not in carried]
+    there = carried(fleet.hosts, s.backlog)
+    waiting: Sequence[Entry] = s.backlog
+    if there:
+        waiting = [entry for entry in s.backlog if (entry.job, entry.attempt) not in there]
     left = place(
         waiting,
         fleet.rooms,
@@ -47,7 +49,7 @@ def reconcile(s: Snapshot) -> Plan:
     busy = given | back
     scale_in = list(retirement.scale_in(s, step.idle, step.surplus if step.agreed else 0, step.target.why))
     recaptures = list(_recaptures(fleet, step, busy))
-    assigns = list(_assigns(s, fleet))
+    assigns = list(_assigns(s, fleet, there))
     ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
     leaving = {action.host.id for action in (*departures, *scale_in)}
@@ -73,19 +75,16 @@ def _recaptures(fleet: Fleet, step: Step, busy: frozenset[str]) -> Iterator[Reca
             yield Recapture(host, reason)
 
 
-def _assigns(s: Snapshot, fleet: Fleet) -> Iterator[Assign]:
-    for entry in s.backlog:
-        if (host := fleet.carried.get((entry.job, entry.attempt))) is not None:
+def _assigns(s: Snapshot, fleet: Fleet, there: Mapping[tuple[str, int], str]) -> Iterator[Assign]:
+    for entry in s.backlog if there else ():
+        if (host := there.get((entry.job, entry.attempt))) is not None:
             yield Assign(entry, host, "the host carries it already; the rest was not written")
     for room in fleet.rooms:
-        for entry in room.taken:
-            yield Assign(entry, room.key, _why_here(room, entry))
-
-
-def _why_here(room: Room, entry: Entry) -> str:
-    if entry.needs and not room.holds.isdisjoint(entry.needs):
-        return f"it fits on {room.key}, which holds its inputs already"
-    return f"it fits on {room.key}"
+        if room.taken:
+            why = f"it fits on {room.key}"
+            for entry in room.taken:
+                held = entry.needs and not room.holds.isdisjoint(entry.needs)
+                yield Assign(entry, room.key, f"{why}, which holds inputs of it already" if held else why)
 
 
 def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[float]:

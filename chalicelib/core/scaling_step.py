@@ -122,7 +122,7 @@ def _outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str
     jobs_per_host = _jobs_per_host(s, sizes, left)
     late, soon = forecast.late(
         left,
-        _lanes(s, fleet, takes_s, boots_s),
+        _lanes(s, fleet, takes_s, boots_s) if left else (),
         s.now,
         boots_s,
         spec.slo_wait_s,
@@ -211,21 +211,29 @@ def _expectations(s: Snapshot) -> Callable[[str, int], float]:
 
 
 def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boots_s: float) -> Iterator[forecast.Lane]:
-    """What running and just placed attempts give back, and when. What is free beside them on their host is free then too."""
+    """What running and just placed attempts give back, and when. What is free beside them on their host is free then too.
+
+    Lanes that no waiting job could use in time are left out: of a large pool, most.
+    """
     slo_wait_s = s.pool.spec.slo_wait_s
+    now = s.now
+    useful_until = now + boots_s + slo_wait_s
     for room in fleet.rooms:
         if room.tier == _DRAINING and not room.taken:
             continue
         host = fleet.fit[room.key]
-        there = forecast.there_at(host, s.now, boots_s)
+        there = forecast.there_at(host, now, boots_s)
         late_at = there + slo_wait_s if room.tier == _LAUNCHING else 0.0
-        beside = (room.cpu, room.memory_mib, room.slots)
-        for a in host.assignments:
-            ends_at = forecast.ends_at(a, host, s.now, takes_s(a.family, a.timeout_s), boots_s)
-            yield forecast.Lane(ends_at, late_at, forecast.coarse((a.cpu, a.memory_mib, a.slots), beside))
-        for entry in room.taken:
-            ends_at = max(s.now, there) + takes_s(entry.family, entry.timeout_s)
-            yield forecast.Lane(ends_at, late_at, forecast.coarse((entry.cpu, entry.memory_mib, entry.slots), beside))
+        ends = [
+            (forecast.ends_at(a, there, now, takes_s(a.family, a.timeout_s)), a.cpu, a.memory_mib, a.slots)
+            for a in host.assignments
+        ]
+        begins_at = there if there > now else now
+        ends += [(begins_at + takes_s(e.family, e.timeout_s), e.cpu, e.memory_mib, e.slots) for e in room.taken]
+        for ends_at, cpu, memory_mib, slots in ends:
+            if ends_at <= useful_until:
+                beside = (room.cpu, room.memory_mib, room.slots)
+                yield forecast.Lane(ends_at, late_at, forecast.coarse((cpu, memory_mib, slots), beside))
 
 
 def _jobs_per_host(s: Snapshot, sizes: list[tuple[Offering, Capacity]], left: Sequence[Entry]) -> int:

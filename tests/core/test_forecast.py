@@ -84,14 +84,15 @@ def test_looking_stops_when_enough_are_late() -> None:
 
 
 def test_an_attempt_ends_when_its_estimate_says_and_later_if_it_overran() -> None:
-    host = a_host()
-    young = an_assignment(started_at=NOW - 4)
-    assert ends_at(young, host, NOW, expected_s=10, boot_s=45) == NOW + 6
-    overrun = an_assignment(started_at=NOW - 100)
-    assert ends_at(overrun, host, NOW, expected_s=10, boot_s=45) == NOW + 50
-    assert ends_at(an_assignment(started_at=NOW - 590), host, NOW, expected_s=10, boot_s=45) == NOW + 10  # its timeout
-    waiting = an_assignment(started_at=None)
-    assert ends_at(waiting, host, NOW, expected_s=10, boot_s=45) == NOW + 10
+    def left_s(**over: float | None) -> float:
+        return ends_at(an_assignment(**over), there=NOW - 280, now=NOW, expected_s=10) - NOW
+
+    assert left_s(started_at=NOW - 4) == 6
+    assert left_s(started_at=NOW - 100) == 50
+    assert left_s(started_at=NOW - 590) == 10  # its timeout
+    assert left_s(started_at=NOW - 700) == 0
+    assert left_s(started_at=None) == 10
+    assert ends_at(an_assignment(started_at=None), there=NOW + 40, now=NOW, expected_s=10) == NOW + 50
 
 
 def test_a_launching_host_is_there_after_the_boot_time() -> None:
