@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.control import story
+from chalicelib.control.decide import decide
 from chalicelib.control.reconcile_pool import observe
 from chalicelib.core import invariants
 from chalicelib.core.consistency import GOING
@@ -19,7 +20,6 @@ from chalicelib.core.job import Job, JobState
 from chalicelib.core.plan import Action, Assign, Plan, Start
 from chalicelib.core.plan_words import concerning_host, concerning_job, words
 from chalicelib.core.pool import Pool
-from chalicelib.core.reconcile import reconcile
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.why_host import why_gone, why_host
 from chalicelib.core.why_job import Outlook, why_job
@@ -49,7 +49,7 @@ class Why:
 def plan(plane: Plane, pool: Pool, *, list_now: bool = True) -> Planned:
     """The plan that a pass would perform now. EC2's own list is asked for even where no pass would ask yet."""
     snapshot, *_ = observe(plane, pool, list_now=list_now)
-    return Planned(plan=reconcile(snapshot), snapshot=snapshot)
+    return Planned(plan=decide(snapshot), snapshot=snapshot)
 
 
 def job(plane: Plane, record: Job) -> Why:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chalicelib.control.decide import decide
 from chalicelib.control.durations import learned
 from chalicelib.control.perform import Performer
 from chalicelib.control.wake import wake
@@ -16,7 +17,6 @@ from chalicelib.core.host import LIVE, Host, HostState, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Assign, Missed, Plan, Start
 from chalicelib.core.pool import Pool
-from chalicelib.core.reconcile import reconcile
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.story import of_pool
 from chalicelib.errors import CloudUnavailable
@@ -43,7 +43,7 @@ def run(plane: Plane, name: str) -> Plan | None:
     verbose(pool.spec.debug_logging)
     started_at = plane.clock()
     snapshot, list_due_at = observe(plane, pool)
-    plan = reconcile(snapshot)
+    plan = decide(snapshot)
     for action in plan.actions:
         log.debug("planned", extra={"kind": type(action).__name__, "reason": getattr(action, "reason", "")})
     ordered = pool.wake_at if pool.wake_at is not None and pool.wake_at > plane.clock() else None

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chalicelib.control.decide import decide
 from chalicelib.control.reconcile_pool import backlog_limit, snapshot_of
 from chalicelib.control.sweep import Swept
 from chalicelib.core.host import LIVE
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import Pool
-from chalicelib.core.reconcile import reconcile
 from chalicelib.core.samples import is_empty, sample
 from chalicelib.telemetry import pool_metrics
 from chalicelib.wiring import Plane
@@ -45,7 +45,7 @@ def keep(plane: Plane, pool: Pool, swept: Swept) -> None:
     head = swept.backlog[: backlog_limit(pool)]  # as a pass sees it
     complete = len(head) < backlog_limit(pool)
     snapshot = snapshot_of(plane, pool, swept.hosts, swept.launches, head, backlog_complete=complete)
-    values = sample(snapshot, swept.jobs, reconcile(snapshot).target)
+    values = sample(snapshot, swept.jobs, decide(snapshot).target)
     plane.stores.samples.put(pool.name, now, values, now + KEPT_S)
     publish(pool.name, values)
 
