@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format clean chaos mutants
+.PHONY: setup demo test bench lint format clean chaos mutants
 
 setup: .venv/ready  ## make .venv and say which system packages are missing
 	@$(BIN)/python -m localcloud.doctor
@@ -24,6 +24,10 @@ chaos: .venv/ready  ## long games against the control code; EXAMPLES=n, SEED=n t
 
 mutants: .venv/ready  ## break the decisions one place at a time and see whether a test notices; ONLY="core/retirement.py"
 	$(BIN)/python tests/mutants.py $(if $(ONLY),--only $(ONLY))
+
+bench: .venv/ready  ## how fast plans are made, how well hosts are filled
+	$(BIN)/python -m bench.plan
+	$(BIN)/python -m bench.packing
 
 lint: .venv/ready  ## formatting, style, types, templates
 	$(BIN)/ruff format --check .
