@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from fragile import Fuse, fragile
+from fragile import Fault, Fuse, crash, fragile, unavailable
 from town import Agent, Crash, Town
 
 from chalicelib.control import ec2_events, tick
@@ -28,7 +28,10 @@ from chalicelib.errors import BadRequest, CloudUnavailable, StoreUnavailable
 COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, HostState.UNHEALTHY})
 REFUSALS = (Crash, StoreUnavailable, CloudUnavailable)  # after which a client tries again
 OUR_ERRORS = ("CloudUnavailable", "StoreUnavailable")  # that a pass or a tick may meet
-TRIES_MAX = 40
+TRIES_MAX = 60
+FUNCTION_S = 60.0  # two functions that run at the same time may tell in another order than they wrote
+ROUNDS_MAX = 1000  # of deliveries at one moment
+UNLUCKY_MAX = 5  # tries of a client; the next one goes well, or a batch would never be through
 
 
 @dataclass
@@ -80,13 +83,19 @@ class ChaosTown(Town):
 
     def insist(self, act: Callable[[], Any]) -> Any:
         """Do as a client does: again until it is answered. None: it was refused for good."""
-        for _ in range(TRIES_MAX):
-            try:
-                return act()
-            except BadRequest:
-                return None
-            except REFUSALS:
-                continue
+        chance = self.fuse.chance
+        try:
+            for tries in range(TRIES_MAX):
+                if tries == UNLUCKY_MAX:
+                    self.fuse.chance = lambda: None
+                try:
+                    return act()
+                except BadRequest:
+                    return None
+                except REFUSALS:
+                    self.plane.stores.teller.forget()
+        finally:
+            self.fuse.chance = chance
         raise AssertionError("a client was never answered")
 
     def hosts_max_is(self, hosts_max: int) -> None:
@@ -151,6 +160,24 @@ class ChaosTown(Town):
             self.now += seconds
 
         return wait
+
+    def any_call(self, crashes: float, unanswered: float, overtaken: float) -> None:
+        """From now on each call may be the last of its function, go unanswered, or be overtaken: shares of all calls."""
+
+        def chance() -> Fault | None:
+            draw = self.chance.random()
+            for share, fault in ((crashes, crash), (unanswered, unavailable), (overtaken, self.overtaken)):
+                if draw < share:
+                    return fault
+                draw -= share
+            return None
+
+        self.fuse.chance = chance
+
+    def overtaken(self, error: type[Exception]) -> None:
+        """The call takes some seconds, and all that falls due meanwhile happens before it goes on."""
+        self.now += self.chance.choice([0.0, 0.5, 5.0])
+        self.meanwhile(error)
 
     def heal(self) -> None:
         """The world is a good one from now on."""
@@ -239,6 +266,16 @@ class ChaosTown(Town):
 
     # -- what must be
 
+    def settle(self) -> None:
+        """Everything that is due at this moment; if that never ends, functions wake each other for ever."""
+        rounds, busy = 0, True
+        while busy:
+            busy = self._machines() | self._deliver() | self._tick()
+            rounds += 1
+            if rounds == ROUNDS_MAX:
+                raise AssertionError(f"functions wake each other for ever, last by {self.cloud.calls.made[-5:]}")
+        assert not (broken := invariants.always(self.world())), broken
+
     def world(self) -> invariants.World:
         """The maximum is judged at each launch: it may be lowered while hosts are there, and strangers come uninvited."""
         return replace(super().world(), hosts_max=0)
@@ -267,16 +304,16 @@ class ChaosTown(Town):
         """Lines may be missing, where a function died; those that are there must be a way through the machine."""
         told: dict[str, list[Line]] = self.stores.story._lines  # every subject's
         for subject, written in told.items():
-            lines = distinct(written)
+            lines = distinct(written)  # what was not answered was written again
             states: Any = HostState if subject.startswith("host-") else JobState if subject.startswith("job-") else None
             if states is None:
                 continue
             machine = host_machine.MACHINE if states is HostState else job_machine.MACHINE
             ways = reachable(machine.transitions)
-            seen = [states(line.event) for line in lines if line.event in set(states)]
+            seen = [line for line in lines if line.event in set(states)]
             for earlier, later in pairwise(seen):
-                if later not in ways[earlier]:
-                    yield f"{subject} was {earlier} and then {later}: {[(x.at, x.event, x.reason) for x in lines]}"
+                if states(later.event) not in ways[states(earlier.event)] and later.at - earlier.at > FUNCTION_S:
+                    yield f"{subject} was {earlier.event} and then {later.event}: {[(x.at, x.event, x.reason) for x in lines]}"
             yield from (f"{subject} became {x.event} for no reason" for x in lines if not x.reason)
 
 

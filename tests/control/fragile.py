@@ -25,6 +25,7 @@ class Fuse:
         self.calls = 0
         self.burn_at: set[int] = set()
         self.orders: dict[int, list[Fault]] = {}
+        self.chance: Callable[[], Fault | None] = lambda: None  # what else may happen at any call
 
     def order(self, calls_from_now: int, fault: Fault) -> None:
         """Something is to happen at a call to come."""
@@ -34,12 +35,15 @@ class Fuse:
         """Nothing more happens."""
         self.burn_at.clear()
         self.orders.clear()
+        self.chance = lambda: None
 
     def blow(self, error: type[Exception]) -> None:
         self.calls += 1
         if self.calls in self.burn_at:
             raise Crash
         for fault in self.orders.pop(self.calls, ()):
+            fault(error)
+        if (fault := self.chance()) is not None:
             fault(error)
 
 

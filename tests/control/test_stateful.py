@@ -11,6 +11,7 @@ a program that repeats it.
 from __future__ import annotations
 
 import os
+import random
 from typing import Any
 
 from chaos import ChaosTown, unexplained
@@ -46,25 +47,38 @@ OPERATIONS = (
 )
 
 calls_from_now = st.integers(1, 120)
+SHARES = (0.0, 0.005, 0.02, 0.08)
+SHAPES = ((1.0, 512, 1), (0.25, 100, 1), (2.0, 3000, 2), (1.0, 3500, 1), (4.0, 6000, 3), (0.5, 512, 2))
+OWNERS = ("alice", "bob", "carol")
+TOLD_BY = ("ec2", "agent", "both", "nobody")
+seeds = st.integers(0, 2**32)
+shares = st.sampled_from(SHARES)
 commands = st.builds("{} {}".format, st.sampled_from(["run", "run", "run", "fail"]), st.sampled_from([1, 5, 40, 300]))
-shapes = st.sampled_from([(1.0, 512, 1), (0.25, 100, 1), (2.0, 3000, 2), (1.0, 3500, 1), (4.0, 6000, 3), (0.5, 512, 2)])
-specs = st.builds(
-    lambda command, shape, priority, attempts, timeout_s: JobSpec(
+shapes = st.sampled_from(SHAPES)
+
+
+def a_spec(command: str, shape: tuple[float, int, int], priority: int, max_attempts: int, timeout_s: int) -> JobSpec:
+    cpu, memory_mib, slots = shape
+    return JobSpec(
         command=command,
         timeout_s=timeout_s,
-        cpu=shape[0],
-        memory_mib=shape[1],
-        slots=shape[2],
+        cpu=cpu,
+        memory_mib=memory_mib,
+        slots=slots,
         priority=priority,
-        max_attempts=attempts,
-    ),
+        max_attempts=max_attempts,
+    )
+
+
+specs = st.builds(
+    a_spec,
     commands,
     shapes,
     st.sampled_from([5, 0, 9]),
     st.sampled_from([1, 1, 2, 3]),
     st.sampled_from([600, 600, 60]),
 )
-owners = st.sampled_from(["alice", "bob", "carol"])
+owners = st.sampled_from(OWNERS)
 changes = st.one_of(
     st.fixed_dictionaries({"hosts_max": st.integers(1, 5)}),
     st.fixed_dictionaries({"hosts_min": st.integers(0, 2)}),
@@ -83,13 +97,23 @@ changes = st.one_of(
 class Chaos(RuleBasedStateMachine):
     """One pool's bad day."""
 
-    @initialize(seed=st.integers(0, 2**16), linger_s=st.sampled_from([0, 60]), boot_s=st.sampled_from([20.0, 90.0]))
-    def a_pool(self, seed: int, linger_s: int, boot_s: float) -> None:
+    @initialize(
+        seed=seeds,
+        linger_s=st.sampled_from([0, 60]),
+        boot_s=st.sampled_from([20.0, 90.0]),
+        crashes=shares,
+        unanswered=shares,
+        overtaken=shares,
+    )
+    def a_pool(
+        self, seed: int, linger_s: int, boot_s: float, crashes: float, unanswered: float, overtaken: float
+    ) -> None:
         spec = PoolSpec(offerings=(SMALL, LARGE), hosts_max=3, linger_s=linger_s, missed_pings_s=90)
         self.town = ChaosTown(spec, seed)
         self.town.boot_s = boot_s
         self.jobs: dict[str, Job] = {}
         self.cancelled: set[str] = set()
+        self.town.any_call(crashes, unanswered, overtaken)
         self.generation = 0
         self._keys = 0
 
@@ -103,11 +127,14 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(spec=specs, owner=owners)
     def submits(self, spec: JobSpec, owner: str) -> None:
+        self._submits(spec, owner)
+        self.town.settle()
+
+    def _submits(self, spec: JobSpec, owner: str) -> None:
         keyed, town = self._keyed(spec), self.town
         if (submitted := town.insist(lambda: submit(town.plane, keyed, owner))) is not None:
             assert submitted.job.id not in self.jobs
             self.jobs[submitted.job.id] = submitted.job
-        town.settle()
 
     @rule(batch=st.lists(specs, min_size=2, max_size=8), owner=owners)
     def submits_a_batch(self, batch: list[JobSpec], owner: str) -> None:
@@ -120,10 +147,12 @@ class Chaos(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def cancels(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.jobs)))
+        self._cancels(data.draw(st.sampled_from(sorted(self.jobs))))
+        self.town.settle()
+
+    def _cancels(self, job_id: str) -> None:
         self.cancelled.add(job_id)
         self.town.insist(lambda: cancel(self.town.plane, job_id))
-        self.town.settle()
 
     @rule(change=changes)
     def changes_a_setting(self, change: dict[str, Any]) -> None:
@@ -136,6 +165,78 @@ class Chaos(RuleBasedStateMachine):
         if changed is not None:
             town.hosts_max_is(changed.spec.hosts_max)
         town.settle()
+
+    # -- a day as it comes
+
+    @rule(seed=seeds, seconds=st.sampled_from([60, 300]))
+    def work_comes(self, seed: int, seconds: float) -> None:
+        """Jobs of all kinds, some of them cancelled, over a while."""
+        self._day(random.Random(seed), seconds, misfortunes=False)
+
+    @rule(seed=seeds, seconds=st.sampled_from([300, 1200]))
+    def work_and_misfortunes_come(self, seed: int, seconds: float) -> None:
+        """The same, and machines and AWS behave as badly as they may. Played by a seed: hypothesis' own choices repeat themselves."""
+        self._day(random.Random(seed), seconds, misfortunes=True)
+
+    def _day(self, chance: random.Random, seconds: float, *, misfortunes: bool) -> None:
+        town, end = self.town, self.town.now + seconds
+        while town.now < end:
+            what = chance.random()
+            if what < 0.4:
+                for _ in range(chance.choice([1, 1, 2, 5])):
+                    self._submits(self._any_spec(chance), chance.choice(OWNERS))
+            elif what < 0.5 and self.jobs:
+                self._cancels(chance.choice(sorted(self.jobs)[-6:]))
+            elif misfortunes:
+                chance.choice((self._machines_fail, self._machines_fail, self._aws_fails, self._functions_fail))(chance)
+            town.run(min(chance.expovariate(1 / 15), max(1.0, end - town.now)))
+
+    def _any_spec(self, chance: random.Random) -> JobSpec:
+        command = f"{chance.choice(['run', 'run', 'fail'])} {chance.choice([1, 5, 40, 300])}"
+        return a_spec(command, chance.choice(SHAPES), 5, chance.choice([1, 1, 2, 3]), chance.choice([600, 60]))
+
+    def _machines_fail(self, chance: random.Random) -> None:
+        town = self.town
+        alive = [m.id for m in town.cloud.compute.alive() if m.id not in town.unmanned]
+        what = chance.choice(["lose", "lose silently", "freeze", "interrupt", "cut off", "reconnect", "orphan"])
+        if what == "reconnect":
+            for machine in sorted(town.deaf | town.mute.keys()):
+                town.reconnect(machine)
+        elif what == "orphan":
+            if chance.random() < 0.2:
+                town.orphan()
+        elif alive:
+            machine = chance.choice(alive)
+            if what == "freeze":
+                town.frozen.add(machine)
+            elif what == "interrupt":
+                town.interrupt(machine, chance.choice(TOLD_BY))
+            elif what == "cut off":
+                town.cut_off(machine, keep=chance.random() < 0.5)
+            else:
+                if what == "lose silently":
+                    town.unannounced.add(machine)
+                town.cloud.compute.lose(machine)
+
+    def _aws_fails(self, chance: random.Random) -> None:
+        compute, what = self.town.cloud.compute, chance.random()
+        if what < 0.5:
+            operation = chance.choice(OPERATIONS)
+            error = CloudUnavailable(f"{operation} is throttled")
+            self.town.cloud.calls.fail(operation, error, chance.randint(1, 4), answer_lost=chance.random() < 0.5)
+        elif what < 0.8:
+            compute.limit(chance.choice([SMALL, LARGE]), chance.choice([None, None, 0, 1, 2]))
+        else:
+            compute.list_lag_s = chance.choice([0.0, 20.0, 60.0])
+
+    def _functions_fail(self, chance: random.Random) -> None:
+        if chance.random() < 0.5:
+            fault = chance.choice([crash, unavailable, self.town.overtaken])
+            self.town.fuse.order(chance.randint(1, 60), fault)
+        else:
+            self.town.any_call(*(chance.choice(SHARES) for _ in range(3)))
+            self.town.duplicate, self.town.lateness = chance.choice([0.0, 0.3, 1.0]), chance.choice([0.0, 0.3, 0.9])
+            self.town.late_max_s = chance.choice([3.0, 30.0, 400.0])
 
     # -- time
 
@@ -171,7 +272,7 @@ class Chaos(RuleBasedStateMachine):
         self.town.frozen.add(self._machine(data))
 
     @precondition(_some)
-    @rule(data=st.data(), told_by=st.sampled_from(["ec2", "agent", "both", "nobody"]))
+    @rule(data=st.data(), told_by=st.sampled_from(TOLD_BY))
     def spot_takes_a_machine_back(self, data: st.DataObject, told_by: str) -> None:
         self.town.interrupt(self._machine(data), told_by)
         self.town.settle()
@@ -232,6 +333,10 @@ class Chaos(RuleBasedStateMachine):
         """The call takes long, and all that falls due meanwhile happens before it goes on."""
         self.town.fuse.order(at, self.town.slow(seconds))
         self.town.fuse.order(at, self.town.meanwhile)
+
+    @rule(crashes=shares, unanswered=shares, overtaken=shares)
+    def any_call_may_go_wrong(self, crashes: float, unanswered: float, overtaken: float) -> None:
+        self.town.any_call(crashes, unanswered, overtaken)
 
     @precondition(lambda self: self.jobs)
     @rule(at=calls_from_now, data=st.data())

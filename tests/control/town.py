@@ -222,7 +222,7 @@ class Town:
                     event = {"detail-type": "EC2 Instance State-change Notification", "detail": detail}
                     self.invoke(ec2_events.receive, event)
                 busy = True
-            elif state == "running" and machine.id not in self.agents and machine.id not in self.unmanned:
+            elif state == "running" and machine.id not in self.agents.keys() | self.unmanned | self._ended:
                 self.agents[machine.id] = self._boot(machine)
                 busy = True
         rung = self.cloud.compute.rings[self._rings :]
@@ -232,7 +232,8 @@ class Town:
                 self._read_inbox(agent)
                 busy = True
         for agent in list(self.agents.values()):
-            busy |= self._agent(agent)
+            if agent.machine.id in self.agents:  # it may have ended meanwhile
+                busy |= self._agent(agent)
         return busy
 
     def _boot(self, machine: Machine) -> Agent:
