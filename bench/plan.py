@@ -3,8 +3,8 @@
     python -m bench.plan [--json] [--hosts N] [--backlog N]
 
 The snapshot is made up, from a seed: hosts in all states, about half full, of three sizes, in launches of fifty; jobs of forty shapes
-from twelve owners, most of them in families whose files some hosts hold already, one in ten older than five minutes; durations that
-were learned.
+from twelve owners, most of them in families (each of one shape) whose files some hosts hold already, one in ten older than five
+minutes; durations that were learned.
 `seconds` is processor time of `control.decide`, which every pass calls: `core.reconcile` with the garbage collector at rest, the best of
 five runs in a fresh process; `seconds_collecting` is the same with the collector as Python has it. `peak_mib` is the most memory
 that process ever had, interpreter and snapshot included; `snapshot_mib` is what it had before the first run; `seconds_quarter` is for
@@ -164,8 +164,8 @@ def _an_assignment(
 
 
 def _an_entry(number: int, shapes: list[tuple[float, int, int]], chance: random.Random) -> Entry:
-    cpu, memory_mib, slots = chance.choice(shapes)
     family = chance.choice(FAMILIES) if chance.random() < 0.7 else ""
+    cpu, memory_mib, slots = shapes[FAMILIES.index(family)] if family else chance.choice(shapes)
     queued_at = NOW - (chance.uniform(300, 900) if chance.random() < 0.1 else chance.uniform(0, 300))
     job = f"job-w-{number:06d}"
     return Entry(

@@ -27,7 +27,7 @@ from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
 from chalicelib.core.packing import pack
 from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room, room_of
-from chalicelib.core.shelf import Mark, Shelf
+from chalicelib.core.shelf import Mark, Shelf, Want
 
 __all__ = ["CPU_GRAIN", "NEW_TIER", "STYLES", "Room", "pack", "place", "room_of"]
 
@@ -54,7 +54,7 @@ def place(
         raise ValueError(f"placement {style!r} is none of {', '.join(STYLES)}")
     entries = list(entries)
     shapes = _Shapes(entries, rooms)
-    placing = _Placing(rooms, style, seed, shapes.least)
+    placing = _Placing(rooms, style, seed, shapes)
     withheld = _Withheld(placing)
     left: list[Entry] = []
     for entry, shape in zip(entries, shapes.of, strict=True):
@@ -89,7 +89,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class _Shapes:
-    """The distinct shapes; `of[i]` is that of entry i; `least` is less than any of them in every measure."""
+    """The distinct shapes; `of[i]` is that of entry i; `least` and, by needs, `least_of` are less than any of them in every measure."""
 
     def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room]) -> None:
         held = frozenset().union(*{room.holds for room in rooms})
@@ -102,21 +102,28 @@ class _Shapes:
             if shape is None:
                 shape = known[key] = _Shape(*key)
             self.of.append(shape)
-        self.least = (
-            min((shape.cpu for shape in known.values()), default=0.0),
-            min((shape.memory_mib for shape in known.values()), default=0),
-            min((shape.slots for shape in known.values()), default=0),
-        )
+        self.least = _least(known.values())
+        alike = defaultdict(list)
+        for shape in known.values():
+            alike[shape.needs].append(shape)
+        self.least_of = {needs: _least(shapes) for needs, shapes in alike.items()}
+
+
+def _least(shapes: Iterable[_Shape]) -> Want:
+    """Less than any of them in every measure."""
+    wants = [shape.want for shape in shapes] or [(0.0, 0, 0)]
+    return min(want[0] for want in wants), min(want[1] for want in wants), min(want[2] for want in wants)
 
 
 class _Placing:
     """Rooms on shelves. A room has the number of its place in the list."""
 
-    def __init__(self, rooms: list[Room], style: str, seed: int, least: tuple[float, int, int]) -> None:
+    def __init__(self, rooms: list[Room], style: str, seed: int, shapes: _Shapes) -> None:
         self.rooms = rooms
         self.style = style
         self.seed = seed
-        self.least = least
+        self.least = shapes.least
+        self.least_of = shapes.least_of
         self.clocks = [0.0] * len(rooms) if style == "random" else []
         self.present: list[Mark | None] = [self._mark(number, "") for number in range(len(rooms))]
         self.on: list[tuple[Shelf, ...]] = [()] * len(rooms)  # the shelves that each room stands on
@@ -179,8 +186,8 @@ class _Placing:
         self.clocks[number] += _exponential(f"{self.seed}/{room.key}/{job}")
         return self.clocks[number]
 
-    def _shelf(self, numbers: Sequence[int]) -> Shelf:
-        shelf = Shelf(self.present, numbers)
+    def _shelf(self, numbers: Sequence[int], least: Want) -> Shelf:
+        shelf = Shelf(self.present, numbers, least)
         for number in numbers:
             self.on[number] += (shelf,)
         return shelf
@@ -198,9 +205,10 @@ class _Placing:
             if self.present[number] is not None:
                 groups[self.rooms[number].tier, -cover].append(number)
         sequence: list[Shelf] = []
+        least = self.least_of[needs]
         for tier, shelf in self.tiers.items():
             levels = sorted(level for level in groups if level[0] == tier)
-            sequence += [self._shelf(groups[level]) for level in levels if len(groups[level]) < self.sizes[tier]]
+            sequence += [self._shelf(groups[level], least) for level in levels if len(groups[level]) < self.sizes[tier]]
             sequence.append(shelf)
         self.sequences[needs] = sequence
         return sequence

@@ -57,13 +57,21 @@ class _Block:
 
 
 class Shelf:
-    """`present[number]` is the mark of a room as it is now, or None once it takes nothing more; shared by all shelves."""
+    """`present[number]` is the mark of a room as it is now, or None once it takes nothing more; shared by all shelves.
 
-    __slots__ = ("behind", "blocks", "lasts", "present", "stands")
+    `least`: nobody asks this shelf for less, so rooms that have less leave it.
+    """
 
-    def __init__(self, present: list[Mark | None], numbers: Iterable[int]) -> None:
+    __slots__ = ("behind", "blocks", "lasts", "least", "present", "stands")
+
+    def __init__(self, present: list[Mark | None], numbers: Iterable[int], least: Want = (0.0, 0, 0)) -> None:
         self.present = present
-        marks = sorted(mark for number in numbers if (mark := present[number]) is not None)
+        self.least = cpu, memory_mib, slots = least
+        marks = sorted(
+            mark
+            for number in numbers
+            if (mark := present[number]) and mark[2] >= cpu and mark[3] >= memory_mib and mark[4] >= slots
+        )
         self.blocks = [_Block(marks[i : i + BLOCK]) for i in range(0, len(marks), BLOCK)]
         self.lasts = [block.marks[-1] for block in self.blocks]
         self.stands = {mark[1]: mark for mark in marks}
@@ -88,11 +96,12 @@ class Shelf:
         return None
 
     def _catch_up(self) -> None:
+        cpu, memory_mib, slots = self.least
         for number in self.behind:
             mark, stood = self.present[number], self.stands.pop(number, None)
             if stood is not None:
                 self._remove(stood)
-            if mark is not None:
+            if mark is not None and mark[2] >= cpu and mark[3] >= memory_mib and mark[4] >= slots:
                 self.stands[number] = mark
                 self._insert(mark)
         self.behind.clear()

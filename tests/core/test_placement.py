@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def some_rooms(draw: st.DrawFn) -> list[Room]:
     rooms = []
     for number in range(draw(st.integers(0, 12))):
         total = draw(st.sampled_from([Capacity(4.0, 8000, 4), Capacity(2.0, 3712, 2), Capacity(8.0, 4000, 8)]))
-        tier = draw(st.sampled_from([READY, READY, DRAINING, LAUNCHING]))
+        tier = draw(st.sampled_from([READY, READY, DRAINING, LAUNCHING, NEW_TIER]))
         used = draw(st.sampled_from([0.0, 0.3, 1.0, 1.9, 2.0]))
         rooms.append(
             Room(
@@ -163,6 +164,18 @@ def test_whatever_the_style_no_room_is_overfull_no_entry_doubled_and_nothing_tha
     assert left == sorted(left, key=lambda e: e.rank)
     refusing = {room.key for room in rooms for entry in left if room.fits(entry)}  # though it would fit
     assert len(refusing) <= (max(1, len(rooms) * WITHHELD_SHARE) if ageing else 0)
+
+
+@pytest.mark.parametrize("style", ["best_fit", "spread"])
+@pytest.mark.parametrize("shapes", [5, 40, 900])
+def test_a_pool_of_many_shelf_blocks_is_placed_exactly_too(style: str, shapes: int) -> None:
+    entries, rooms = a_large_pool(shapes, 300, 1500)
+    for number, room in enumerate(rooms):
+        room.holds = frozenset("abc"[: number % 4])
+    entries[::3] = [replace(entry, needs=("a", "c")) for entry in entries[::3]]
+    others = a_copy(rooms)
+    assert place(entries, rooms, style=style) == naive(entries, others, style)
+    assert [room.taken for room in rooms] == [room.taken for room in others]
 
 
 # The rules by name.
@@ -289,6 +302,9 @@ def test_at_most_one_host_in_ten_is_kept_for_those_who_waited_too_long() -> None
         return sum(not room.taken for room in rooms)
 
     assert kept([an_entry(f"wide-{i}", cpu=4.0, queued_at=NOW - 999) for i in range(9)]) == 3
+    full, half = {"cpu": 4.0, "queued_at": NOW - 999}, {"cpu": 2.0, "queued_at": NOW - 999}
+    assert kept([an_entry("a", **full), an_entry("b", **half), an_entry("c", **half), an_entry("d", **half)]) == 3
+    assert kept([an_entry("a", **full), an_entry("b", **half), an_entry("c", **half)]) == 2
     assert kept([an_entry(f"half-{i}", cpu=2.0, queued_at=NOW - 999) for i in range(2)]) == 1
 
 
