@@ -347,11 +347,11 @@ def test_new_hosts_take_jobs_of_several_owners_together() -> None:
 
 
 def test_what_is_scarce_is_used_up_together() -> None:
-    """Cores and memory of a host run out together: a job of much memory and one of many cores share each host."""
-    wide = [an_entry(f"wide-{i}", cpu=1.5, memory_mib=500) for i in range(10)]
-    tall = [an_entry(f"tall-{i}", cpu=0.5, memory_mib=3200) for i in range(10)]
-    rooms, left = pack([*wide, *tall], SIZES[:1], 99)
-    assert (len(rooms), left) == (10, [])
+    """Hosts that take jobs of many cores beside jobs of much memory: three; the largest first would open four."""
+    wide = [an_entry(f"wide-{i}", cpu=4.0, memory_mib=1000) for i in range(8)]
+    tall = [an_entry(f"tall-{i}", cpu=1.0, memory_mib=7000) for i in range(8)]
+    rooms, left = pack([*wide, *tall], SIZES[1:], 99)
+    assert (len(rooms), left) == (3, [])
 
 
 def test_when_not_all_find_room_rank_decides() -> None:
@@ -360,6 +360,15 @@ def test_when_not_all_find_room_rank_decides() -> None:
     rooms, left = pack([*wide, an_entry("narrow", rank="9")], SIZES[:1], 2)
     assert sorted(where(rooms)) == ["wide-0", "wide-1"]
     assert [e.job for e in left] == ["wide-2", "narrow"]
+
+
+@pytest.mark.parametrize("shapes_max", [1, 128])
+def test_a_large_job_is_not_packed_first_if_that_leaves_out_one_before_it(shapes_max: int) -> None:
+    """All would fit by volume, and the largest first would fill the hosts with the two behind."""
+    entries = [an_entry(f"job-{i}", rank=f"{i}", cpu=cpu) for i, cpu in enumerate([1.0, 1.5, 1.5])]
+    rooms, left = pack(entries, SIZES[:1], 2, shapes_max=shapes_max)
+    assert sorted(where(rooms)) == ["job-0", "job-1"]
+    assert [e.job for e in left] == ["job-2"]
 
 
 def test_gaps_on_new_hosts_are_filled_by_those_further_back() -> None:
