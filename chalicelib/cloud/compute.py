@@ -153,6 +153,7 @@ def _instance(region: str, item: Mapping[str, Any]) -> Instance:
         state=item["State"]["Name"],
         launched_at=item["LaunchTime"].timestamp(),
         launch_index=item["AmiLaunchIndex"],
+        instance_type=item["InstanceType"],
         # EC2 adds tags of its own ("aws:ec2launchtemplate:id"); they say nothing to us.
         tags={tag["Key"]: tag["Value"] for tag in item.get("Tags", []) if not tag["Key"].startswith("aws:")},
     )

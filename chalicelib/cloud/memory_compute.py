@@ -197,6 +197,7 @@ class MemoryCompute:
             state=self.state_of(machine, at),
             launched_at=machine.launched_at,
             launch_index=machine.index,
+            instance_type=machine.offering.instance_type,
             tags=launch_tags(self.stage, machine.launch),
         )
 

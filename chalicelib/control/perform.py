@@ -14,7 +14,7 @@ from chalicelib.core import plan as do
 from chalicelib.core import story
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S
-from chalicelib.core.host import Host, HostEvent, HostState, Offering
+from chalicelib.core.host import ADOPTED, Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
 from chalicelib.core.pool import Pool
@@ -68,7 +68,26 @@ class Performer:
         return self._launched(action.launch.offering, launches.send(self.plane, action.launch, self.pass_no))
 
     def adopt(self, action: do.Adopt) -> str:
-        self.plane.cloud.compute.terminate(action.instance.region, [action.instance.id])
+        """A row that is terminating from its first moment: so the instance is terminated again and again until EC2 agrees."""
+        found, now = action.instance, self.plane.clock()
+        host = Host(
+            id=f"{ADOPTED}{found.id}",
+            pool=self.pool.name,
+            state=HostState.TERMINATING,
+            offering=Offering(region=found.region, instance_type=found.instance_type),
+            launch=found.launch,
+            launch_index=found.launch_index,
+            cpu=0.0,
+            memory_mib=0,
+            slots=0,
+            launched_at=found.launched_at,
+            entered_at=now,
+            retire_sent_at=now,
+            instance_id=found.id,
+            reason=action.reason,
+        )
+        self.plane.stores.hosts.create([host])
+        self._retired.setdefault(found.region, []).append(found.id)
         self.plane.tell(story.of_pool(self.pool.name), "adopted", action.reason)
         notify(
             self.plane,
@@ -78,7 +97,7 @@ class Performer:
             reason=action.reason,
             pool=self.pool.name,
         )
-        return "terminated"
+        return "terminating"
 
     def missed(self, action: do.Missed) -> str:
         self.plane.stores.hosts.touch(self.pool.name, action.host.id, missed_lists=action.missed_lists)

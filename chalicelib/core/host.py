@@ -72,6 +72,8 @@ class Offering:
         return f"{self.region}/{self.zone or '*'}/{self.instance_type}/{self.market}"
 
 
+ADOPTED = "host-adopted-"  # how ids of hosts begin whose instance was found without a row
+
 GIVEN_BACK = 0.0  # an `accepted_at`: accepted once, then given back for want of URLs that still hold
 
 

@@ -15,6 +15,7 @@ class Instance:
     state: str
     launched_at: float
     launch_index: int
+    instance_type: str = ""
     tags: Mapping[str, str]
 
     @property

@@ -99,7 +99,7 @@ class ToldHosts:
     def create(self, hosts: Sequence[Host]) -> None:
         self._hosts.create(hosts)
         for host in hosts:
-            self._teller.changed(Line(at=host.launched_at, subject=host.id, event=str(host.state), reason=host.reason))
+            self._teller.changed(Line(at=host.entered_at, subject=host.id, event=str(host.state), reason=host.reason))
 
     def move(self, pool: str, host_id: str, event: HostEvent, *, at: float, reason: str, **facts: Any) -> Host | None:
         moved = self._hosts.move(pool, host_id, event, at=at, reason=reason, **facts)

@@ -37,6 +37,7 @@ def test_a_launch_gives_a_machine_that_carries_its_tags(world: World):
     (listed,) = world.cloud.compute.instances("default", [REGION])
     assert (listed.id, dict(listed.tags)) == (made.id, tags)
     assert listed.launched_at == made.launched_at
+    assert listed.instance_type == made.instance_type == launch.offering.instance_type
 
 
 def test_many_hosts_are_one_request_and_come_in_order_of_their_index(honest: World):

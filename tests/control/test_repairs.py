@@ -16,7 +16,7 @@ from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, HostState
 from chalicelib.core.job import Finish, JobState, Log
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import BadRequest, StoreUnavailable
+from chalicelib.errors import BadRequest, CloudUnavailable, StoreUnavailable
 from chalicelib.store.told import told
 
 
@@ -290,3 +290,21 @@ def test_an_entry_of_a_job_that_has_ended_launches_nothing() -> None:
     assert not town.cloud.compute.machines
     assert not town.stores.backlog.head("default", 1)
     assert {h.state for h in town.hosts()} == {HostState.TERMINATED}
+
+
+def test_an_orphans_termination_is_sent_again_until_ec2_agrees() -> None:
+    """It gets a row that is terminating: what EC2 did not hear once, it hears again, and the row ends with the machine."""
+    town = Town()
+    job = town.submit("run 900")
+    town.run(60)
+    (host,) = town.hosts()
+    town.stores.hosts.forget("default", [host.id])
+    town.cloud.calls.fail("ec2.TerminateInstances", CloudUnavailable("throttled"), times=2)
+    town.run(70)
+    (orphan,) = [h for h in town.hosts() if h.id == f"host-adopted-{host.instance_id}"]
+    assert orphan.state is HostState.TERMINATING
+    assert town.cloud.compute.alive()
+    town.run(240)
+    assert host.instance_id not in [machine.id for machine in town.cloud.compute.alive()]
+    assert town.stores.hosts.get("default", orphan.id).state is HostState.TERMINATED  # type: ignore[union-attr]
+    assert town.job(job.id).ended

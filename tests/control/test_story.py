@@ -225,6 +225,7 @@ def test_an_adopted_orphan_is_told_to_its_pool() -> None:
     del town.stores.hosts._hosts["default"][host.id]  # type: ignore[attr-defined]
     town.run(200)
     assert "adopted" in events(told_of(town, of_pool("default")))
+    assert events(told_of(town, f"host-adopted-{host.instance_id}")) == ["terminating", "terminated"]
 
 
 def test_a_job_whose_lines_were_lost_still_has_the_states_that_its_row_remembers() -> None:
