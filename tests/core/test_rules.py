@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from builders import NOW, a_host, a_snapshot, an_assignment
+from builders import NOW, a_host, a_pool, a_snapshot, an_assignment
 
 from chalicelib.core import retirement
-from chalicelib.core.plan import Sicken
+from chalicelib.core.host import Host, HostState
+from chalicelib.core.plan import Drain, Retire, Sicken
 from chalicelib.core.reconcile import reconcile
 
 
@@ -46,3 +49,160 @@ def test_the_half_hour_begins_when_the_host_is_there() -> None:
 
 def test_one_that_waits_for_too_long_among_others_that_do_not_is_enough() -> None:
     assert sickened(ACCEPTED_LONG_AGO, {"started_at": None}) == ["it does not begin what it accepted"]
+
+
+SPEC = a_pool().spec
+UNHEALTHY = {"state": HostState.UNHEALTHY, "entered_at": NOW - 60}
+
+
+def leaves(host: Host, **snapshot: Any) -> list[tuple[type[Any], str]]:
+    """What is planned for a host that is alone, and why."""
+    made = reconcile(a_snapshot(hosts=(host,), **snapshot))
+    return [(type(a), a.reason) for a in made.actions if isinstance(a, Sicken | Drain | Retire)]
+
+
+@pytest.mark.parametrize(
+    ("just", "too_long", "action"),
+    [
+        pytest.param(
+            a_host(seen_at=NOW - 5 - SPEC.missed_pings_s),
+            a_host(seen_at=NOW - 5 - SPEC.missed_pings_s - 1),
+            Sicken,
+            id="silent, as the canary of five seconds ago proves",
+        ),
+        pytest.param(
+            a_host(assignments=(an_assignment(started_at=NOW - 600 - SPEC.overdue_grace_s),)),
+            a_host(assignments=(an_assignment(started_at=NOW - 600 - SPEC.overdue_grace_s - 1),)),
+            Sicken,
+            id="an attempt after its timeout of 600 s and grace",
+        ),
+        pytest.param(
+            a_host(
+                ready_at=NOW - 999,
+                assignments=(an_assignment(accepted_at=None, started_at=None, assigned_at=NOW - 300),),
+            ),
+            a_host(
+                ready_at=NOW - 999,
+                assignments=(an_assignment(accepted_at=None, started_at=None, assigned_at=NOW - 301),),
+            ),
+            Sicken,
+            id="an assignment that it does not accept",
+        ),
+        pytest.param(
+            a_host(launched_at=NOW - SPEC.lifetime_max_s),
+            a_host(launched_at=NOW - SPEC.lifetime_max_s - 1),
+            Drain,
+            id="its life",
+        ),
+        pytest.param(
+            a_host(state=HostState.LAUNCHING, ready_at=None, recorded_at=NOW - SPEC.boot_timeout_s),
+            a_host(state=HostState.LAUNCHING, ready_at=None, recorded_at=NOW - SPEC.boot_timeout_s - 1),
+            Retire,
+            id="its boot",
+        ),
+        pytest.param(
+            a_host(state=HostState.UNHEALTHY, entered_at=NOW - SPEC.unhealthy_max_s, assignments=(an_assignment(),)),
+            a_host(
+                state=HostState.UNHEALTHY, entered_at=NOW - SPEC.unhealthy_max_s - 1, assignments=(an_assignment(),)
+            ),
+            Retire,
+            id="unhealthy",
+        ),
+        pytest.param(
+            a_host(state=HostState.TERMINATING, retire_sent_at=NOW - 60),
+            a_host(state=HostState.TERMINATING, retire_sent_at=NOW - 61),
+            Retire,
+            id="terminating, and asked a minute ago",
+        ),
+    ],
+)
+def test_each_limit_is_met_only_when_it_is_passed(just: Host, too_long: Host, action: type[Any]) -> None:
+    assert leaves(just) == []
+    assert [kind for kind, _ in leaves(too_long)][:1] == [action]
+
+
+def test_a_canary_is_believed_for_exactly_two_minutes_and_a_half() -> None:
+    silent = a_host(seen_at=NOW - 5000)
+    assert [kind for kind, _ in leaves(silent, canary_at=NOW - 150)] == [Sicken]
+    assert leaves(silent, canary_at=NOW - 151) == []
+
+
+def test_a_host_that_nobody_has_seen_yet_is_not_silent() -> None:
+    assert leaves(a_host(seen_at=None)) == []
+
+
+def test_an_unhealthy_host_is_hopeless_only_when_all_that_it_runs_is() -> None:
+    over, fine = an_assignment("job-1", started_at=NOW - 800), an_assignment("job-2", started_at=NOW - 8)
+    assert leaves(a_host(**UNHEALTHY, assignments=(over, fine))) == []
+    assert leaves(a_host(**UNHEALTHY, assignments=(over,))) == [(Retire, "all that it ran is overdue")]
+
+
+def test_who_was_never_asked_to_terminate_is_asked_at_once() -> None:
+    """A pass that died between row and EC2."""
+    assert leaves(a_host(state=HostState.TERMINATING, retire_sent_at=None)) == [(Retire, "EC2 still has it")]
+
+
+def test_an_interruption_outranks_the_end_of_life() -> None:
+    host = a_host(interrupt_at=NOW + 90, launched_at=NOW - 999_999, assignments=(an_assignment(),))
+    assert leaves(host) == [(Drain, "EC2 is taking it back")]
+
+
+def test_an_untrusted_host_is_never_merely_drained() -> None:
+    host = a_host(interrupt_at=NOW + 90, seen_at=NOW - 999, assignments=(an_assignment(),))
+    assert [kind for kind, _ in leaves(host)] == [Sicken]
+
+
+def rolled(old: int, *others: Host, share: float = 0.25) -> list[str]:
+    """Which of so many old ready hosts are drained for generation 1, beside these others."""
+    hosts = tuple(a_host(f"old-{n}", generation=0, launched_at=NOW - 300 - n) for n in range(old))
+    pool = a_pool(generation=1, rolling_share=share, hosts_min=0, hosts_max=50)
+    s = a_snapshot(hosts=(*hosts, *others), pool=pool)
+    return [host.id for host in retirement.rolling(s, [h for h in s.hosts if h.state is HostState.READY])]
+
+
+def test_a_rolling_restart_takes_the_share_rounded_down_and_at_least_one() -> None:
+    assert len(rolled(7)) == 1
+    assert len(rolled(8)) == 2
+    assert len(rolled(2)) == 1
+    assert rolled(1) == ["old-0"]
+
+
+def test_a_rolling_restart_goes_on_when_the_new_ones_are_there() -> None:
+    """Those that leave or boot count against the share, in whatever generation they boot."""
+    draining = a_host("d", state=HostState.DRAINING, generation=0)
+    terminating = a_host("t", state=HostState.TERMINATING, generation=0)
+    booting = a_host("b", state=HostState.LAUNCHING, generation=1)
+    assert len(rolled(8, draining)) == 1
+    assert len(rolled(8, terminating)) == 1
+    assert len(rolled(8, booting)) == 1
+    assert rolled(8, draining, booting) == []
+    assert len(rolled(8, a_host("n", state=HostState.DRAINING, generation=1))) == 2
+
+
+def test_a_rolling_restart_begins_with_idle_hosts_then_the_oldest() -> None:
+    busy = a_host("busy", generation=0, launched_at=NOW - 9999, assignments=(an_assignment(),))
+    assert rolled(7, busy) == ["old-6", "old-5"]
+
+
+def test_hosts_of_the_wanted_generation_are_left_alone() -> None:
+    assert rolled(0, a_host("new", generation=1), a_host("newer", generation=2)) == []
+
+
+def test_of_idle_hosts_those_idle_longest_leave_first_and_no_more_than_are_too_many() -> None:
+    idle = [a_host(f"host-{n}", freed_at=NOW - 100 - n) for n in range(4)]
+    gone = list(retirement.scale_in(a_snapshot(hosts=tuple(idle)), idle, 2, "2 are wanted"))
+    assert [(type(a), a.host.id) for a in gone] == [
+        (Drain, "host-3"),
+        (Retire, "host-3"),
+        (Drain, "host-2"),
+        (Retire, "host-2"),
+    ]
+    assert list(retirement.scale_in(a_snapshot(), idle, 0, "")) == []
+
+
+def test_a_host_has_lingered_when_its_linger_is_over_to_the_second() -> None:
+    s = a_snapshot(pool=a_pool(linger_s=60))
+    assert retirement.idle_enough(a_host(freed_at=NOW - 60), s)
+    assert not retirement.idle_enough(a_host(freed_at=NOW - 59), s)
+    assert not retirement.idle_enough(a_host(freed_at=NOW - 99, assignments=(an_assignment(),)), s)
+    assert not retirement.idle_enough(a_host(freed_at=NOW - 99, state=HostState.DRAINING), s)
