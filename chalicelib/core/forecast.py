@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from heapq import heapify, heappush, heapreplace
 
 from chalicelib.core.backlog import Entry
@@ -24,15 +23,6 @@ from chalicelib.core.host import Assignment, Host
 OVERRUN_SHARE = 0.5  # a job that outlived its estimate is believed to take half as long again as it has taken so far
 
 Shape = tuple[float, int, int]  # cpu, MiB, slots
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Room that falls free at `free_at`; `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
-
-    free_at: float
-    late_at: float
-    shape: Shape
 
 
 def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float:
@@ -50,31 +40,40 @@ def there_at(host: Host, now: float, boot_s: float) -> float:
     return host.ready_at if host.ready_at is not None else max(now, host.launched_at + boot_s)
 
 
-def coarse(shape: Shape, more: Shape) -> Shape:
-    """What a lane of `shape` has with the free room `more` beside it, rounded down to powers of two: few kinds of lane for many hosts."""
-    cpu, memory_mib, slots = shape[0] + more[0], shape[1] + more[1], shape[2] + more[2]
-    return (
-        max(shape[0], 2.0 ** math.floor(math.log2(cpu)) if cpu > 0 else 0.0),
-        max(shape[1], 1 << (memory_mib.bit_length() - 1) if memory_mib > 0 else 0),
-        max(shape[2], 1 << (slots.bit_length() - 1) if slots > 0 else 0),
-    )
+def wider(shape: Shape, beside: Shape) -> Shape:
+    """What falls free with `shape` together with the room beside it, rounded down to powers of two; `shape` itself where that is more.
+
+    Few kinds of lane for many hosts: a search asks every kind.
+    """
+    cpu, memory_mib, slots = shape[0] + beside[0], shape[1] + beside[1], shape[2] + beside[2]
+    coarse = (2.0 ** (math.frexp(cpu)[1] - 1), 1 << (memory_mib.bit_length() - 1), 1 << (slots.bit_length() - 1))
+    return coarse if _covers(coarse, shape) else shape
 
 
-class _Lanes:
-    """Lanes by shape, and for each shape of job the lane that is free first.
+class Lanes:
+    """When which room falls free, by shape; and for each shape of job the lane that is free first.
 
     `_first[shape]` holds (free at, lane shape) as it once was. Lanes in use only become free later, so an answer that is still true when it
     comes first *is* the first; one that is not goes back with its present time. A new lane is told to every shape that fits into it.
     """
 
-    def __init__(self, lanes: Iterable[Lane], useful_until: float) -> None:
+    def __init__(self) -> None:
         self._by_shape: dict[Shape, list[float]] = {}
         self._first: dict[Shape, list[tuple[float, Shape]]] = {}
-        for lane in lanes:
-            if lane.free_at <= useful_until:  # else it is too late for everyone
-                self._by_shape.setdefault(lane.shape, []).append(lane.free_at)
-        for heap in self._by_shape.values():
-            heapify(heap)
+        self.booting_until = 0.0  # until when jobs may wait for lanes on hosts that boot
+
+    def add(self, shape: Shape, free_at: float, late_at: float = 0.0) -> None:
+        """Room of that shape falls free then. `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
+        heap = self._by_shape.get(shape)
+        if heap is None:
+            heap = self._by_shape[shape] = []
+        heappush(heap, free_at)
+        if free_at <= late_at and late_at > self.booting_until:
+            self.booting_until = late_at
+        if self._first and heap[0] == free_at:
+            for asked, first in self._first.items():
+                if _covers(shape, asked):
+                    heappush(first, (free_at, shape))
 
     def soonest(self, shape: Shape) -> tuple[float, Shape] | None:
         """When the lane is free that is free first of those that `shape` fits into, and that lane's shape."""
@@ -95,52 +94,42 @@ class _Lanes:
         """The first lane of that shape is taken until then."""
         heapreplace(self._by_shape[lane], until)
 
-    def add(self, lane: Shape, free_at: float) -> None:
-        heap = self._by_shape.setdefault(lane, [])
-        heappush(heap, free_at)
-        if heap[0] == free_at:
-            for shape, first in self._first.items():
-                if _covers(lane, shape):
-                    heappush(first, (free_at, lane))
-
 
 def late(
     entries: Iterable[Entry],
-    lanes: Iterable[Lane],
+    lanes: Lanes,
     now: float,
     boot_s: float,
     slo_wait_s: float,
-    expected_s: Callable[[Entry], float],
+    takes_s: Callable[[str, int], float],
     late_max: int,
 ) -> tuple[list[Entry], list[tuple[Entry, float]]]:
     """Those that need a further host, and those that do not, each with the moment at which it is believed to begin.
 
-    Stops looking when `late_max` jobs need one: the rest counts as late, whatever the lanes.
+    `takes_s(family, timeout_s)`: how long a job is believed to take. Uses up `lanes`. Stops looking when `late_max` jobs need a host:
+    the rest counts as late, whatever the lanes.
     """
-    lanes = list(lanes)
     there = now + boot_s
-    latest = max((lane.late_at for lane in lanes if lane.free_at <= lane.late_at), default=there)
-    latest = max(latest, there)
-    free = _Lanes(lanes, max(latest, there + slo_wait_s))
+    latest = max(lanes.booting_until, there)
     too_late: list[Entry] = []
     soon: list[tuple[Entry, float]] = []
     pending = iter(entries)
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
-        found = free.soonest(shape)
-        takes_s = expected_s(entry)
-        if found is not None and found[0] <= max(latest, entry.queued_at + slo_wait_s):
+        found = lanes.soonest(shape)
+        if found is not None and (found[0] <= latest or found[0] <= entry.queued_at + slo_wait_s):
             free_at, lane = found
-            begins_at = max(now, free_at)
+            begins_at = free_at if free_at > now else now
             soon.append((entry, begins_at))
-            free.use(lane, begins_at + takes_s)
+            lanes.use(lane, begins_at + takes_s(entry.family, entry.timeout_s))
             continue
         too_late.append(entry)
         if len(too_late) >= late_max:
             too_late += pending
             break
-        if takes_s <= slo_wait_s:
-            free.add(shape, there + takes_s)
+        ends_s = takes_s(entry.family, entry.timeout_s)
+        if ends_s <= slo_wait_s:
+            lanes.add(shape, there + ends_s)
             latest = max(latest, there + slo_wait_s)
     return too_late, soon
 

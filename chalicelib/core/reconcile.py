@@ -81,10 +81,11 @@ def _assigns(s: Snapshot, fleet: Fleet, there: Mapping[tuple[str, int], str]) ->
             yield Assign(entry, host, "the host carries it already; the rest was not written")
     for room in fleet.rooms:
         if room.taken:
-            why = f"it fits on {room.key}"
+            fits = f"it fits on {room.key}"
+            held = f"{fits}, which holds inputs of it already"
             for entry in room.taken:
-                held = entry.needs and not room.holds.isdisjoint(entry.needs)
-                yield Assign(entry, room.key, f"{why}, which holds inputs of it already" if held else why)
+                there_already = entry.needs and not room.holds.isdisjoint(entry.needs)
+                yield Assign(entry, room.key, held if there_already else fits)
 
 
 def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[float]:

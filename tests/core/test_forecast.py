@@ -7,9 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.forecast import Lane, ends_at, late, there_at
+from chalicelib.core.forecast import Lanes, Shape, ends_at, late, there_at
 
 ONE = (1.0, 512, 1)
+Lane = tuple[Shape, float, float]  # what it takes, when it falls free, until when jobs wait for it if its host boots
+
+
+def lane(free_at: float, late_at: float = 0.0, shape: Shape = ONE) -> Lane:
+    return shape, free_at, late_at
+
+
+def lanes_of(*given: Lane) -> Lanes:
+    lanes = Lanes()
+    for each in given:
+        lanes.add(*each)
+    return lanes
 
 
 def ask(
@@ -20,7 +32,9 @@ def ask(
     slo_wait_s: float = 30.0,
     late_max: int = 1000,
 ) -> tuple[list[str], dict[str, float]]:
-    too_late, soon = late(entries, lanes, NOW, boot_s, slo_wait_s, lambda entry: takes_s, late_max)
+    too_late, soon = late(
+        entries, lanes_of(*lanes), NOW, boot_s, slo_wait_s, lambda family, timeout_s: takes_s, late_max
+    )
     return [entry.job for entry in too_late], {entry.job: at - NOW for entry, at in soon}
 
 
@@ -30,30 +44,30 @@ def jobs(count: int, **over: object) -> list[Entry]:
 
 def test_a_job_that_starts_in_time_behind_another_needs_no_host() -> None:
     """A lane that falls free within the SLO is as good as a host."""
-    assert ask(jobs(1), [Lane(NOW + 20, 0.0, ONE)]) == ([], {"job-0": 20})
+    assert ask(jobs(1), [lane(NOW + 20)]) == ([], {"job-0": 20})
 
 
 def test_a_lane_takes_one_job_at_a_time() -> None:
     """The second job would wait for the first one's end."""
-    assert ask(jobs(2), [Lane(NOW + 20, 0.0, ONE)]) == (["job-1"], {"job-0": 20})
+    assert ask(jobs(2), [lane(NOW + 20)]) == (["job-1"], {"job-0": 20})
 
 
 def test_a_host_that_would_come_too_late_anyway_is_not_launched() -> None:
     """Beyond the SLO, but sooner than any machine could boot: to launch would cost and help nobody."""
-    assert ask(jobs(1), [Lane(NOW + 40, 0.0, ONE)], boot_s=45, slo_wait_s=10) == ([], {"job-0": 40})
-    assert ask(jobs(1), [Lane(NOW + 50, 0.0, ONE)], boot_s=45, slo_wait_s=10) == (["job-0"], {})
+    assert ask(jobs(1), [lane(NOW + 40)], boot_s=45, slo_wait_s=10) == ([], {"job-0": 40})
+    assert ask(jobs(1), [lane(NOW + 50)], boot_s=45, slo_wait_s=10) == (["job-0"], {})
 
 
 def test_what_was_waited_already_counts() -> None:
     """The SLO is about the whole wait, not about the rest of it."""
-    lanes = [Lane(NOW + 25, 0.0, ONE)]
+    lanes = [lane(NOW + 25)]
     assert ask(jobs(1, queued_at=NOW), lanes, boot_s=10)[0] == []
     assert ask(jobs(1, queued_at=NOW - 20), lanes, boot_s=10)[0] == ["job-0"]
 
 
 def test_a_wide_job_is_not_helped_by_narrow_lanes() -> None:
     """Does it fit, not how many slots are free: wide jobs would starve."""
-    narrow = [Lane(NOW + 1, 0.0, ONE) for _ in range(8)]
+    narrow = [lane(NOW + 1) for _ in range(8)]
     assert ask(jobs(1, cpu=2.0), narrow)[0] == ["job-0"]
     assert ask(jobs(1, memory_mib=513), narrow)[0] == ["job-0"]
     assert ask(jobs(1, slots=2), narrow)[0] == ["job-0"]
@@ -72,7 +86,7 @@ def test_long_jobs_on_an_empty_pool_each_need_room_of_their_own() -> None:
 
 def test_jobs_behind_a_booting_host_may_wait_for_it_and_the_slo() -> None:
     """The same answer before the launch and after it, or one burst would launch twice."""
-    booting = Lane(NOW + 45 + 10, NOW + 45 + 30, ONE)
+    booting = lane(NOW + 45 + 10, NOW + 45 + 30)
     needed, soon = ask(jobs(4), [booting], takes_s=10.0)
     assert needed == ["job-3"]
     assert list(soon.values()) == [55, 65, 75]
@@ -102,7 +116,7 @@ def test_a_launching_host_is_there_after_the_boot_time() -> None:
 
 
 lanes = st.builds(
-    Lane,
+    lane,
     st.floats(NOW - 5, NOW + 200),
     st.just(0.0),
     st.tuples(st.sampled_from([0.5, 1.0, 4.0]), st.sampled_from([256, 4096]), st.integers(1, 4)),
@@ -121,7 +135,7 @@ entries = st.builds(
 def test_every_job_gets_one_answer_and_nobody_is_told_of_the_past(
     waiting: list[Entry], free: list[Lane], takes_s: float, slo_wait_s: float
 ) -> None:
-    too_late, soon = late(waiting, free, NOW, 45.0, slo_wait_s, lambda entry: takes_s, 1000)
+    too_late, soon = late(waiting, lanes_of(*free), NOW, 45.0, slo_wait_s, lambda family, timeout_s: takes_s, 1000)
     assert sorted(e.job for e in (*too_late, *(e for e, _ in soon))) == sorted(e.job for e in waiting)
     assert all(at >= NOW for _, at in soon)
 
@@ -130,6 +144,6 @@ def test_every_job_gets_one_answer_and_nobody_is_told_of_the_past(
 def test_a_further_lane_never_makes_more_jobs_late(waiting: list[Entry], free: list[Lane], takes_s: float) -> None:
     """For jobs of one shape and age; of several, greedy dealing may trade one for another."""
     same = [an_entry(f"job-{n}") for n, _ in enumerate(waiting)]
-    before, _ = late(same, free, NOW, 45.0, 30.0, lambda entry: takes_s, 1000)
-    after, _ = late(same, [*free, Lane(NOW, 0.0, ONE)], NOW, 45.0, 30.0, lambda entry: takes_s, 1000)
+    before, _ = late(same, lanes_of(*free), NOW, 45.0, 30.0, lambda family, timeout_s: takes_s, 1000)
+    after, _ = late(same, lanes_of(*free, lane(NOW)), NOW, 45.0, 30.0, lambda family, timeout_s: takes_s, 1000)
     assert len(after) <= len(before)

@@ -1,0 +1,214 @@
+"""What there is before hosts are decided on: who could take work, who needs a further host, what may be launched."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core import calendar, forecast
+from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import TYPES, Capacity, capacity, price_usd_h
+from chalicelib.core.durations import boot_s, expected_s
+from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
+from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.placement import Room, pack
+from chalicelib.core.scaling.view import PoolView
+from chalicelib.core.snapshot import Snapshot
+
+_DRAINING = TIERS[HostState.DRAINING]
+_LAUNCHING = TIERS[HostState.LAUNCHING]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What there is before anything is decided: rooms for work now (`have`), hosts without any (`idle`), what could be launched for whom.
+
+    `sizes`: offerings that may be tried. `spare`: how many further hosts the pool may have; `money_usd_h`: what they may cost (None: no
+    budget). `opened`: rooms on new hosts for jobs that need one. `begins`: rank → moment, of jobs that are believed to begin soon enough
+    on hosts that are there.
+    """
+
+    sizes: list[tuple[Offering, Capacity]]
+    spare: int
+    money_usd_h: float | None
+    have: list[Room]
+    idle: tuple[Host, ...]
+    opened: list[Room]
+    begins: dict[str, float]
+    view: PoolView
+    floor: tuple[int, str]
+
+
+def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]) -> Outlook:
+    """`left`: who waits and fits on none of the fleet's rooms; `retiring`: ids of hosts that leave in any case."""
+    spec = s.pool.spec
+    takes_s = _expectations(s)
+    boots_s = boot_s(s.learned)
+    sizes = usable(s)
+    counted = [host for host in fleet.hosts if host.state in COUNTED and host.id not in retiring]
+    spare = max(0, spec.hosts_max - len(counted))
+    jobs_per_host = _jobs_per_host(s, sizes, left)
+    late, soon = forecast.late(
+        left,
+        _lanes(s, fleet, takes_s, boots_s) if left else forecast.Lanes(),
+        s.now,
+        boots_s,
+        spec.slo_wait_s,
+        takes_s,
+        late_max=(spare + 1) * jobs_per_host * 2,
+    )
+    opened: list[Room] = []
+    if late and sizes and spare:
+        opened, _ = pack(late, sizes, spare, exclusive=exclusive(s))
+    have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
+    money_usd_h = None
+    if spec.budget_usd_h is not None:
+        money_usd_h = spec.budget_usd_h - sum(list_price_usd_h(host.offering) for host in counted)
+    view = _view(s, fleet, left, have, len(opened), jobs_per_host, takes_s, boots_s)
+    return Outlook(
+        sizes=sizes,
+        spare=spare,
+        money_usd_h=money_usd_h,
+        have=have,
+        idle=tuple(
+            host
+            for room in have
+            if not room.taken and not room.used and (host := fleet.fit[room.key]).state is HostState.READY
+        ),
+        opened=opened,
+        begins={entry.rank: at for entry, at in soon},
+        view=view,
+        floor=calendar.floor(
+            s.pool.calendar,
+            s.pool.interest,
+            s.now,
+            boots_s,
+            jobs_per_host,
+            view.expected_s,
+            spec.jobs_per_person_h,
+        ),
+    )
+
+
+def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
+    """The offerings that may be tried now, as ranked by the operator, with what a host of each offers to jobs."""
+    return [
+        (offering, capacity(offering, s.pool.spec))
+        for offering in s.pool.spec.offerings
+        if offering.instance_type in TYPES and s.pool.skips.get(offering.key, 0.0) <= s.now
+    ]
+
+
+def list_price_usd_h(offering: Offering | None) -> float:
+    """List price; 0 for what the catalogue does not have, which nothing here launches."""
+    return price_usd_h(offering) if offering is not None and offering.instance_type in TYPES else 0.0
+
+
+def _expectations(s: Snapshot) -> Callable[[str, int], float]:
+    """(family, timeout) → seconds; remembered, because thousands of jobs share a few answers."""
+    known: dict[tuple[str, int], float] = {}
+
+    def takes_s(family: str, timeout_s: int) -> float:
+        key = (family, timeout_s)
+        seconds = known.get(key)
+        if seconds is None:
+            seconds = known[key] = expected_s(family, timeout_s, s.learned, s.pool.spec.estimated_s)
+        return seconds
+
+    return takes_s
+
+
+def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boots_s: float) -> forecast.Lanes:
+    """What running and just placed attempts give back, and when. What is free beside them on their host is free then too.
+
+    Lanes that no waiting job could use in time are left out: of a large pool, most.
+    """
+    slo_wait_s = s.pool.spec.slo_wait_s
+    now = s.now
+    useful_until = now + boots_s + slo_wait_s
+    lanes = forecast.Lanes()
+    for room in fleet.rooms:
+        if room.tier == _DRAINING and not room.taken:
+            continue
+        host = fleet.fit[room.key]
+        there = forecast.there_at(host, now, boots_s)
+        late_at = there + slo_wait_s if room.tier == _LAUNCHING else 0.0
+        begins_at = there if there > now else now
+        beside = (room.cpu, room.memory_mib, room.slots)
+        for a in host.assignments:
+            ends_at = forecast.ends_at(a, there, now, takes_s(a.family, a.timeout_s))
+            if ends_at <= useful_until:
+                lanes.add(forecast.wider((a.cpu, a.memory_mib, a.slots), beside), ends_at, late_at)
+        for entry in room.taken:
+            ends_at = begins_at + takes_s(entry.family, entry.timeout_s)
+            if ends_at <= useful_until:
+                shape = (entry.cpu, entry.memory_mib, entry.slots)
+                lanes.add(forecast.wider(shape, beside), ends_at, late_at)
+    return lanes
+
+
+def _jobs_per_host(s: Snapshot, sizes: list[tuple[Offering, Capacity]], left: Sequence[Entry]) -> int:
+    """How many average jobs one more host takes at a time; at least one."""
+    if exclusive(s) or not sizes:
+        return 1
+    size = sizes[0][1]
+    shapes: Sequence[Entry] = left or s.backlog
+    if not shapes:
+        placed = [a for host in s.hosts for a in host.assignments]
+        if not placed:
+            return max(1, size.slots)
+        cpu, memory_mib = sum(a.cpu for a in placed), sum(a.memory_mib for a in placed)
+        slots, count = sum(a.slots for a in placed), len(placed)
+    else:
+        cpu, memory_mib = sum(e.cpu for e in shapes), sum(e.memory_mib for e in shapes)
+        slots, count = sum(e.slots for e in shapes), len(shapes)
+    share = max(cpu / size.cpu, memory_mib / size.memory_mib, slots / size.slots) / count
+    return max(1, math.floor(1 / share + 1e-9))
+
+
+def _view(
+    s: Snapshot,
+    fleet: Fleet,
+    left: Sequence[Entry],
+    have: Sequence[Room],
+    needed: int,
+    jobs_per_host: int,
+    takes_s: Callable[[str, int], float],
+    boots_s: float,
+) -> PoolView:
+    on: Counter[HostState] = Counter()
+    for host in fleet.hosts:
+        on[host.state] += len(host.assignments)
+    busy = 0
+    for room in fleet.rooms:
+        state = fleet.fit[room.key].state
+        on[state] += len(room.taken)
+        busy += bool(room.taken or (room.used and room.tier != _DRAINING))
+    working = {room.key for room in have}
+    queue = left or s.backlog
+    mean_s = sum(takes_s(e.family, e.timeout_s) for e in queue) / len(queue) if queue else takes_s("", 86_400)
+    return PoolView(
+        now=s.now,
+        queued=len(left),
+        queue_complete=s.backlog_complete,
+        on_healthy=on[HostState.READY] + on[HostState.DRAINING],
+        on_draining=sum(
+            len(host.assignments)
+            for host in fleet.hosts
+            if host.state in (HostState.READY, HostState.DRAINING) and host.id not in working
+        ),
+        on_launching=on[HostState.LAUNCHING],
+        on_unhealthy=on[HostState.UNHEALTHY],
+        hosts=len(have),
+        running_hosts=sum(room.tier == 0 for room in fleet.rooms),
+        busy_hosts=busy,
+        slots=jobs_per_host,
+        needed=needed,
+        expected_s=mean_s,
+        boot_s=boots_s,
+        people=calendar.people(s.pool.calendar, s.pool.interest, s.now, boots_s),
+        jobs_per_person_h=s.pool.spec.jobs_per_person_h,
+        memory=s.pool.scaling,
+    )
