@@ -166,7 +166,8 @@ def test_no_job_causes_two_hosts(s: Snapshot) -> None:
     repaired = any(
         isinstance(a, Vanish | Settle | Reclaim | Sicken | Adopt) for a in (*reconcile(s).actions, *again.actions)
     )
-    assert not started or repaired or _leaves(again) or _leaves(reconcile(s)), started
+    stepped = again.target is not None and again.target.stepped  # a policy that goes step by step may make its next one
+    assert not started or repaired or stepped or _leaves(again) or _leaves(reconcile(s)), started
 
 
 def _leaves(plan: Plan) -> bool:
