@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("chalicelib", "tests", "bench", "pyproject.toml")
+COPIED = ("chalicelib", "tests", "bench", "docs", "pyproject.toml")
 TARGETS = (
     "core/retirement.py",
     "core/consistency.py",
@@ -59,6 +59,7 @@ SLOWER = (
     "tests/control/test_cancel.py",
 )  # … and these
 LEFT_OUT = "grows_with"  # what measures time says nothing while two trials share a machine
+OUTPUT = "output.txt"  # of the last trial
 EXAMPLES_MAX = 80  # of one property: hundreds of trials are made
 TIMEOUT_S = 90  # of one mutant: one that makes a loop endless is noticed too
 NOT_MUTATED = frozenset({"__init__.py"})
@@ -255,7 +256,7 @@ def _run(tree: Path, tests: tuple[str, ...]) -> None:
             ordered(self, *args, **{**said, "max_examples": min(most, EXAMPLES_MAX)} if isinstance(most, int) else said)
 
         hypothesis.settings.__init__ = fewer
-        quiet = os.open(os.devnull, os.O_WRONLY)
+        quiet = os.open(tree / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         os.chdir(tree)
@@ -264,7 +265,18 @@ def _run(tree: Path, tests: tuple[str, ...]) -> None:
         there = [test for test in tests if (tree / test).exists()]
         code = int(
             pytest.main(
-                ["-x", "-q", "-p", "no:cacheprovider", "--timeout=0", "--no-header", "-k", f"not {LEFT_OUT}", *there]
+                [
+                    "-x",
+                    "-q",
+                    "-p",
+                    "no:cacheprovider",
+                    "--timeout=0",
+                    "--show-capture=no",
+                    "--no-header",
+                    "-k",
+                    f"not {LEFT_OUT}",
+                    *there,
+                ]
             )
         )
     finally:
@@ -347,7 +359,8 @@ def _report(base: Path, options: argparse.Namespace, kinds: set[str]) -> int:
 def _tried(base: Path, found: list[Mutant], jobs: int) -> Iterator[Mutant]:
     """Those that survive, as they are found."""
     if notices(base, (*FAST, *SLOWER), timeout_s=600):
-        sys.exit("the tests fail without any mutant: see to that first")
+        lines = [line for line in (base / OUTPUT).read_text().splitlines() if not line.startswith("{")]
+        sys.exit("\n".join([*lines[-40:], "the tests fail without any mutant: see to that first"]))
     reader, writer = os.pipe()
     shares = [found[number::jobs] for number in range(jobs)]
     workers = []

@@ -190,10 +190,13 @@ class Town:
                 busy = True
                 if self._is_late(queue, message):
                     continue
-                times = 2 if self.chance.random() < self.duplicate else 1
+                times = 2 if self._comes_twice(message) else 1
                 if all([handle(message) for _ in range(times)]):  # noqa: C419  # both, even if the first one dies
                     queue.delete(message.receipt)
         return busy
+
+    def _comes_twice(self, message: Any) -> bool:
+        return self.chance.random() < self.duplicate
 
     def _is_late(self, queue: Any, message: Any) -> bool:
         """Whether the message is delivered at another time; by then others have overtaken it."""
