@@ -5,10 +5,12 @@ into it may then begin. Waiting jobs are dealt onto lanes in rank order, each on
 would begin too late there needs a host of its own - which gives a further lane to the jobs behind it.
 
 "Too late": a further host would have it sooner (it takes `boot_s` to boot), *and* it would wait longer than the SLO. While hosts boot that
-would serve several jobs in a row, the SLO counts from the moment when they are there: else a burst of five-second jobs on an empty
-pool would cost a machine for every slot's worth of them.
+would serve several jobs in a row, the SLO counts from the moment when they were to be there: else a burst of five-second jobs on an
+empty pool would cost a machine for every slot's worth of them.
 
-A forecast is a belief: it decides only about launching. Who is placed where is decided by what is really free.
+A forecast is a belief: it decides only about launching. Who is placed where is decided by what is really free. So a belief must not be
+held for ever: a host that boots late is believed to come later and later, and a job that waits far too long already (others of a higher
+class overtook it again and again) is not put off any more with lanes that others may take before it.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Assignment, Host
 
 OVERRUN_SHARE = 0.5  # a job that outlived its estimate is believed to take half as long again as it has taken so far
+PATIENCE_S = 300.0  # at least so long a job may be put off with what is believed of hosts that are there
 
 Shape = tuple[float, int, int]  # cpu, MiB, slots
+_Kind = tuple[float, int, int, bool]  # a shape; a lane: is it on a host that boots? a job: must it be?
 
 
 def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float:
@@ -36,8 +40,11 @@ def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float
 
 
 def there_at(host: Host, now: float, boot_s: float) -> float:
-    """When a host is, or was, ready for work."""
-    return host.ready_at if host.ready_at is not None else max(now, host.launched_at + boot_s)
+    """When a host is, or was, ready for work. One that is late is believed to be as late again."""
+    if host.ready_at is not None:
+        return host.ready_at
+    due = host.launched_at + boot_s
+    return max(due, now + (now - due))
 
 
 def wider(shape: Shape, beside: Shape) -> Shape:
@@ -47,52 +54,53 @@ def wider(shape: Shape, beside: Shape) -> Shape:
     """
     cpu, memory_mib, slots = shape[0] + beside[0], shape[1] + beside[1], shape[2] + beside[2]
     coarse = (2.0 ** (math.frexp(cpu)[1] - 1), 1 << (memory_mib.bit_length() - 1), 1 << (slots.bit_length() - 1))
-    return coarse if _covers(coarse, shape) else shape
+    return coarse if _covers((*coarse, True), (*shape, False)) else shape
 
 
 class Lanes:
     """When which room falls free, by shape; and for each shape of job the lane that is free first.
 
-    `_first[shape]` holds (free at, lane shape) as it once was. Lanes in use only become free later, so an answer that is still true when it
+    `_first[kind]` holds (free at, kind of lane) as it once was. Lanes in use only become free later, so an answer still true when it
     comes first *is* the first; one that is not goes back with its present time. A new lane is told to every shape that fits into it.
     """
 
     def __init__(self) -> None:
-        self._by_shape: dict[Shape, list[float]] = {}
-        self._first: dict[Shape, list[tuple[float, Shape]]] = {}
+        self._by_kind: dict[_Kind, list[float]] = {}
+        self._first: dict[_Kind, list[tuple[float, _Kind]]] = {}
         self.booting_until = 0.0  # until when jobs may wait for lanes on hosts that boot
 
     def add(self, shape: Shape, free_at: float, late_at: float = 0.0) -> None:
         """Room of that shape falls free then. `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
-        heap = self._by_shape.get(shape)
+        kind = (*shape, late_at > 0.0)
+        heap = self._by_kind.get(kind)
         if heap is None:
-            heap = self._by_shape[shape] = []
+            heap = self._by_kind[kind] = []
         heappush(heap, free_at)
         if free_at <= late_at and late_at > self.booting_until:
             self.booting_until = late_at
         if self._first and heap[0] == free_at:
             for asked, first in self._first.items():
-                if _covers(shape, asked):
-                    heappush(first, (free_at, shape))
+                if _covers(kind, asked):
+                    heappush(first, (free_at, kind))
 
-    def soonest(self, shape: Shape) -> tuple[float, Shape] | None:
-        """When the lane is free that is free first of those that `shape` fits into, and that lane's shape."""
-        first = self._first.get(shape)
+    def soonest(self, asked: _Kind) -> tuple[float, _Kind] | None:
+        """When the lane is free that is free first of those that `asked` fits into, and that lane's kind."""
+        first = self._first.get(asked)
         if first is None:
-            first = [(heap[0], lane) for lane, heap in self._by_shape.items() if _covers(lane, shape)]
+            first = [(heap[0], lane) for lane, heap in self._by_kind.items() if _covers(lane, asked)]
             heapify(first)
-            self._first[shape] = first
+            self._first[asked] = first
         while first:
             known_at, lane = first[0]
-            free_at = self._by_shape[lane][0]
+            free_at = self._by_kind[lane][0]
             if free_at == known_at:
                 return free_at, lane
             heapreplace(first, (free_at, lane))
         return None
 
-    def use(self, lane: Shape, until: float) -> None:
+    def use(self, lane: _Kind, until: float) -> None:
         """The first lane of that shape is taken until then."""
-        heapreplace(self._by_shape[lane], until)
+        heapreplace(self._by_kind[lane], until)
 
 
 def late(
@@ -109,6 +117,7 @@ def late(
     `takes_s(family, timeout_s)`: how long a job is believed to take. Uses up `lanes`. Stops looking when `late_max` jobs need a host:
     the rest counts as late, whatever the lanes.
     """
+    patience_s = max(PATIENCE_S, slo_wait_s + 2.0 * boot_s)
     there = now + boot_s
     latest = max(lanes.booting_until, there)
     too_late: list[Entry] = []
@@ -116,7 +125,7 @@ def late(
     pending = iter(entries)
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
-        found = lanes.soonest(shape)
+        found = lanes.soonest((*shape, now - entry.queued_at > patience_s))
         if found is not None and (found[0] <= latest or found[0] <= entry.queued_at + slo_wait_s):
             free_at, lane = found
             begins_at = free_at if free_at > now else now
@@ -129,10 +138,10 @@ def late(
             break
         ends_s = takes_s(entry.family, entry.timeout_s)
         if ends_s <= slo_wait_s:
-            lanes.add(shape, there + ends_s)
+            lanes.add(shape, there + ends_s, there + slo_wait_s)
             latest = max(latest, there + slo_wait_s)
     return too_late, soon
 
 
-def _covers(lane: Shape, shape: Shape) -> bool:
-    return lane[0] >= shape[0] and lane[1] >= shape[1] and lane[2] >= shape[2]
+def _covers(lane: _Kind, asked: _Kind) -> bool:
+    return lane[0] >= asked[0] and lane[1] >= asked[1] and lane[2] >= asked[2] and lane[3] >= asked[3]

@@ -134,7 +134,7 @@ def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boot
             continue
         host = fleet.fit[room.key]
         there = forecast.there_at(host, now, boots_s)
-        late_at = there + slo_wait_s if room.tier == _LAUNCHING else 0.0
+        late_at = host.launched_at + boots_s + slo_wait_s if room.tier == _LAUNCHING else 0.0
         begins_at = there if there > now else now
         beside = (room.cpu, room.memory_mib, room.slots)
         for a in host.assignments:

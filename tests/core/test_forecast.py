@@ -92,6 +92,17 @@ def test_jobs_behind_a_booting_host_may_wait_for_it_and_the_slo() -> None:
     assert list(soon.values()) == [55, 65, 75]
 
 
+def test_who_waits_far_too_long_is_not_put_off_with_a_lane_that_others_take() -> None:
+    """Each look believed "soon", and each time a job of a higher class took the lane: at last it gets a host of its own."""
+    soon_free = lane(NOW + 5)
+    assert ask(jobs(1, queued_at=NOW - 299), [soon_free], takes_s=5.0) == ([], {"job-0": 5})
+    needed, soon = ask(jobs(3, queued_at=NOW - 301), [soon_free], takes_s=5.0)
+    assert (needed, list(soon.values())) == (["job-0"], [50, 55])  # the others behind it, on the host that is launched
+    booting = lane(NOW + 10, NOW + 30)
+    assert ask(jobs(1, queued_at=NOW - 301), [booting], takes_s=5.0) == ([], {"job-0": 10})
+    assert ask(jobs(1, queued_at=NOW - 301), [soon_free], takes_s=5.0, slo_wait_s=600) == ([], {"job-0": 5})
+
+
 def test_looking_stops_when_enough_are_late() -> None:
     """What cannot be launched for need not be predicted."""
     assert len(ask(jobs(50), [], late_max=3)[0]) == 50
@@ -111,8 +122,14 @@ def test_an_attempt_ends_when_its_estimate_says_and_later_if_it_overran() -> Non
 
 def test_a_launching_host_is_there_after_the_boot_time() -> None:
     assert there_at(a_host(ready_at=None, launched_at=NOW - 5), NOW, boot_s=45) == NOW + 40
-    assert there_at(a_host(ready_at=None, launched_at=NOW - 90), NOW, boot_s=45) == NOW
+    assert there_at(a_host(ready_at=None, launched_at=NOW - 45), NOW, boot_s=45) == NOW
     assert there_at(a_host(ready_at=NOW - 280), NOW, boot_s=45) == NOW - 280
+
+
+def test_a_host_that_boots_late_is_believed_to_be_as_late_again() -> None:
+    """Else it would be believed to come at any moment until its boot timeout, and nobody behind it would get another."""
+    late_host = a_host(ready_at=None, launched_at=NOW - 65)
+    assert there_at(late_host, NOW, boot_s=45) == NOW + 20
 
 
 lanes = st.builds(

@@ -146,6 +146,24 @@ def test_a_burst_of_short_jobs_shares_hosts_and_says_when_each_begins() -> None:
     assert "in about" in made.waits[0][1]
 
 
+def test_jobs_behind_a_host_that_does_not_boot_get_another() -> None:
+    """Its own jobs wait for its boot timeout; those that wait for a lane on it do not."""
+    learned = {"*": Learned(9, 45.0, 225.0), "boot": Learned(9, 180.0, 3600.0)}
+
+    def at(age_s: float) -> list[int]:
+        booting = a_host(
+            state=HostState.LAUNCHING,
+            ready_at=None,
+            launched_at=NOW - age_s,
+            recorded_at=NOW - age_s,
+            assignments=tuple(an_assignment(f"job-{n}", inline=True, accepted_at=None, started_at=None) for n in "ab"),
+        )
+        return loads(plan(hosts=(booting,), backlog=jobs(2, queued_at=NOW - age_s + 1), learned=learned))
+
+    assert at(5) == at(25) == at(30) == []
+    assert at(50) == at(300) == [2]
+
+
 def test_jobs_of_unknown_length_do_not_wait_behind_others() -> None:
     assert loads(plan(backlog=jobs(12))) == [2] * 6
 
