@@ -76,7 +76,7 @@ def floor(
     interest: int,
     now: float,
     ahead_s: float,
-    slots: int,
+    slots: float,
     expected_s: float,
     jobs_per_person_h: float,
 ) -> tuple[int, str]:

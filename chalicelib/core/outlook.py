@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from chalicelib.core import calendar, forecast
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import TYPES, Capacity, capacity, price_usd_h
 from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
-from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.host import Assignment, Host, HostState, Offering
 from chalicelib.core.placement import Room, pack
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
@@ -49,7 +50,7 @@ def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]
     sizes = usable(s)
     counted = [host for host in fleet.hosts if host.state in COUNTED and host.id not in retiring]
     spare = max(0, spec.hosts_max - len(counted))
-    jobs_per_host = _jobs_per_host(s, sizes, left)
+    jobs_per_host = _jobs_per_host(s)
     late, soon = forecast.late(
         left,
         _lanes(s, fleet, takes_s, boots_s) if left else forecast.Lanes(),
@@ -57,7 +58,7 @@ def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]
         boots_s,
         spec.slo_wait_s,
         takes_s,
-        late_max=(spare + 1) * jobs_per_host * 2,
+        late_max=math.ceil((spare + 1) * jobs_per_host * 2),
     )
     opened: list[Room] = []
     if late and sizes and spare:
@@ -86,7 +87,7 @@ def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]
             s.now,
             boots_s,
             jobs_per_host,
-            view.expected_s,
+            view.usual_s,
             spec.jobs_per_person_h,
         ),
     )
@@ -149,23 +150,24 @@ def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boot
     return lanes
 
 
-def _jobs_per_host(s: Snapshot, sizes: list[tuple[Offering, Capacity]], left: Sequence[Entry]) -> int:
-    """How many average jobs one more host takes at a time; at least one."""
-    if exclusive(s) or not sizes:
-        return 1
-    size = sizes[0][1]
-    shapes: Sequence[Entry] = left or s.backlog
-    if not shapes:
-        placed = [a for host in s.hosts for a in host.assignments]
-        if not placed:
-            return max(1, size.slots)
-        cpu, memory_mib = sum(a.cpu for a in placed), sum(a.memory_mib for a in placed)
-        slots, count = sum(a.slots for a in placed), len(placed)
-    else:
-        cpu, memory_mib = sum(e.cpu for e in shapes), sum(e.memory_mib for e in shapes)
-        slots, count = sum(e.slots for e in shapes), len(shapes)
-    share = max(cpu / size.cpu, memory_mib / size.memory_mib, slots / size.slots) / count
-    return max(1, math.floor(1 / share + 1e-9))
+def _jobs_per_host(s: Snapshot) -> float:
+    """How many average jobs one more host takes at a time; at least one.
+
+    The average is of all jobs, those that wait and those that hosts carry: a policy divides the number of all of them by it. And of the
+    first offering, tried now or not: that EC2 has no more of it today must not change what a policy believes.
+    """
+    offering = next((offering for offering in s.pool.spec.offerings if offering.instance_type in TYPES), None)
+    if exclusive(s) or offering is None:
+        return 1.0
+    size = capacity(offering, s.pool.spec)
+    jobs: list[Entry | Assignment] = [*s.backlog, *(a for host in s.hosts for a in host.assignments)]
+    if not jobs:
+        return float(max(1, size.slots))
+    hosts = 0.0
+    for (cpu, memory_mib, slots), count in Counter(map(attrgetter("cpu", "memory_mib", "slots"), jobs)).items():
+        share = max(cpu / size.cpu, memory_mib / size.memory_mib, slots / size.slots)
+        hosts += count / max(1, math.floor(1 / share + 1e-9))
+    return len(jobs) / hosts
 
 
 def _view(
@@ -174,7 +176,7 @@ def _view(
     left: Sequence[Entry],
     have: Sequence[Room],
     needed: int,
-    jobs_per_host: int,
+    jobs_per_host: float,
     takes_s: Callable[[str, int], float],
     boots_s: float,
 ) -> PoolView:
@@ -188,7 +190,8 @@ def _view(
         busy += bool(room.taken or (room.used and room.tier != _DRAINING))
     working = {room.key for room in have}
     queue = left or s.backlog
-    mean_s = sum(takes_s(e.family, e.timeout_s) for e in queue) / len(queue) if queue else takes_s("", 86_400)
+    usual_s = takes_s("", 86_400)
+    mean_s = sum(takes_s(e.family, e.timeout_s) for e in queue) / len(queue) if queue else usual_s
     return PoolView(
         now=s.now,
         queued=len(left),
@@ -207,6 +210,8 @@ def _view(
         slots=jobs_per_host,
         needed=needed,
         expected_s=mean_s,
+        usual_s=usual_s,
+        oldest_s=max((s.now - entry.queued_at for entry in left), default=0.0),
         boot_s=boots_s,
         people=calendar.people(s.pool.calendar, s.pool.interest, s.now, boots_s),
         jobs_per_person_h=s.pool.spec.jobs_per_person_h,

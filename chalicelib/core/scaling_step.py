@@ -15,7 +15,7 @@ from typing import cast
 from chalicelib.core import calendar
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, price_usd_h
-from chalicelib.core.fleet import TIERS, Fleet
+from chalicelib.core.fleet import TIERS, Fleet, exclusive
 from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.outlook import Outlook, list_price_usd_h, outlook
 from chalicelib.core.placement import Room, place
@@ -65,7 +65,7 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     recaptured = _newest(fleet, short)
     back = [host for host in recaptured if host.id in retiring]  # these count again
     spare = o.spare - len(rooms) - len(back)
-    rooms += _empty(o.sizes, min(short - len(recaptured), spare))
+    rooms += _empty(o.sizes, min(short - len(recaptured), spare), exclusive(s))
     rooms = rooms[: _paid_for(o, back, rooms)]
     waiting = left
     if rooms:
@@ -115,8 +115,8 @@ def _newest(fleet: Fleet, short: int) -> tuple[Host, ...]:
     return tuple(sorted(draining, key=lambda host: (-host.launched_at, host.id))[:short])
 
 
-def _empty(sizes: list[tuple[Offering, Capacity]], count: int) -> list[Room]:
-    """Rooms on new hosts that boot without work."""
+def _empty(sizes: list[tuple[Offering, Capacity]], count: int, exclusive: bool) -> list[Room]:
+    """Rooms on new hosts that no job asked for."""
     if count <= 0 or not sizes:
         return []
     offering, size = sizes[0]
@@ -128,6 +128,7 @@ def _empty(sizes: list[tuple[Offering, Capacity]], count: int) -> list[Room]:
             cpu=size.cpu,
             memory_mib=size.memory_mib,
             slots=size.slots,
+            exclusive=exclusive,
             offering=offering,
         )
         for n in range(count)

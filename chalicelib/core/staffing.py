@@ -7,7 +7,7 @@ import math
 GRAIN = 1e-9  # sums of tenths are a little too large or too small; that must not cost a host
 
 
-def hosts_for(jobs: float, slots: int) -> int:
+def hosts_for(jobs: float, slots: float) -> int:
     """How many hosts of `slots` slots take `jobs` average jobs at a time: ⌈jobs ÷ slots⌉, never negative."""
     return max(0, math.ceil(jobs / max(1, slots) - GRAIN))
 

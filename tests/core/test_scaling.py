@@ -58,6 +58,14 @@ def test_waiting_time_steps_down_by_one_below_50_s() -> None:
     assert decide("waiting_time", a_view(queued=20, expected_s=30, hosts=3, slots=4)).hosts == 3
 
 
+def test_waiting_time_is_at_least_what_was_waited_already() -> None:
+    """One wide job, one host full of small ones: by the formula it waits 15 s, for ever."""
+    stuck = a_view(queued=1, expected_s=30, hosts=1, busy_hosts=1, slots=2, oldest_s=301.0)
+    target = decide("waiting_time", stuck)
+    assert (target.hosts, target.variables["waiting_time_s"]) == (2, 301.0)
+    assert decide("waiting_time", replace(stuck, oldest_s=299.0)).hosts == 1
+
+
 def test_waiting_time_never_steps_down_into_hosts_that_carry_work() -> None:
     target = decide("waiting_time", a_view(hosts=3, busy_hosts=3, on_healthy=12))
     assert (target.hosts, target.stepped) == (3, False)
@@ -130,6 +138,11 @@ def test_grader_load_takes_the_largest_estimate() -> None:
     assert decide("grader_load", view, current_factor=1.5).hosts == 15
     assert decide("grader_load", replace(view, people=300), current_factor=1.5).hosts == 20
     assert decide("grader_load", replace(view, people=300, slots=8), current_factor=1.5).hosts == 3
+
+
+def test_grader_load_predicts_what_people_will_submit_and_not_what_waits_now() -> None:
+    """One long job that waits says nothing of what the people who look now will hand in."""
+    assert decide("grader_load", a_view(queued=1, people=300, expected_s=3600.0)).hosts == 20
 
 
 def test_grader_load_counts_as_current_only_what_runs() -> None:

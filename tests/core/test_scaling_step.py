@@ -228,6 +228,41 @@ def test_an_outdated_host_works_on_until_its_turn_comes() -> None:
     assert [a.host for a in made.actions if isinstance(a, Assign)] == ["host-2"]
 
 
+def test_one_per_job_holds_for_hosts_that_no_job_asked_for_too() -> None:
+    """The forecast would let both wait for the host that is there; the policy wants a host for each, and each gets one."""
+    ending = tuple(a_host(n, assignments=(an_assignment(f"job-{n}", started_at=NOW - 55),)) for n in ("a", "b"))
+    assert loads(plan(pool=a_pool(policy="one_per_job"), hosts=ending, backlog=jobs(2))) == [1, 1]
+
+
+def test_one_wide_job_does_not_make_all_jobs_wide() -> None:
+    """100 narrow jobs run, two to a host; with one wide one, 121 jobs' worth of room is not 121 hosts' worth."""
+    hosts = tuple(busy(f"host-{n:02d}") for n in range(50))
+    made = plan(pool=a_pool(policy="square_root", hosts_max=500), hosts=hosts, backlog=jobs(1, slots=2, cpu=2.0))
+    assert made.target is not None
+    assert made.target.hosts < 70
+
+
+def test_an_offering_that_is_refused_changes_no_target() -> None:
+    """What a policy wants is about jobs, not about what EC2 has today: targets must not jump with each refusal."""
+    hosts = tuple(busy(f"host-{n:02d}") for n in range(10))
+    pool = a_pool(policy="square_root", hosts_max=500)
+    refused = a_pool(policy="square_root", hosts_max=500, skips={OFFERING.key: NOW + 100})
+    targets = [made.target.hosts for p in (pool, refused) if (made := plan(pool=p, hosts=hosts)).target is not None]
+    assert targets[0] == targets[1]
+
+
+def test_a_booking_is_about_what_people_usually_submit() -> None:
+    """One long job that waits while an exam is on does not make every student's job a long one."""
+    booking = Booking(id="exam", title="exam", starts_at=NOW - 10, ends_at=NOW + 3600, people=300)
+    learned = {"*": Learned(1000, 60_000.0, 3.6e6), "family/long": Learned(9, 32_400.0, 1.2e8)}
+    pool = a_pool(calendar=(booking,), hosts_max=500)
+    long = plan(pool=pool, learned=learned, backlog=jobs(1, family="long", timeout_s=7200))
+    calm = plan(pool=pool, learned=learned)
+    assert long.target is not None
+    assert calm.target is not None
+    assert long.target.hosts == calm.target.hosts == 15  # 20 jobs at a time on average, 29 with their square root
+
+
 def test_what_is_read_of_the_backlog_counts_although_more_waits() -> None:
     made = plan(backlog=jobs(3), backlog_complete=False)
     assert loads(made) == [2, 1]

@@ -29,7 +29,7 @@ class GraderLoad:
 
 def grader_load(view: PoolView, p: GraderLoad) -> Target:
     """The largest of four estimates, ÷ slots. *Ungraded*: all jobs that wait or run. *Current*: those on hosts that run
-    × `current_factor`. *Predicted*: people × jobs_per_person_h × expected_s ÷ 3600. *History*: the largest of these within `latch_s`.
+    × `current_factor`. *Predicted*: people × jobs_per_person_h × usual_s ÷ 3600. *History*: the largest of these within `latch_s`.
 
     So a lull between two surges lets no host go. At least `min_hosts`. `ungraded_jobs`, `current_jobs` and `predicted_jobs` are in
     jobs; `instant_hosts` is what they want without history, `history_hosts` what history wants.
@@ -37,12 +37,12 @@ def grader_load(view: PoolView, p: GraderLoad) -> Target:
     estimates = {
         "ungraded_jobs": float(view.active),
         "current_jobs": (view.on_healthy + view.on_unhealthy) * p.current_factor,
-        "predicted_jobs": jobs_of_people(view.people, view.jobs_per_person_h, view.expected_s),
+        "predicted_jobs": jobs_of_people(view.people, view.jobs_per_person_h, view.usual_s),
     }
     name, jobs = max(estimates.items(), key=lambda item: item[1])
     instant = max(p.min_hosts, hosts_for(jobs, view.slots))
     history = latched(view.memory.peaks, view.now, p.latch_s)
-    why = f"the largest estimate is {name.replace('_', ' ')}: {jobs:.0f} at {view.slots} a host"
+    why = f"the largest estimate is {name.replace('_', ' ')}: {jobs:.0f} at {view.slots:.3g} a host"
     if history > instant:
         why = f"{some(history, 'host')} had been wanted less than {p.latch_s:g} s ago; now {instant} would do"
     return Target(

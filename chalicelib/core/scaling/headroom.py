@@ -25,6 +25,6 @@ def headroom(view: PoolView, p: Headroom) -> Target:
     jobs = view.on_healthy + view.on_launching + view.queued + view.active * (p.factor - 1.0)
     return Target(
         hosts=max(p.min_hosts, hosts_for(jobs, view.slots)),
-        why=f"{some(view.active, 'job')} with headroom {p.factor:g} take room for {jobs:.1f} at {view.slots} a host",
+        why=f"{some(view.active, 'job')} with headroom {p.factor:g} take room for {jobs:.1f} at {view.slots:.3g} a host",
         variables={"desired_jobs": jobs},
     )

@@ -23,6 +23,6 @@ def square_root(view: PoolView, p: SquareRoot) -> Target:
     jobs = with_square_root(view.active)
     return Target(
         hosts=max(p.min_hosts, hosts_for(jobs, view.slots)),
-        why=f"{some(view.active, 'job')} and room for the next: {jobs:.0f} at {view.slots} a host",
+        why=f"{some(view.active, 'job')} and room for the next: {jobs:.0f} at {view.slots:.3g} a host",
         variables={"desired_jobs": jobs},
     )

@@ -17,7 +17,8 @@ class PoolView:
     of them that are ready. `busy_hosts`: those that carry something, or that this plan gives work to.
     `slots`: how many average jobs one more host would take at a time.
     `needed`: how many further hosts it takes so that every waiting job starts within the pool's SLO, after filling the hosts
-    that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes.
+    that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes;
+    `usual_s`: what the pool's jobs take, whoever waits now. `oldest_s`: how long the one that waits longest has waited.
     `boot_s`: from the request for a host to its agent's first word. `people`: who is looking now or was booked for now.
     `memory`: what earlier passes remembered.
     """
@@ -32,9 +33,11 @@ class PoolView:
     hosts: int = 0
     running_hosts: int = 0
     busy_hosts: int = 0
-    slots: int = 1
+    slots: float = 1
     needed: int = 0
     expected_s: float = 60.0
+    usual_s: float = 60.0
+    oldest_s: float = 0.0
     boot_s: float = 45.0
     people: int = 0
     jobs_per_person_h: float = 4.0

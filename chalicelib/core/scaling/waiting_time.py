@@ -29,7 +29,8 @@ def waiting_time(view: PoolView, p: WaitingTime) -> Target:
 
     At most one step in `step_every_s`; between steps the last target holds, as far as it is within a step of the hosts that are there.
     Without a host W is boot_s + queued × expected_s ÷ slots, and the first waiting job gets the first host at once. No step down into
-    hosts that carry work, or while only a part of the queue is known. `waiting_time_s` is W.
+    hosts that carry work, or while only a part of the queue is known. W is never less than what the one that waits longest has waited
+    already: who fits on no host that is there would wait for ever, however short the queue. `waiting_time_s` is W.
     """
     waits_s = _waiting_time_s(view)
     hosts, why, stepped = _step(view, p, waits_s)
@@ -43,7 +44,7 @@ def _waiting_time_s(view: PoolView) -> float:
         return 0.0
     if not view.hosts:
         return view.boot_s + view.queued * view.expected_s / view.slots
-    return view.queued * view.expected_s / (view.hosts * view.slots)
+    return max(view.oldest_s, view.queued * view.expected_s / (view.hosts * view.slots))
 
 
 def _step(view: PoolView, p: WaitingTime, waits_s: float) -> tuple[int, str, bool]:
