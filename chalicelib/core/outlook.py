@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from chalicelib.core import calendar, forecast
@@ -64,10 +64,9 @@ def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]
     if late and sizes and spare:
         opened, _ = pack(late, sizes, spare, exclusive=exclusive(s))
     have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
-    money_usd_h = None
-    if spec.budget_usd_h is not None:
-        money_usd_h = spec.budget_usd_h - sum(list_price_usd_h(host.offering) for host in counted)
-    view = _view(s, fleet, left, have, len(opened), jobs_per_host, takes_s, boots_s)
+    cost_usd_h = sum(list_price_usd_h(host.offering) for host in counted)
+    money_usd_h = spec.budget_usd_h - cost_usd_h if spec.budget_usd_h is not None else None
+    view = replace(_view(s, fleet, left, have, len(opened), jobs_per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
     return Outlook(
         sizes=sizes,
         spare=spare,

@@ -219,7 +219,7 @@ def test_each_limit_that_bites_says_so() -> None:
     least, _ = wanted(a_view(), manual(1, hosts_min=3), None)
     assert (least.hosts, least.why.endswith("the pool must have at least 3")) == (3, True)
     poor, _ = wanted(a_view(), manual(12, budget_usd_h=0.3), 0.1)
-    assert (poor.hosts, "the budget of 0.3 USD an hour pays for 3 at 0.1 USD each" in poor.why) == (3, True)
+    assert (poor.hosts, "the budget of 0.3 USD an hour pays for 3, the next at 0.1 USD" in poor.why) == (3, True)
     assert poor.variables == {"desired_hosts": 12.0, "target_hosts": 3.0}
 
 

@@ -117,6 +117,21 @@ def test_a_budget_stops_launching_and_the_job_says_so() -> None:
     assert "budget" in made.waits[0][1]
 
 
+def test_a_dearer_offering_sends_no_host_away_that_the_budget_pays_for() -> None:
+    """Ten hosts for 0.0416 each; while EC2 has no more of them, the next would cost 0.714 and the budget of 1 would pay for one."""
+    small = Offering(region="us-east-1", instance_type="t3.medium")
+    large = Offering(region="us-east-1", instance_type="c7i.4xlarge")
+    hosts = tuple(a_host(f"host-{n}", offering=small, freed_at=NOW - 999) for n in range(9))
+    pool = {"offerings": (small, large), "hosts_min": 10, "budget_usd_h": 1.0, "scaling": AGREED}
+    refused = plan(pool=a_pool(skips={small.key: NOW + 100}, **pool), hosts=hosts)
+    assert refused.kinds() == []
+    assert refused.target is not None
+    assert "the budget of 1 USD an hour pays for 9, the next at 0.714 USD" in refused.target.why
+    assert loads(plan(pool=a_pool(**pool), hosts=hosts)) == [0]
+    lowered = plan(pool=a_pool(**(pool | {"budget_usd_h": 0.1})), hosts=hosts)
+    assert lowered.kinds().count(Retire) == 7
+
+
 def test_what_the_policy_allows_goes_first_to_jobs_in_rank_order() -> None:
     """square_root wants 6 hosts for 4 big jobs and 4 small ones; a maximum of 2 takes the first."""
     entries = jobs(8, cpu=2.0, slots=2)

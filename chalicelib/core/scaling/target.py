@@ -42,11 +42,20 @@ def wanted(
     return target, _memory(view, target)
 
 
-def affordable(spec: PoolSpec, price_usd_h: float | None) -> int | None:
-    """How many hosts the budget pays for; None without a budget or a price."""
-    if spec.budget_usd_h is None or not price_usd_h:
+def affordable(spec: PoolSpec, price_usd_h: float | None, hosts: int = 0, cost_usd_h: float = 0.0) -> int | None:
+    """How many hosts the budget pays for; None without a budget, or where it has something left and no price is known.
+
+    `hosts` are there, and all that is there costs `cost_usd_h`. They were launched at their own prices: that the next one would be of a
+    dearer offering must not send away those that the budget pays for.
+    """
+    if spec.budget_usd_h is None:
         return None
-    return max(0, math.floor(spec.budget_usd_h / price_usd_h + GRAIN))
+    left_usd_h = spec.budget_usd_h - cost_usd_h
+    if hosts and left_usd_h < -GRAIN:
+        return max(0, hosts - math.ceil(-left_usd_h * hosts / cost_usd_h - GRAIN))
+    if not price_usd_h:
+        return None
+    return hosts + max(0, math.floor(left_usd_h / price_usd_h + GRAIN))
 
 
 def _wish(view: PoolView, spec: PoolSpec) -> Target:
@@ -75,10 +84,12 @@ def _within(wish: Target, view: PoolView, spec: PoolSpec, price_usd_h: float | N
     if hosts > spec.hosts_max:
         hosts = spec.hosts_max
         says.append(f"the pool may have {hosts}")
-    pays_for = affordable(spec, price_usd_h)
+    there = (view.hosts, view.cost_usd_h) if view.cost_usd_h is not None else (0, 0.0)
+    pays_for = affordable(spec, price_usd_h, *there)
     if pays_for is not None and hosts > pays_for:
         hosts = pays_for
-        says.append(f"the budget of {spec.budget_usd_h:g} USD an hour pays for {hosts} at {price_usd_h:g} USD each")
+        each = f", the next at {price_usd_h:g} USD" if price_usd_h else ""
+        says.append(f"the budget of {spec.budget_usd_h:g} USD an hour pays for {hosts}{each}")
     elif spec.budget_usd_h is not None and pays_for is None and hosts > view.hosts:
         hosts = view.hosts
         says.append("there is a budget and no price is known for another host, so none is added")

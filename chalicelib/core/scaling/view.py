@@ -20,6 +20,7 @@ class PoolView:
     that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes;
     `usual_s`: what the pool's jobs take, whoever waits now. `oldest_s`: how long the one that waits longest has waited.
     `boot_s`: from the request for a host to its agent's first word. `people`: who is looking now or was booked for now.
+    `cost_usd_h`: what all hosts that are there cost; None: nobody counted, each costs what the next one would.
     `memory`: what earlier passes remembered.
     """
 
@@ -40,6 +41,7 @@ class PoolView:
     oldest_s: float = 0.0
     boot_s: float = 45.0
     people: int = 0
+    cost_usd_h: float | None = None
     jobs_per_person_h: float = 4.0
     memory: Scaling = field(default_factory=Scaling)
 
