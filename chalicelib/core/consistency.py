@@ -67,5 +67,7 @@ def _compare(
             else:
                 yield Missed(host, misses, "EC2 does not list its instance")
     for instance in listed:
+        if now - instance.launched_at <= RESUME_AFTER_S:
+            continue  # a pass that overlaps with this one may have launched it after this one read the rows
         if instance.id not in known and instance.id in there and instance.launch not in unrecorded:
             yield Adopt(instance, f"instance {instance.id} runs with our tags and no host row knows it")

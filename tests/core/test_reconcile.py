@@ -210,6 +210,12 @@ def test_an_instance_without_row_is_adopted_unless_an_unrecorded_launch_explains
     assert plan(listed=(an_instance("i-stray", state="shutting-down"),)).kinds() == []
 
 
+def test_an_instance_so_young_that_an_overlapping_pass_may_have_launched_it_is_no_orphan_yet() -> None:
+    """Its row may have been written after this pass had read the rows, and before it listed the instances."""
+    assert plan(listed=(an_instance("i-new", launched_at=NOW - 30),)).kinds() == []
+    assert plan(listed=(an_instance("i-new", launched_at=NOW - 36),)).kinds() == [Adopt]
+
+
 def test_an_unrecorded_launch_is_sent_again_after_a_while() -> None:
     assert plan(launches=(a_launch(created_at=NOW - 10),)).kinds() == []
     assert plan(launches=(a_launch(created_at=NOW - 36),)).kinds() == [Resume]
