@@ -13,6 +13,7 @@ from chalicelib.control.notices import notify
 from chalicelib.core import plan as do
 from chalicelib.core import story
 from chalicelib.core.backlog import Entry
+from chalicelib.core.consistency import RESUME_AFTER_S
 from chalicelib.core.doorbell import RING_AGAIN_S
 from chalicelib.core.host import ADOPTED, Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
@@ -55,6 +56,8 @@ class Performer:
                 outcome = method(self, action)
             except CloudUnavailable as error:
                 outcome = "unavailable"
+                if isinstance(action, do.Start | do.Resume):
+                    self._look_again(self.plane.clock() + RESUME_AFTER_S + 1.0)  # its launch row says the rest
                 log.warning("an action failed", extra={"action": type(action).__name__, "error": str(error)})
             self.outcomes[f"{type(action).__name__.lower()}:{outcome}"] += 1
         for region, instance_ids in self._retired.items():
@@ -170,6 +173,9 @@ class Performer:
         return "assigned"
 
     def start(self, action: do.Start) -> str:
+        """Unless a newer pass has begun: that one may not have seen these hosts, and launches for the same reasons."""
+        if self.plane.stores.registry.pass_no(self.pool.name) != self.pass_no:
+            return "overtaken"
         return self._launched(action.offering, launches.start(self.plane, self.pool, action, self.pass_no))
 
     def ring(self, action: do.Ring) -> str:
@@ -192,12 +198,15 @@ class Performer:
         refused = set(self.plane.cloud.compute.ring(region, [h.instance_id for h in hosts if h.instance_id]))
         now = self.plane.clock()
         if refused:
-            self.retry_at = now + RING_REFUSED_RETRY_S
+            self._look_again(now + RING_REFUSED_RETRY_S)
         for host in hosts:
             late = RING_AGAIN_S - RING_REFUSED_RETRY_S if host.instance_id in refused else 0.0
             self.plane.stores.hosts.touch(host.pool, host.id, rung_at=now - late)
 
     # -- shared steps
+
+    def _look_again(self, at: float) -> None:
+        self.retry_at = at if self.retry_at is None else min(self.retry_at, at)
 
     def _wait(self, entry: Entry, sentence: str) -> None:
         """Say what a job waits for; not again at each pass, of which there may be several a second, for another number in it."""

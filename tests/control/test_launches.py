@@ -8,10 +8,13 @@ from dataclasses import replace
 
 from town import OFFERING, Town
 
+from chalicelib.control.perform import Performer
+from chalicelib.control.reconcile_pool import observe
 from chalicelib.control.submit import submit_many
 from chalicelib.core.host import HostState
 from chalicelib.core.job import Input, JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
+from chalicelib.core.reconcile import reconcile
 from chalicelib.errors import CloudUnavailable
 
 
@@ -29,6 +32,39 @@ def test_a_launch_that_a_deploy_has_changed_meanwhile_is_known_by_its_tag() -> N
     assert len(town.cloud.compute.machines) == 1
     town.run_until_quiet()
     assert town.began == {(job.id, 1): 1}
+
+
+def test_a_pass_that_was_overtaken_launches_nothing() -> None:
+    """The newer one may have read the hosts before this one wrote its own: both would fill the same floor."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_min=2, hosts_max=2))
+    pool = town.stores.registry.begin_pass("default")
+    assert pool is not None
+    snapshot, _ = observe(town.plane, pool)
+    performer = Performer(town.plane, pool, pool.pass_no)
+    town.stores.registry.begin_pass("default")
+    performer.perform(reconcile(snapshot))
+    assert dict(performer.outcomes) == {"start:overtaken": 1}
+    assert not town.hosts()
+    town.run(61)
+    assert len(town.cloud.compute.machines) == 2
+
+
+def test_a_launch_that_ec2_did_not_answer_is_sent_again_when_it_may_be_and_not_at_some_tick() -> None:
+    """The tick's looks would find it half a minute to a minute and a half later."""
+    town = Town()
+    town.run(30)
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("throttled"))
+    job = town.submit("run 5")
+    town.run(1)
+    (first,) = town.stores.hosts.of_pool("default")[1]
+    town.run(9)
+    town.submit("run 5")  # each further look orders the next one
+    town.run(24)
+    assert not [m for m in town.cloud.compute.machines.values() if m.launch.id == first.id]
+    town.run(4)
+    assert [m for m in town.cloud.compute.machines.values() if m.launch.id == first.id]
+    town.run(30)
+    assert town.job(job.id).ended
 
 
 def test_work_that_user_data_cannot_hold_is_in_the_inbox_when_the_host_boots() -> None:
