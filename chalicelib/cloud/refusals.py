@@ -169,6 +169,7 @@ def message_of(error: ClientError) -> str:
 def launching(offering: str) -> Iterator[None]:
     """Translate the errors of a launch by the table. `offering` is named in every sentence."""
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.parsers import ResponseParserError  # no BotoCoreError: what answered was not AWS, or half of it
 
     try:
         yield
@@ -183,7 +184,7 @@ def launching(offering: str) -> Iterator[None]:
         raise CloudUnavailable(f"{code}: {full}") from error
     except ParamValidationError as error:
         raise LaunchImpossible("InvalidParameter", f"{offering}: the launch is not well formed. {error}") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise CloudUnavailable(
             f"{offering}: EC2 could not be reached, so it may or may not have launched. {error}"
         ) from error
@@ -193,6 +194,7 @@ def launching(offering: str) -> Iterator[None]:
 def asking(what: str) -> Iterator[None]:
     """Turn whatever AWS or the network says into CloudUnavailable. `what`: "S3 was asked for the object x"."""
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -200,5 +202,5 @@ def asking(what: str) -> Iterator[None]:
         raise CloudUnavailable(f"{what}, and AWS answered {code_of(error)}: {message_of(error)}") from error
     except ParamValidationError:
         raise  # a fault of ours: trying again would not help
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise CloudUnavailable(f"{what}, and AWS could not be reached: {error}") from error

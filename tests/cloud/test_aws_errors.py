@@ -132,6 +132,20 @@ def test_a_refusal_does_not_show_what_only_machines_read():
     assert "aB3aB3" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [200, 404, 500, 502])
+def test_an_answer_that_is_not_aws_means_nothing_is_known(status: int):
+    """A proxy's page, half an answer: the client library's own error for these is none of its usual ones."""
+    with scripted_aws(lambda *_: (status, "<html><p>Bad Gateway")) as (url, _):
+        cloud = cloud_at(url)
+        for call in (
+            lambda: cloud.compute.launch(a_launch("x")),
+            lambda: cloud.compute.instances("default", [REGION]),
+            lambda: cloud.compute.terminate(REGION, ["i-1"]),
+        ):
+            with pytest.raises(CloudUnavailable):
+                call()
+
+
 def test_nobody_there_means_nothing_is_known():
     """A connection refused is told as a sentence, for every service."""
     with socket.socket() as unused:
