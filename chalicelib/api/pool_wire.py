@@ -19,7 +19,8 @@ from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Fault, TooLarge
 
 Ratio = Annotated[float, Meta(gt=0, le=1)]
-Moment = Annotated[float, Meta(ge=0, le=4_102_444_800)] | Annotated[str, Meta(max_length=40)]  # until the year 2100
+LATEST_S = 4_102_444_800  # the year 2100
+Moment = Annotated[float, Meta(ge=0, le=LATEST_S)] | Annotated[str, Meta(max_length=40)]
 
 BOOKING_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _VERSION = re.compile(r'^(?:W/)?"(\d{1,15})"\Z')
@@ -112,7 +113,7 @@ def patch(body: bytes | str) -> dict[str, Any]:
         raise TooLarge(f"the body has {len(body)} bytes; at most {SPEC_BYTES_MAX} are taken here")
     try:
         given = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a wrong type is one, too
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a wrong type is one, too
         raise BadRequest(
             f"the body is not a JSON object: {error}", (Fault("", f"is no JSON object: {error}"),)
         ) from None
@@ -163,10 +164,10 @@ def _moment(said: float | str) -> float:
         raise ValueError(f"{said!r} is no time; say it as 2026-12-01T14:00:00+01:00 or in epoch seconds") from None
     if at.tzinfo is None:
         raise ValueError(f"{said!r} has no zone; say 2026-12-01T14:00:00+01:00 or …Z")
-    try:
-        return at.timestamp()
-    except (OverflowError, OSError):
-        raise ValueError(f"{said!r} is out of all range") from None
+    seconds = at.timestamp()
+    if not 0 <= seconds <= LATEST_S:
+        raise ValueError(f"{said!r} is no time between 1970 and 2100")
+    return seconds
 
 
 def version_of(if_match: str | None) -> int | None:

@@ -45,6 +45,8 @@ def faults(booking: Booking) -> list[Fault]:
 def _faults(b: Booking) -> Iterator[Fault]:
     if not 1 <= len(b.title.strip()) <= TITLE_CHARACTERS_MAX:
         yield Fault("title", f"must have 1 to {TITLE_CHARACTERS_MAX} characters")
+    elif not b.title.isprintable():
+        yield Fault("title", "must be one line without control characters")
     if not (math.isfinite(b.starts_at) and b.starts_at >= 0):
         yield Fault("starts_at", "must be a time in epoch seconds")
     elif not (math.isfinite(b.ends_at) and b.ends_at > b.starts_at):

@@ -1,4 +1,4 @@
-"""What an instance type has, and what of it jobs may reserve.
+"""What an instance type has, what of it jobs may reserve, and where it may stand.
 
 Figures: EC2's published sizes (vCPUs, memory in MiB) and its list price on demand (Linux, us-east-1, USD an hour, July 2026).
 """
@@ -47,6 +47,17 @@ TYPES: dict[str, InstanceType] = {
     "r7i.xlarge": InstanceType(4, 32768, 0.2646),
     "r7i.2xlarge": InstanceType(8, 65536, 0.5292),
 }
+
+# AWS's, by partition. A launch into a region that does not exist is never answered, so its jobs would wait for that answer for ever.
+REGIONS = frozenset(
+    (
+        "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1 "
+        "ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1 "
+        "eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 il-central-1 "
+        "me-central-1 me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2 "
+        "cn-north-1 cn-northwest-1 us-gov-east-1 us-gov-west-1"
+    ).split()
+)
 
 
 @dataclass(frozen=True, slots=True)

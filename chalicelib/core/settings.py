@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
 
-from chalicelib.core.catalogue import TYPES
+from chalicelib.core.catalogue import REGIONS, TYPES
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.scaling import parameters
@@ -111,6 +112,12 @@ def _faults(spec: PoolSpec) -> Iterator[Fault]:
         if offering.instance_type not in TYPES:
             known = ", ".join(sorted(TYPES))
             yield Fault(f"offerings[{index}].instance_type", f"{offering.instance_type!r} is not known; known: {known}")
+        if offering.region not in REGIONS:
+            near = get_close_matches(offering.region, sorted(REGIONS), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield Fault(f"offerings[{index}].region", f"AWS has no region {offering.region!r}{hint}")
+        elif offering.zone is not None and not offering.zone.startswith(offering.region):
+            yield Fault(f"offerings[{index}].zone", f"{offering.zone} is not in {offering.region}")
     if spec.hosts_min > spec.hosts_max:
         yield Fault("hosts_min", f"is {spec.hosts_min}, more than hosts_max, {spec.hosts_max}")
     if spec.hosts_desired is not None and spec.hosts_desired > spec.hosts_max:

@@ -27,6 +27,11 @@ def decoded(document: Any) -> pool_wire.PoolSpecWire:
         ({"offerings": None}, "offerings"),
         ({"offerings": [{"region": "us-east-1", "instance_type": "z9.huge"}]}, "offerings[0].instance_type"),
         ({"offerings": [{"region": "mars", "instance_type": "c7i.large"}]}, "offerings[0].region"),
+        ({"offerings": [{"region": "us-esat-1", "instance_type": "c7i.large"}]}, "offerings[0].region"),
+        (
+            {"offerings": [{"region": "us-east-1", "instance_type": "c7i.large", "zone": "us-west-2a"}]},
+            "offerings[0].zone",
+        ),
         ({"hosts_min": 9, "hosts_max": 3}, "hosts_min"),
         ({"hosts_min": 21}, "hosts_min"),
         ({"hosts_desired": 21}, "hosts_desired"),
@@ -162,6 +167,9 @@ def test_a_bookings_times_are_iso_with_a_zone_or_epoch_seconds(said: Any, epoch:
         ("exam", {"starts_at": "2026-12-01T14:00:00"}, "starts_at"),
         ("exam", {"starts_at": "tomorrow"}, "starts_at"),
         ("exam", {"ends_at": 1_796_130_000_000}, "ends_at"),  # milliseconds
+        ("exam", {"ends_at": "9999-12-31T23:59-23:59"}, "ends_at"),  # in UTC a year that no calendar has
+        ("exam", {"ends_at": "2100-01-01T01:00Z"}, "ends_at"),
+        ("exam", {"starts_at": "0001-01-01T00:00+23:59"}, "starts_at"),
         ("exam", {"people": -1}, "people"),
         ("exam", {"title": ""}, "title"),
         ("exam", {"room": "R1"}, "room"),
@@ -186,3 +194,13 @@ def test_an_if_match_that_names_none_is_refused(header: str) -> None:
     """To take it as "no condition" would overwrite what the caller wanted to spare."""
     with pytest.raises(BadRequest, match="If-Match"):
         pool_wire.version_of(header)
+
+
+def test_brackets_without_end_are_no_json() -> None:
+    """The decoder gives up at some depth with an error of Python's own, which would be our mistake and not the sender's."""
+    deep = b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    with pytest.raises(BadRequest, match="not a JSON object"):
+        pool_wire.patch(deep)
+    for type_ in (pool_wire.PoolSpecWire, pool_wire.InterestWire):
+        with pytest.raises(BadRequest):
+            wire.decode(deep, type_)

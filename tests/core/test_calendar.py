@@ -89,6 +89,8 @@ def test_the_next_change_is_a_beginning_or_an_end() -> None:
     [
         ({"title": "  "}, "title"),
         ({"title": "x" * 201}, "title"),
+        ({"title": "exam\x1b[2J"}, "title"),  # sentences with titles are printed on terminals
+        ({"title": "exam\nroom 3"}, "title"),
         ({"starts_at": -1.0}, "starts_at"),
         ({"starts_at": float("nan")}, "starts_at"),
         ({"ends_at": START}, "ends_at"),
