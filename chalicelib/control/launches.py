@@ -38,6 +38,7 @@ class Launched:
     skip_until: float | None = None
     refusal: str = ""
     impossible: bool = False
+    refused: str = ""  # what is skipped, a key of `Pool.skips`
 
 
 def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
@@ -93,7 +94,8 @@ def send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> L
         _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
         plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
         skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
-        return Launched(len(launch.hosts), 0, plane.clock() + skip_s, str(error), impossible)
+        refused = launch.offering.asked_with(launch.image, launch.template)
+        return Launched(len(launch.hosts), 0, plane.clock() + skip_s, str(error), impossible, refused)
     given = []
     for instance in instances:
         host_id = launch.hosts[instance.launch_index]

@@ -227,7 +227,7 @@ class Performer:
 
     def _launched(self, offering: Offering, launched: launches.Launched) -> str:
         if launched.skip_until is not None:
-            self.skips[offering.key] = launched.skip_until
+            self.skips[launched.refused] = launched.skip_until
             self.plane.tell(story.of_pool(self.pool.name), "refused", f"EC2 refused {offering.key}: {launched.refusal}")
             if launched.impossible:
                 notify(

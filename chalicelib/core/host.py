@@ -71,6 +71,10 @@ class Offering:
     def key(self) -> str:
         return f"{self.region}/{self.zone or '*'}/{self.instance_type}/{self.market}"
 
+    def asked_with(self, image: str | None, template: str | None) -> str:
+        """What EC2 refused, where it refused: the offering with an image and a launch template of the pool's own is another request."""
+        return " ".join(said for said in (self.key, image, template) if said)
+
 
 ADOPTED = "host-adopted-"  # how ids of hosts begin whose instance was found without a row
 

@@ -15,6 +15,7 @@ from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
 from chalicelib.core.host import Assignment, Host, HostState, Offering
 from chalicelib.core.placement import Room, pack
+from chalicelib.core.pool import Pool
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
 
@@ -97,8 +98,13 @@ def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
     return [
         (offering, capacity(offering, s.pool.spec))
         for offering in s.pool.spec.offerings
-        if offering.instance_type in TYPES and s.pool.skips.get(offering.key, 0.0) <= s.now
+        if offering.instance_type in TYPES and skipped_until(s.pool, offering) <= s.now
     ]
+
+
+def skipped_until(pool: Pool, offering: Offering) -> float:
+    """When EC2 may be asked for it again; a past time where it did not refuse what the pool would ask for now."""
+    return pool.skips.get(offering.asked_with(pool.spec.image, pool.spec.launch_template), 0.0)
 
 
 def list_price_usd_h(offering: Offering | None) -> float:

@@ -83,6 +83,6 @@ class Pool:
     pass_no: int = 0
     list_due_at: float = 0.0  # when EC2 must be listed next
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
-    skips: Mapping[str, float] = field(default_factory=dict)  # offering key → not before
+    skips: Mapping[str, float] = field(default_factory=dict)  # Offering.asked_with → not before
     scaling: Scaling = Scaling()
     clocks: Mapping[str, float] = field(default_factory=dict)  # priority class → virtual time served (core/fairness.py)

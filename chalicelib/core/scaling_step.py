@@ -67,6 +67,8 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     spare = o.spare - len(rooms) - len(back)
     rooms += _empty(o.sizes, min(short - len(recaptured), spare), exclusive(s))
     rooms = rooms[: _paid_for(o, back, rooms)]
+    # Who is dealt behind a job that gets no host of its own waits for the same as that one.
+    begins = o.begins if o.have or rooms else {}
     waiting = left
     if rooms:
         launched_for = {entry.rank for room in rooms for entry in room.taken}
@@ -82,8 +84,8 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
         idle=o.idle,
         surplus=max(0, over),
         agreed=since is not None and s.now - since >= spec.scale_in_agree_s,
-        waits=tuple(waits(s, waiting, o.begins, o.sizes, target, full=o.spare <= len(rooms) + len(back))),
-        begins=o.begins,
+        waits=tuple(waits(s, waiting, begins, o.sizes, target, full=o.spare <= len(rooms) + len(back))),
+        begins=begins,
         next_booking_at=calendar.next_change(s.pool.calendar, s.now, o.view.boot_s),
     )
 

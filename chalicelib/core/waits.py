@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
 from chalicelib.core.host import Offering
+from chalicelib.core.outlook import skipped_until
 from chalicelib.core.plan import Target
 from chalicelib.core.snapshot import Snapshot
+
+REFUSED = "EC2 refused it: no capacity now, or a launch that it does not accept (the pool's story says which)"
 
 
 def waits(
@@ -21,7 +24,7 @@ def waits(
 ) -> Iterator[tuple[Entry, str]]:
     """What each job that found no place is waiting for, as a sentence. `begins`: rank → when it is believed to begin, where it is."""
     spec = s.pool.spec
-    skips = {o.key: s.pool.skips[o.key] for o in spec.offerings if s.pool.skips.get(o.key, 0.0) > s.now}
+    skips = {o.key: until for o in spec.offerings if (until := skipped_until(s.pool, o)) > s.now}
     fits: dict[tuple[float, int, int], bool] = {}
     soon: dict[int, str] = {}
     for entry in waiting:
@@ -38,7 +41,7 @@ def waits(
             yield entry, soon[in_s]
         elif not fits[shape] and skips:
             key, until = min(skips.items(), key=lambda item: item[1])
-            yield entry, f"EC2 has no capacity for it now; next try: {key} at {_clock(until)} UTC"
+            yield entry, f"{REFUSED}; next try: {key} at {_clock(until)} UTC"
         elif not fits[shape]:
             yield entry, "no offering that may be tried now is large enough for it"
         elif not spec.scaling_enabled:

@@ -107,6 +107,25 @@ def test_when_every_offering_is_refused_the_job_says_until_when() -> None:
     assert OFFERING.key in made.waits[0][1]
 
 
+def test_a_refusal_is_of_what_was_asked_for_and_a_corrected_pool_asks_at_once() -> None:
+    """A launch template that does not exist is refused for ten minutes; who names another one does not wait for them."""
+    refused = {OFFERING.asked_with("ami-12345678", "graders:3"): NOW + 600}
+    wrong = {"image": "ami-12345678", "launch_template": "graders:3", "skips": refused}
+    assert not plan(pool=a_pool(**wrong), backlog=(an_entry(),)).actions
+    for corrected in ({"image": None}, {"launch_template": "graders:4"}, {"image": None, "launch_template": None}):
+        made = plan(pool=a_pool(**(wrong | corrected)), backlog=(an_entry(),))
+        assert [type(action) for action in made.actions] == [Start]
+
+
+def test_nobody_is_told_of_a_host_that_is_not_to_be_had() -> None:
+    """A job that would follow another one on its host waits for the same as that one, where that one gets no host."""
+    for poor in ({"budget_usd_h": 0.0}, {"hosts_max": 0}):
+        jobs = tuple(an_entry(f"job-{n}", timeout_s=5) for n in range(9))
+        made = plan(pool=a_pool(slots_per_host=1, estimated_s=1.0, **poor), backlog=jobs)
+        assert len(made.waits) == 9
+        assert not [reason for _, reason in made.waits if "a host that is there" in reason]
+
+
 def test_a_pool_keeps_its_minimum() -> None:
     (start,) = plan(pool=a_pool(hosts_min=2)).actions
     assert isinstance(start, Start)
