@@ -33,8 +33,10 @@ class SpillwayError(Exception):
         self.status = status
 
     def __str__(self) -> str:
-        if len(self.fields) == 1 and self.sentence == f"{self.fields[0].field} {self.fields[0].message}":
-            return str(self.fields[0])  # a server that has one thing to say says it once
+        if len(self.fields) == 1:
+            field, message = self.fields[0].field, self.fields[0].message
+            if self.sentence in (f"{field} {message}", f"{field}: {message}"):
+                return f"{field}: {message}"  # a server that has one thing to say says it once
         return "\n  ".join([self.sentence, *map(str, self.fields)])
 
 

@@ -8,6 +8,7 @@ import typer
 
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
+from spillway.cli.table import harmless
 
 
 @command
@@ -39,12 +40,7 @@ def logs(
             return
         cut = False
         for part in spillway.log_parts(job, follow=follow, start=start):
-            typer.echo(_harmless(part.text) if sys.stdout.isatty() else part.text, nl=False)
+            typer.echo(harmless(part.text) if sys.stdout.isatty() else part.text, nl=False)
             cut = cut or part.cut
         if cut:
             typer.echo("[The log was cut: it reached the pool's limit.]", err=True)
-
-
-def _harmless(text: str) -> str:
-    """Without control characters but newline and tab: an untrusted program must not drive the reader's terminal."""
-    return "".join(c if c in "\n\t" or (c.isprintable()) else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -10,7 +10,7 @@ import typer
 
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
-from spillway.cli.table import clock, counted, number, table
+from spillway.cli.table import clock, counted, number, say, table
 
 
 @command
@@ -28,7 +28,7 @@ def plan(
         emit(document)
         return
     for sentence in _head(document):
-        typer.echo(sentence)
+        say(sentence)
     if target := document.get("target"):
         table(["variable", "value"], [[name, number(value)] for name, value in target["variables"].items()])
     actions, waits = document["actions"], document["waits"]

@@ -14,7 +14,7 @@ import typer
 
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
-from spillway.cli.table import ago, table
+from spillway.cli.table import ago, clock, counted, say, table
 from spillway.errors import BadInput
 
 pool = typer.Typer(
@@ -43,7 +43,8 @@ def list_pools(url: Url = None, token: Token = None, stage: Stage = None, as_jso
         emit({"items": found})
         return
     columns = ("name", "hosts_min", "hosts_max", "hosts_desired", "policy", "slo_wait_s", "linger_s", "version")
-    table(columns, [[each.get(column) for column in columns] for each in found])
+    heads = ("name", "min", "max", "desired", "policy", "slo s", "linger s", "version")
+    table(heads, [[each.get(column) for column in columns] for each in found])
 
 
 @pool.command()
@@ -178,7 +179,7 @@ def unbook(
     if as_json:
         emit({"items": left})
     else:
-        typer.echo(f"{booking} is taken back; {len(left)} bookings are left")
+        typer.echo(f"{booking} is taken back; {counted(len(left), 'booking')} left")
 
 
 def patch_of(changes: Sequence[str]) -> dict[str, Any]:
@@ -229,10 +230,15 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
         emit(found)
         return
     scaling = found.get("scaling") or {}
-    why = f"; wants {scaling['target']} hosts: {scaling['why']}" if scaling.get("why") else ""
-    typer.echo(f"{found.get('name')}, version {found.get('version')}{why}")
-    if found.get("interest"):
-        typer.echo(f"{found['interest']} people are looking")
+    named = f"{found.get('name')}, version {found.get('version')}"
+    if only is not None:  # what the last look wanted is older than the change
+        typer.echo(f"{named}: in force from the next look on; `spillway plan {found.get('name')}` says what that will do")
+    elif scaling.get("why"):
+        say(f"{named}; wants {counted(scaling['target'], 'host')}: {scaling['why']}")
+    else:
+        typer.echo(named)
+    if people := found.get("interest"):
+        typer.echo(f"{people} people are looking" if people > 1 else "1 person is looking")
     origins = found.get("origins") or {}
     table(
         ["setting", "value", "set by"],
@@ -247,8 +253,18 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
 
 
 def _bookings(found: Sequence[Mapping[str, Any]]) -> None:
-    columns = ("id", "title", "starts", "ends", "people", "hosts")
-    table(columns, [[each.get(column) for column in columns] for each in found])
+    """Times in this machine's zone, as they are said to `book`."""
+    rows = [
+        [
+            each.get("id"),
+            *(clock(each[name]) if each.get(name) is not None else "" for name in ("starts_at", "ends_at")),
+            each.get("people") or "",
+            each.get("hosts"),
+            each.get("title"),
+        ]
+        for each in found
+    ]
+    table(("id", "starts", "ends", "people", "hosts", "title"), rows)
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
-from spillway.cli.table import ago, counted, lasted, table
+from spillway.cli.table import ago, counted, lasted, say, table
 
 if TYPE_CHECKING:
     from spillway.client import Client
@@ -65,16 +65,20 @@ def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:
             }
         )
         return
-    typer.echo(f"{name}: {len(hosts)} hosts (at least {pool.hosts_min}, at most {pool.hosts_max})")
+    there = [host for host in hosts if host.state != "terminated"]
+    gone = len(hosts) - len(there)
+    typer.echo(f"{name}: {counted(len(there), 'host')} (at least {pool.hosts_min}, at most {pool.hosts_max})")
     for sample in samples:
-        typer.echo(_in_words(sample))
+        say(_in_words(sample))
     table(
         ["host", "state", "instance", "up", "seen", "jobs", "why"],
         [
             [h.id, h.state, h.instance_id, ago(h.launched_at), ago(h.seen_at), len(h.assignments), h.reason]
-            for h in hosts
+            for h in there
         ],
     )
+    if gone:
+        typer.echo(f"{counted(gone, 'host')} ended in the last hour; --json lists them, too")
     table(["job", "name", "state", "ran"], [[j.id, j.name, j.state, lasted(j.started_at, j.finished_at)] for j in jobs])
 
 

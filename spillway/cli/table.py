@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
 
+PROSE_CHARACTERS_MIN = 24  # of a table's last column
 STATE_COLOURS = {
     "succeeded": "green",
     "failed": "red",
@@ -33,12 +34,49 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str |
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left")
+    console = Console()
+    texts = [[harmless(cell) for cell in row] for row in texts]
+    if title:
+        console.print(title, markup=False)
+    if _too_wide(headers, texts, console.width):
+        for row in texts:
+            for line in _stacked(headers, row):
+                console.print(Text(line, style=_colour(row)), soft_wrap=True)
+        return
+    drawn = Table()
     for header in headers:
         drawn.add_column(header, overflow="fold")
     for row in texts:
         drawn.add_row(*(Text(cell, style=STATE_COLOURS.get(cell, "")) for cell in row))
-    Console().print(drawn)
+    console.print(drawn)
+
+
+def _too_wide(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a table would break ids, which nobody could copy then. The last column may break, if it has a little room."""
+    widest = [max(len(header), *(len(row[n]) for row in rows)) for n, header in enumerate(headers)] if rows else []
+    return bool(rows) and sum(widest[:-1]) + min(widest[-1], PROSE_CHARACTERS_MIN) + 3 * len(widest) + 1 > width
+
+
+def _stacked(headers: Sequence[str], row: Sequence[str]) -> Iterator[str]:
+    """A row as lines of its own: what names it first, the rest behind its headers."""
+    yield row[0]
+    yield "  " + "  ".join(f"{header} {cell}" for header, cell in zip(headers[1:-1], row[1:-1], strict=True) if cell)
+    if row[-1]:
+        yield f"  {headers[-1]} {row[-1]}"
+
+
+def _colour(row: Sequence[str]) -> str:
+    return next((STATE_COLOURS[cell] for cell in row if cell in STATE_COLOURS), "")
+
+
+def harmless(text: str) -> str:
+    """Without control characters but newline and tab: what others wrote must not drive the reader's terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def say(text: str) -> None:
+    """Print sentences that others may have put words into; on a terminal, without control characters."""
+    typer.echo(harmless(text) if sys.stdout.isatty() else text)
 
 
 def ago(at: float | None) -> str:

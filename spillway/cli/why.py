@@ -9,7 +9,7 @@ import typer
 
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
-from spillway.cli.table import ago, clock, table
+from spillway.cli.table import ago, clock, say, table
 
 
 @command
@@ -27,7 +27,7 @@ def why(
         emit(dataclasses.asdict(answer))
         return
     for sentence in answer.sentences:
-        typer.echo(sentence)
+        say(sentence)
 
 
 @command

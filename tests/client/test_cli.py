@@ -129,7 +129,8 @@ def test_no_server_named_is_exit_code_2(run: Any) -> None:
 def test_one_mistake_is_told_once() -> None:
     """Where a server's sentence is its only field's, saying both is saying it twice."""
     one = FieldError("cpu", "is 500; at most 2")
-    assert str(Refused("cpu is 500; at most 2", fields=[one])) == "cpu: is 500; at most 2"
+    for sentence in ("cpu is 500; at most 2", "cpu: is 500; at most 2"):
+        assert str(Refused(sentence, fields=[one])) == "cpu: is 500; at most 2"
     assert str(Refused("The job is wrong", fields=[one])).splitlines() == [
         "The job is wrong",
         "  cpu: is 500; at most 2",
