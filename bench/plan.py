@@ -192,6 +192,7 @@ def _a_launch(number: int) -> Launch:
         hosts=tuple(f"host-{number:06d}-{index}" for index in range(50)),
         user_data=b"",
         created_at=NOW - 20,
+        sent_at=NOW - 20,
         recorded=number % 5 != 0,
     )
 

@@ -80,19 +80,28 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
         image=pool.spec.image,
         template=pool.spec.launch_template,
         created_at=now,
+        sent_at=now,
     )
     plane.stores.hosts.put_launch(launch)
-    return send(plane, launch, pass_no, inbox=any(entry["inbox"] for entry in document["hosts"]))
+    return _send(plane, launch, pass_no, inbox=any(entry["inbox"] for entry in document["hosts"]))
 
 
-def send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> Launched:
-    """Ask EC2 (again) and record its answer on the rows. `inbox`: whether its manifest leaves anything to the inboxes."""
+def resume(plane: Plane, launch: Launch, pass_no: int) -> Launched | None:
+    """Ask EC2 again where its answer was not recorded; None if another function does so already."""
+    if not plane.stores.hosts.resend_launch(launch, plane.clock()):
+        return None
+    return _send(plane, launch, pass_no)
+
+
+def _send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> Launched:
+    """Ask EC2 and record its answer on the rows. `inbox`: whether its manifest leaves anything to the inboxes."""
     try:
         instances = _instances(plane, launch)
     except (CapacityRefused, LaunchImpossible) as error:
         impossible = isinstance(error, LaunchImpossible)
-        _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
-        plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
+        # First that nobody sends it again, then the jobs: whoever dies in between leaves hosts that were never launched.
+        if plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S):
+            _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
         skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
         refused = launch.offering.asked_with(launch.image, launch.template)
         return Launched(len(launch.hosts), 0, plane.clock() + skip_s, str(error), impossible, refused)

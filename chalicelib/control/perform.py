@@ -68,7 +68,8 @@ class Performer:
     # -- repairs
 
     def resume(self, action: do.Resume) -> str:
-        return self._launched(action.launch.offering, launches.send(self.plane, action.launch, self.pass_no))
+        launched = launches.resume(self.plane, action.launch, self.pass_no)
+        return "lost" if launched is None else self._launched(action.launch.offering, launched)
 
     def adopt(self, action: do.Adopt) -> str:
         """A row that is terminating from its first moment: so the instance is terminated again and again until EC2 agrees."""

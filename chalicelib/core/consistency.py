@@ -23,7 +23,7 @@ def actions(s: Snapshot) -> Iterator[Action]:
     """Launches to resume, rows without instance, instances without row, attempts to take back."""
     unrecorded = {launch.id for launch in s.launches if not launch.recorded}
     for launch in s.launches:
-        if not launch.recorded and s.now - launch.created_at > RESUME_AFTER_S:
+        if not launch.recorded and s.now - launch.sent_at > RESUME_AFTER_S:
             yield Resume(launch, "EC2's answer to this launch was not recorded")
     for host in s.hosts:
         if (
@@ -53,7 +53,7 @@ def _compare(
     hosts: tuple[Host, ...], listed: tuple[Instance, ...], unrecorded: set[str], now: float
 ) -> Iterator[Action]:
     there = {instance.id for instance in listed if instance.state not in GOING}
-    known = {host.instance_id for host in hosts}
+    known = {h.instance_id for h in hosts if h.state is not HostState.TERMINATED or now - h.entered_at <= LIST_LAG_S}
     for host in hosts:
         if host.state not in LIVE or host.instance_id is None:
             continue

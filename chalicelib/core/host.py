@@ -152,7 +152,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """One RunInstances request, kept byte for byte until EC2's answer is on the host rows."""
+    """One RunInstances request, kept byte for byte until EC2's answer is on the host rows.
+
+    `sent_at`: when the last function took it upon itself to send it. While that one may still be at it no other does: EC2 does not
+    remember a refusal by its token, so of two requests one could be refused, and its jobs given away, while the other starts them.
+    """
 
     id: str
     pool: str
@@ -162,4 +166,5 @@ class Launch:
     image: str | None = None
     template: str | None = None  # a launch template other than the stage's own: "name" or "name:version"
     created_at: float
+    sent_at: float
     recorded: bool = False

@@ -100,8 +100,10 @@ def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[f
         if (due := ring_due(host)) is not None and _hears(host):
             yield max(due, now + RING_AGAIN_S)
     for launch in s.launches:
-        if not launch.recorded and (again_at := launch.created_at + consistency.RESUME_AFTER_S + 1.0) > now:
+        if not launch.recorded and (again_at := launch.sent_at + consistency.RESUME_AFTER_S + 1.0) > now:
             yield again_at  # one that is resumed now and fails again is looked after by who performs that
+    if step.starts and any(entry.queued_at < now - AGED_S for entry in s.backlog):
+        yield now + 1.0  # what was withheld for those who now get hosts of their own is free for others
     if step.waits:
         yield from (until for until in s.pool.skips.values() if until > now)
     if step.next_booking_at is not None:

@@ -23,6 +23,7 @@ from chalicelib.core.plan import Start, Target
 from chalicelib.core.pool import Scaling
 from chalicelib.core.scaling.target import wanted
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.staffing import some
 from chalicelib.core.waits import waits
 
 GRAIN_USD = 1e-9  # sums of prices must not refuse the last host
@@ -154,7 +155,9 @@ def _starts(rooms: Iterable[Room], target: Target) -> Iterator[Start]:
         for first in range(0, len(group), LAUNCH_HOSTS_MAX):
             part = group[first : first + LAUNCH_HOSTS_MAX]
             jobs = sum(len(room.taken) for room in part)
-            reason = f"{jobs} waiting jobs fit on no host that is there; {target.why}" if jobs else target.why
+            reason = (
+                f"{some(jobs, 'job')} without room on the hosts that are there; {target.why}" if jobs else target.why
+            )
             yield Start(offering, tuple(tuple(room.taken) for room in part), reason)
 
 

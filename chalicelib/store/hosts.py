@@ -52,6 +52,7 @@ class DynamoHosts:
             image=launch.image,
             template=launch.template,
             created_at=launch.created_at,
+            sent_at=launch.sent_at,
             recorded=launch.recorded,
         )
         try:
@@ -62,6 +63,15 @@ class DynamoHosts:
 
     def forget(self, pool: str, ids: Sequence[str]) -> None:
         write_batch(self._row, deletes=[{"pool": pool, "id": row_id} for row_id in dict.fromkeys(ids)])
+
+    def resend_launch(self, launch: Launch, at: float) -> bool:
+        row = self._launch
+        same = (row.recorded == False) & (row.sent_at == launch.sent_at)  # noqa: E712  # an expression
+        try:
+            row(launch.pool, launch.id).update([row.sent_at.set(at)], condition=same)
+        except ConditionFailed:
+            return False
+        return True
 
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         row = self._launch
@@ -217,5 +227,6 @@ def _launch(row: LaunchRow) -> Launch:
         image=row.image,
         template=row.template,
         created_at=row.created_at,
+        sent_at=row.sent_at,
         recorded=row.recorded,
     )

@@ -140,6 +140,9 @@ class Hosts(Protocol):
     def forget(self, pool: str, ids: Sequence[str]) -> None:
         """Delete rows of hosts and launches that are over; batched by 25. DynamoDB itself may take days after `expires_at`."""
 
+    def resend_launch(self, launch: Launch, at: float) -> bool:
+        """Say that it is sent again now; False if another did so since `launch` was read, or it is recorded."""
+
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         """Mark it recorded and drop the user data; False if it already was."""
 

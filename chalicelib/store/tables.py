@@ -146,6 +146,7 @@ class LaunchRow(HostsTable):
     image = UnicodeAttribute(null=True)
     template = UnicodeAttribute(null=True)
     created_at = Float()
+    sent_at = Float()
     recorded = BooleanAttribute(default=False)
 
 

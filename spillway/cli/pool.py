@@ -232,7 +232,9 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
     scaling = found.get("scaling") or {}
     named = f"{found.get('name')}, version {found.get('version')}"
     if only is not None:  # what the last look wanted is older than the change
-        typer.echo(f"{named}: in force from the next look on; `spillway plan {found.get('name')}` says what that will do")
+        typer.echo(
+            f"{named}: in force from the next look on; `spillway plan {found.get('name')}` says what that will do"
+        )
     elif scaling.get("why"):
         say(f"{named}; wants {counted(scaling['target'], 'host')}: {scaling['why']}")
     else:

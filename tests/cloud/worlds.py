@@ -40,6 +40,7 @@ def a_launch(name: str, hosts: int = 1, **changes: Any) -> Launch:
         "hosts": tuple(f"host-{name}-{i}" for i in range(hosts)),
         "user_data": b"#!/bin/sh\ntrue\n",
         "created_at": NOW,
+        "sent_at": NOW,
     }
     return Launch(**(fields | changes))
 

@@ -8,6 +8,7 @@ may be overtaken by all that others do at any call, and every launch is checked 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -30,6 +31,7 @@ COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, H
 REFUSALS = (Crash, StoreUnavailable, CloudUnavailable)  # after which a client tries again
 OUR_ERRORS = ("CloudUnavailable", "StoreUnavailable")  # that a pass or a tick may meet
 TRIES_MAX = 60
+TIMEOUT_S = 30.0  # of a pass; no function may run longer
 FUNCTION_S = 60.0  # two functions that run at the same time may tell in another order than they wrote
 ROUNDS_MAX = 1000  # of deliveries at one moment
 UNLUCKY_MAX = 5  # tries of a client; the next one goes well, or a batch would never be through
@@ -79,12 +81,15 @@ class ChaosTown(Town):
         cloud.compute = Audited(self)
         self.plane = replace(self.plane, cloud=cloud)
         self.fuse: Fuse = fragile(self)
+        self._deadlines: list[float] = []  # of the running functions; each runs in the middle of the one before it
+        self.fuse.overtime = lambda: bool(self._deadlines) and self.now > self._deadlines[-1]
 
     # -- what people do
 
     def insist(self, act: Callable[[], Any]) -> Any:
         """Do as a client does: again until it is answered. None: it was refused for good."""
         chance = self.fuse.chance
+        self._deadlines.append(math.inf)
         try:
             for tries in range(TRIES_MAX):
                 if tries == UNLUCKY_MAX:
@@ -96,6 +101,7 @@ class ChaosTown(Town):
                 except REFUSALS:
                     self.plane.stores.teller.forget()
         finally:
+            self._deadlines.pop()
             self.fuse.chance = chance
         raise AssertionError("a client was never answered")
 
@@ -114,6 +120,7 @@ class ChaosTown(Town):
             hosts=("host-nobody-0",),
             user_data=b"",
             created_at=self.now,
+            sent_at=self.now,
         )
         self.unmanned.add(self.cloud.compute._make(launch, 0).id)  # whatever the capacity
 
@@ -193,10 +200,13 @@ class ChaosTown(Town):
 
     def invoke(self, function: Any, *args: Any) -> bool:
         """What AWS fails is tried again by AWS; any other exception is a bug, and comes out."""
+        self._deadlines.append(self.now + TIMEOUT_S)
         try:
             return super().invoke(function, *args)
         except (StoreUnavailable, CloudUnavailable):
             return False
+        finally:
+            self._deadlines.pop()
 
     def _comes_twice(self, message: Any) -> bool:
         """A ping of a host that is not recorded yet goes through the timers queue again and again: were each of them doubled, as no

@@ -26,6 +26,7 @@ class Fuse:
         self.burn_at: set[int] = set()
         self.orders: dict[int, list[Fault]] = {}
         self.chance: Callable[[], Fault | None] = lambda: None  # what else may happen at any call
+        self.overtime: Callable[[], bool] = lambda: False  # whether Lambda has ended the running function
 
     def order(self, calls_from_now: int, fault: Fault) -> None:
         """Something is to happen at a call to come."""
@@ -39,7 +40,7 @@ class Fuse:
 
     def blow(self, error: type[Exception]) -> None:
         self.calls += 1
-        if self.calls in self.burn_at:
+        if self.calls in self.burn_at or self.overtime():
             raise Crash
         for fault in self.orders.pop(self.calls, ()):
             fault(error)

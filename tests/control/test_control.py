@@ -234,7 +234,13 @@ def test_an_instance_that_no_row_knows_is_terminated() -> None:
     from chalicelib.core.host import Launch
 
     launch = Launch(
-        id="launch-foreign", pool="default", offering=OFFERING, hosts=("h",), user_data=b"", created_at=town.now
+        id="launch-foreign",
+        pool="default",
+        offering=OFFERING,
+        hosts=("h",),
+        user_data=b"",
+        created_at=town.now,
+        sent_at=town.now,
     )
     town.cloud.compute.pending_s = 10_000  # it never speaks
     town.cloud.compute.launch(launch)

@@ -198,7 +198,9 @@ class Chaos(RuleBasedStateMachine):
     def _machines_fail(self, chance: random.Random) -> None:
         town = self.town
         alive = [m.id for m in town.cloud.compute.alive() if m.id not in town.unmanned]
-        what = chance.choice(["lose", "lose silently", "freeze", "interrupt", "cut off", "cut off", "reconnect", "orphan"])
+        what = chance.choice(
+            ["lose", "lose silently", "freeze", "interrupt", "cut off", "cut off", "reconnect", "orphan"]
+        )
         if what == "reconnect":
             for machine in sorted(town.deaf | town.mute.keys()):
                 town.reconnect(machine)

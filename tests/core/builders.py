@@ -91,6 +91,7 @@ def a_launch(name: str = "launch-1", **over: Any) -> Launch:
         "hosts": ("host-1",),
         "user_data": b"",
         "created_at": NOW - 5,
+        "sent_at": NOW - 5,
     }
     return Launch(**(fields | over))
 

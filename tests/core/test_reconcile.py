@@ -235,9 +235,16 @@ def test_an_instance_so_young_that_an_overlapping_pass_may_have_launched_it_is_n
     assert plan(listed=(an_instance("i-new", launched_at=NOW - 36),)).kinds() == [Adopt]
 
 
+def test_an_instance_that_lives_on_behind_a_terminated_row_is_an_orphan() -> None:
+    """Two lists without it were wrong: its row has ended, so nobody else would ever end it."""
+    for ended_at, kinds in ((NOW - 100, []), (NOW - 130, [Adopt])):
+        ended = a_host(state=HostState.TERMINATED, instance_id="i-1", entered_at=ended_at)
+        assert plan(hosts=(ended,), listed=(an_instance("i-1", launched_at=NOW - 900),)).kinds() == kinds
+
+
 def test_an_unrecorded_launch_is_sent_again_after_a_while() -> None:
-    assert plan(launches=(a_launch(created_at=NOW - 10),)).kinds() == []
-    assert plan(launches=(a_launch(created_at=NOW - 36),)).kinds() == [Resume]
+    assert plan(launches=(a_launch(sent_at=NOW - 10),)).kinds() == []
+    assert plan(launches=(a_launch(created_at=NOW - 900, sent_at=NOW - 36),)).kinds() == [Resume]
 
 
 def test_attempts_on_a_host_that_is_gone_are_settled() -> None:

@@ -73,6 +73,7 @@ def a_launch(number: int = 0, **facts: Any) -> Launch:
         "hosts": ("host-0001-0", "host-0001-1"),
         "user_data": bytes(range(256)) * 60,
         "created_at": NOW,
+        "sent_at": NOW,
     }
     return Launch(**given | facts)
 

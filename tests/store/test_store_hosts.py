@@ -67,6 +67,20 @@ def test_a_launch_is_put_once_and_settled_once(stores: Stores) -> None:
     assert stores.hosts.of_pool("p") == ([], [replace(launch, recorded=True, user_data=b"")])
 
 
+def test_one_of_two_functions_sends_a_launch_again(stores: Stores) -> None:
+    """Whoever says first that it sends it has it; who read the row before that does not, and nobody once it is settled."""
+    launch = a_launch()
+    stores.hosts.put_launch(launch)
+    assert race(2, lambda _: stores.hosts.resend_launch(launch, NOW + 36)).count(True) == 1
+    again = replace(launch, sent_at=NOW + 36)
+    assert stores.hosts.of_pool("p") == ([], [again])
+    assert not stores.hosts.resend_launch(launch, NOW + 40)
+    assert not stores.hosts.resend_launch(a_launch(5), NOW + 40)
+    assert stores.hosts.resend_launch(again, NOW + 72)
+    stores.hosts.settle_launch(launch, LATER)
+    assert not stores.hosts.resend_launch(replace(again, sent_at=NOW + 72), NOW + 110)
+
+
 def test_what_is_over_is_forgotten(stores: Stores) -> None:
     """Hosts and launches alike; what is not there is gone already, and nothing brings a forgotten row back."""
     host, launch = a_host(), a_launch()

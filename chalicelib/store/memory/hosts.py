@@ -48,6 +48,14 @@ class MemoryHosts:
                 self._hosts.get(pool, {}).pop(row_id, None)
                 self._launches.get(pool, {}).pop(row_id, None)
 
+    def resend_launch(self, launch: Launch, at: float) -> bool:
+        with self._lock:
+            row = self._launches.get(launch.pool, {}).get(launch.id)
+            if row is None or row.recorded or row.sent_at != launch.sent_at:
+                return False
+            self._launches[launch.pool][launch.id] = replace(row, sent_at=at)
+            return True
+
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         with self._lock:
             row = self._launches.get(launch.pool, {}).get(launch.id)
