@@ -69,7 +69,34 @@ TIMEOUT_S = 90  # of one mutant: one that makes a loop endless is noticed too
 NOT_MUTATED = frozenset({"__init__.py"})
 
 # (file, code of the changed line, kind): why that change is none. Lines are named by their text, so that they survive edits elsewhere.
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+READY = "asked of ready and draining hosts only, which have been ready"
+EQUIVALENT: dict[tuple[str, str, str], str] = {  # (file, line of code, kind) → why the change is none
+    **{
+        ("core/retirement.py", "since = max(assignment.assigned_at, host.ready_at or 0.0)", kind): READY
+        for kind in ("operand", "figure")
+    },
+    **{
+        (
+            "core/retirement.py",
+            "return any(now > max(a.assigned_at, host.ready_at or 0.0) + STALLED_S for a in host.assignments) and not any(",
+            kind,
+        ): READY
+        for kind in ("operand", "figure")
+    },
+    **{
+        (
+            "core/retirement.py",
+            "for host in sorted(idle, key=lambda h: (h.idle_since or 0.0, h.id)):",
+            kind,
+        ): "idle hosts have a time"
+        for kind in ("operand", "figure")
+    },
+    (
+        "core/retirement.py",
+        'Rule("again", "EC2 still has it", lambda h, s: s.now - (h.retire_sent_at or 0.0) > RETIRE_AGAIN_S),',
+        "figure",
+    ): "any time long ago does",
+}
 
 FLIPS: dict[type[ast.cmpop], tuple[str, ...]] = {
     ast.Lt: ("<=", ">="),
@@ -150,8 +177,14 @@ class _Finder:
         docstrings = {
             id(node.body[0]) for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         }
+        decorators = {
+            id(inner)
+            for node in ast.walk(tree)
+            for decorator in getattr(node, "decorator_list", ())
+            for inner in ast.walk(decorator)
+        }
         for node in ast.walk(tree):
-            if id(node) not in annotations and id(node) not in docstrings:
+            if id(node) not in annotations | docstrings | decorators:
                 self._node(node)
 
     def _node(self, node: ast.AST) -> None:

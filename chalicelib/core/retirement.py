@@ -119,8 +119,6 @@ def rolling(s: Snapshot, fit: Iterable[Host]) -> list[Host]:
     """
     ready = [host for host in fit if host.state is HostState.READY]
     old = [host for host in ready if _outdated(host, s)]
-    if not old:
-        return []
     leaving = sum(
         h.state in (HostState.DRAINING, HostState.TERMINATING) and h.generation < s.pool.spec.generation
         for h in s.hosts
@@ -149,7 +147,6 @@ def departures(s: Snapshot, rolled: Iterable[Host], busy: frozenset[str]) -> Ite
                     yield Drain(host, reason)
                     if not host.assignments:
                         yield Retire(host, reason)
-                continue
         if host.id not in busy and (reason := why(RETIRE_RULES.get(state, ()), host, s)):
             yield Retire(host, reason)
 

@@ -21,7 +21,7 @@ from chalicelib.control import ec2_events, tick
 from chalicelib.core import host as host_machine
 from chalicelib.core import invariants
 from chalicelib.core import job as job_machine
-from chalicelib.core.host import Host, HostState, Launch
+from chalicelib.core.host import ADOPTED, Host, HostState, Launch
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.story import Line, distinct
@@ -323,7 +323,7 @@ class ChaosTown(Town):
         for subject, written in told.items():
             lines = distinct(written)  # what was not answered was written again
             states: Any = HostState if subject.startswith("host-") else JobState if subject.startswith("job-") else None
-            if states is None:
+            if states is None or subject.startswith(ADOPTED):  # an orphan that lives on is adopted again
                 continue
             machine = host_machine.MACHINE if states is HostState else job_machine.MACHINE
             ways = reachable(machine.transitions)

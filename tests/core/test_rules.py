@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import NOW, a_host, a_pool, a_snapshot, an_assignment
+from builders import NOW, a_host, a_launch, a_pool, a_snapshot, an_assignment, an_entry
 
 from chalicelib.core import retirement
 from chalicelib.core.host import Host, HostState
-from chalicelib.core.plan import Drain, Retire, Sicken
+from chalicelib.core.plan import Assign, Drain, Missed, Recapture, Retire, Sicken, Vanish
 from chalicelib.core.reconcile import reconcile
 
 
@@ -150,6 +150,63 @@ def test_an_interruption_outranks_the_end_of_life() -> None:
 def test_an_untrusted_host_is_never_merely_drained() -> None:
     host = a_host(interrupt_at=NOW + 90, seen_at=NOW - 999, assignments=(an_assignment(),))
     assert [kind for kind, _ in leaves(host)] == [Sicken]
+
+
+def test_the_reason_says_that_nothing_was_lost_with_it() -> None:
+    assert leaves(a_host(**UNHEALTHY)) == [(Retire, "it is unhealthy and empty")]
+
+
+def test_what_began_need_not_be_accepted() -> None:
+    """A start that overtook the acceptance is an answer to the doorbell."""
+    assert sickened({"assigned_at": NOW - 400, "accepted_at": None, "started_at": NOW - 350}) == []
+
+
+def test_a_draining_host_that_falls_silent_is_not_trusted_either() -> None:
+    silent = a_host(state=HostState.DRAINING, seen_at=NOW - 999, assignments=(an_assignment(),))
+    assert [kind for kind, _ in leaves(silent)] == [Sicken]
+
+
+def test_an_older_generation_is_not_taken_back() -> None:
+    """It drains because a newer one is wanted."""
+    old = a_host(state=HostState.DRAINING, assignments=(an_assignment(cpu=0.1, memory_mib=64),))
+    waiting = (an_entry(cpu=0.1, memory_mib=64),)
+    for generation, kinds in ((0, [Recapture]), (1, [])):
+        pool = a_pool(generation=generation, hosts_max=1)
+        made = reconcile(a_snapshot(hosts=(old,), backlog=waiting, pool=pool))
+        assert [type(a) for a in made.actions if isinstance(a, Recapture)] == kinds
+
+
+def test_a_host_of_an_older_generation_that_still_boots_gets_work() -> None:
+    """Its turn comes when it is ready; until then it is the nearest room there is."""
+    old = a_host(state=HostState.LAUNCHING, ready_at=None, launched_at=NOW - 5)
+    made = reconcile(a_snapshot(hosts=(old,), backlog=(an_entry(),), pool=a_pool(generation=1)))
+    assert [a.host for a in made.actions if isinstance(a, Assign)] == [old.id]
+
+
+def vanishes(host: Host, **snapshot: Any) -> list[str]:
+    made = reconcile(a_snapshot(hosts=(host,), **snapshot))
+    return [a.reason for a in made.actions if isinstance(a, Vanish)]
+
+
+def test_a_host_that_was_never_asked_for_vanishes() -> None:
+    """A function died between the rows and the launch; while it may be alive, or EC2 may have been asked, nothing is concluded."""
+    facts: dict[str, Any] = {"state": HostState.LAUNCHING, "instance_id": None, "userid": None, "ready_at": None}
+    young, old = a_host(launched_at=NOW - 35, **facts), a_host(launched_at=NOW - 36, **facts)
+    assert vanishes(young) == []
+    assert vanishes(old) == ["no instance was ever launched for it"]
+    assert vanishes(old, launches=(a_launch(old.launch),)) == []
+    assert vanishes(old, launches=(a_launch(old.launch, recorded=True),)) == ["no instance was ever launched for it"]
+    ended = a_host(launched_at=NOW - 36, **{**facts, "state": HostState.TERMINATED}, assignments=(an_assignment(),))
+    assert vanishes(ended) == []
+
+
+def test_only_hosts_that_should_be_listed_are_missed() -> None:
+    """Not those that have ended, and not those of which EC2 has not told the instance yet."""
+    ended = a_host(state=HostState.TERMINATED, assignments=(an_assignment(),))
+    unknown = a_host(state=HostState.LAUNCHING, ready_at=None, instance_id=None, userid=None, launched_at=NOW - 300)
+    for host in (ended, unknown):
+        s = a_snapshot(hosts=(host,), listed=(), launches=(a_launch(host.launch),))
+        assert [a for a in reconcile(s).actions if isinstance(a, Missed)] == []
 
 
 def rolled(old: int, *others: Host, share: float = 0.25) -> list[str]:
