@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -282,7 +283,8 @@ class Server:
         booked = self.calendars.setdefault(parts[0], {})
         if method == "PUT":
             asked = json.loads(body)
-            booked[parts[2]] = {"id": parts[2], "starts": asked["starts_at"], "ends": asked["ends_at"], **asked}
+            times = {name: datetime.fromisoformat(asked[name]).timestamp() for name in ("starts_at", "ends_at")}
+            booked[parts[2]] = {"id": parts[2], **asked, **times}
             return 200, booked[parts[2]]
         if method == "DELETE" and booked.pop(parts[2], None) is None:
             raise Problem(404, f"pool {parts[0]} has no booking {parts[2]}")

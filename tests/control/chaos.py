@@ -31,6 +31,7 @@ COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, H
 REFUSALS = (Crash, StoreUnavailable, CloudUnavailable)  # after which a client tries again
 OUR_ERRORS = ("CloudUnavailable", "StoreUnavailable")  # that a pass or a tick may meet
 TRIES_MAX = 60
+NESTED_MAX = 12  # functions that run in the middle of each other
 TIMEOUT_S = 30.0  # of a pass; no function may run longer
 FUNCTION_S = 60.0  # two functions that run at the same time may tell in another order than they wrote
 ROUNDS_MAX = 1000  # of deliveries at one moment
@@ -154,6 +155,8 @@ class ChaosTown(Town):
 
     def meanwhile(self, _: type[Exception]) -> None:
         """All that is due elsewhere happens now, in the middle of the function that is running."""
+        if len(self._deadlines) > NESTED_MAX:
+            return
         self._machines()
         self._deliver()
 
