@@ -97,7 +97,7 @@ def test_capacity_is_booked_shown_and_taken_back(run: Any, server: Any) -> None:
     exam = ["--title", "Exam", "--from", "2026-12-01T14:00", "--to", "2026-12-01T15:00+01:00", "--people", "300"]
     assert run("pool", "book", "default", "exam", *exam).code == 0
     booked = server.calendars["default"]["exam"]
-    assert booked["starts_at"] == datetime(2026, 12, 1, 14).timestamp()
+    assert booked["starts_at"] == datetime(2026, 12, 1, 14).astimezone().timestamp()
     assert booked["ends_at"] == datetime.fromisoformat("2026-12-01T15:00:00+01:00").timestamp()
     assert (booked["people"], "hosts" in booked, "jobs_per_person_h" in booked) == (300, False, False)
     assert "exam\t2026-12-01 14:00:00\t" in run("pool", "bookings", "default").out
