@@ -17,6 +17,10 @@ class CloudUnavailable(SpillwayError):
     """An AWS service could not be reached or throttled us: try again later. Nothing is known about the call's effect."""
 
 
+class Throttled(CloudUnavailable):
+    """EC2 gets too many requests from this account and did nothing of this one."""
+
+
 class CapacityRefused(SpillwayError):
     """EC2 understood a launch and will not do it now. `code` is EC2's own, e.g. InsufficientInstanceCapacity."""
 

@@ -31,6 +31,7 @@ class OfferingWire(Strict, frozen=True, kw_only=True):
     instance_type: str
     market: Literal["spot", "on_demand"] = "on_demand"
     zone: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}\Z")] | None = None
+    max_price_usd_h: Annotated[float, Meta(gt=0, le=1000)] | None = None
 
 
 class PoolSpecWire(Strict, frozen=True, kw_only=True):
@@ -74,6 +75,9 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9()./_-]{3,128}(:(\d{1,9}|\$Latest|\$Default))?\Z")] | UnsetType | None
     ) = UNSET
     debug_logging: bool | UnsetType = UNSET
+    capacity: Literal["ec2", "asg"] | UnsetType = UNSET
+    interruption_ladder: bool | UnsetType = UNSET
+    spot_headroom: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
 
 
 class BookingWire(Strict, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ class Launched:
     skip_until: float | None = None
     refusal: str = ""
     impossible: bool = False
-    refused: str = ""  # what is skipped, a key of `Pool.skips`
+    refused: str = ""  # what is skipped, a key of `Supply.skips`
 
 
 def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:

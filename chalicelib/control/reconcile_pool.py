@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chalicelib.control.decide import decide
@@ -70,8 +71,9 @@ def run(plane: Plane, name: str) -> Plan | None:
         facts["wake_at"] = wake_at = sooner
     if performer.skips:
         now = plane.clock()
-        kept = {key: until for key, until in pool.skips.items() if until > now} | performer.skips
-        facts["skips"] = dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
+        kept = {key: until for key, until in pool.supply.skips.items() if until > now} | performer.skips
+        skips = dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
+        facts["supply"] = replace(pool.supply, skips=skips)
     if facts:
         plane.stores.registry.note_pass(name, pool.pass_no, **facts)
     placed = any(isinstance(action, Assign | Start) for action in plan.actions)
@@ -126,6 +128,7 @@ def snapshot_of(
         now=now,
         pool=pool,
         hosts=tuple(host for host in hosts if host.state in LIVE or host.assignments),
+        past=tuple(host for host in hosts if host.state not in LIVE and not host.assignments),
         launches=tuple(launches),
         backlog=tuple(backlog),
         backlog_complete=backlog_complete,

@@ -23,6 +23,7 @@ class Entry:
     queued_at: float
     family: str = ""
     needs: tuple[str, ...] = ()  # SHA-256 sums of uploads: a host that holds them starts it sooner
+    interruptions: int = 0  # attempts of it that EC2 took back
 
     @property
     def reservation(self) -> Reservation:
@@ -49,4 +50,5 @@ def entry_of(job: Job, now: float) -> Entry:
         queued_at=now,
         family=job.spec.family or "",
         needs=tuple(sorted(job.spec.uploads)),
+        interruptions=job.interruptions,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chalicelib.core.host import LIVE, Host, HostState
+from chalicelib.core.host import LIVE, HostState
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Action, Adopt, Missed, Reclaim, Resume, Settle, Vanish
 from chalicelib.core.snapshot import Snapshot
@@ -34,7 +34,7 @@ def actions(s: Snapshot) -> Iterator[Action]:
         ):
             yield Vanish(host, "no instance was ever launched for it")
     if s.listed is not None:
-        yield from _compare(s.hosts, s.listed, unrecorded, s.now)
+        yield from _compare(s, s.listed, unrecorded)
     for host in s.hosts:
         if host.state is HostState.TERMINATED:
             for assignment in host.assignments:
@@ -49,12 +49,12 @@ def actions(s: Snapshot) -> Iterator[Action]:
                     yield Reclaim(host, assignment, f"host {host.id} had not begun it")
 
 
-def _compare(
-    hosts: tuple[Host, ...], listed: tuple[Instance, ...], unrecorded: set[str], now: float
-) -> Iterator[Action]:
+def _compare(s: Snapshot, listed: tuple[Instance, ...], unrecorded: set[str]) -> Iterator[Action]:
     there = {instance.id for instance in listed if instance.state not in GOING}
-    known = {h.instance_id for h in hosts if h.state is not HostState.TERMINATED or now - h.entered_at <= LIST_LAG_S}
-    for host in hosts:
+    now = s.now
+    known = {h.instance_id for h in s.hosts}
+    known |= {h.instance_id for h in s.past if now - h.entered_at <= LIST_LAG_S}  # EC2's list may not know it yet
+    for host in s.hosts:
         if host.state not in LIVE or host.instance_id is None:
             continue
         if host.instance_id in there:

@@ -60,12 +60,16 @@ LIVE: frozenset[HostState] = frozenset(_S) - {_S.TERMINATED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offering:
-    """Where and how an instance can be had. `zone` None: any of the region; `market`: "spot" or "on_demand"."""
+    """Where and how an instance can be had. `zone` None: any of the region; `market`: "spot" or "on_demand".
+
+    `max_price_usd_h`: above it EC2 takes a spot instance back, or does not give it; None: the on-demand price.
+    """
 
     region: str
     instance_type: str
     market: str = "on_demand"
     zone: str | None = None
+    max_price_usd_h: float | None = None
 
     @property
     def key(self) -> str:
@@ -73,7 +77,8 @@ class Offering:
 
     def asked_with(self, image: str | None, template: str | None) -> str:
         """What EC2 refused, where it refused: the offering with an image and a launch template of the pool's own is another request."""
-        return " ".join(said for said in (self.key, image, template) if said)
+        price = None if self.max_price_usd_h is None else f"{self.max_price_usd_h:g}"
+        return " ".join(said for said in (self.key, price, image, template) if said)
 
 
 ADOPTED = "host-adopted-"  # how ids of hosts begin whose instance was found without a row

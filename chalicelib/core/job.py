@@ -182,6 +182,7 @@ class Job:
     attempt: int = 1
     charged: int = 0
     faults: int = 0  # attempts that a host of ours failed: never charged, but not repeated for ever
+    interruptions: int = 0  # attempts that EC2 took back
     entered: Mapping[str, float] = field(default_factory=dict)  # state → when it was last entered
     reason: str = ""
     waiting_for: str = ""

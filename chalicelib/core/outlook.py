@@ -104,7 +104,7 @@ def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
 
 def skipped_until(pool: Pool, offering: Offering) -> float:
     """When EC2 may be asked for it again; a past time where it did not refuse what the pool would ask for now."""
-    return pool.skips.get(offering.asked_with(pool.spec.image, pool.spec.launch_template), 0.0)
+    return pool.supply.skips.get(offering.asked_with(pool.spec.image, pool.spec.launch_template), 0.0)
 
 
 def list_price_usd_h(offering: Offering | None) -> float:

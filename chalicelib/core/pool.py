@@ -50,6 +50,13 @@ class PoolSpec:
     debug_logging: bool = False
     unhealthy_max_s: int = 43_200
     overdue_grace_s: int = 120  # after an attempt's own timeout: uploads, a slow queue
+    capacity: str = (
+        "ec2"  # ec2: RunInstances, the job in the user data | asg: two Auto Scaling groups, spot and on-demand backup
+    )
+    interruption_ladder: bool = True  # an attempt that EC2 interrupted is tried again on demand
+    spot_headroom: float = (
+        0.0  # share of the spot hosts with work that is kept ready beside them, for those that EC2 takes back
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,21 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """What passes remember of where hosts come from (core/ladder.py); written with the pass's own facts. Times: 0 or None for never.
+
+    `skips`: `Offering.asked_with` → not before. `spot_until`: until then no spot is tried. `protected_at`: since when so many boots have
+    failed that hosts are launched one at a time. `backoff_s`, `backoff_until`: EC2 throttled us, and how long nothing is asked of it.
+    """
+
+    skips: Mapping[str, float] = field(default_factory=dict)
+    spot_until: float = 0.0
+    protected_at: float | None = None
+    backoff_s: float = 0.0
+    backoff_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """A pool's row. `pass_no` numbers the looks at it and fences what they write."""
 
@@ -83,6 +105,6 @@ class Pool:
     pass_no: int = 0
     list_due_at: float = 0.0  # when EC2 must be listed next
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
-    skips: Mapping[str, float] = field(default_factory=dict)  # Offering.asked_with → not before
+    supply: Supply = Supply()
     scaling: Scaling = Scaling()
     clocks: Mapping[str, float] = field(default_factory=dict)  # priority class → virtual time served (core/fairness.py)

@@ -105,6 +105,6 @@ def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[f
     if step.starts and any(entry.queued_at < now - AGED_S for entry in s.backlog):
         yield now + 1.0  # what was withheld for those who now get hosts of their own is free for others
     if step.waits:
-        yield from (until for until in s.pool.skips.values() if until > now)
+        yield from (until for until in s.pool.supply.skips.values() if until > now)
     if step.next_booking_at is not None:
         yield step.next_booking_at

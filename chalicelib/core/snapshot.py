@@ -14,7 +14,9 @@ from chalicelib.core.pool import Pool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """`listed` is None when EC2 was not asked in this pass: then nothing may be concluded from an instance's absence.
+    """`past`: hosts that ended in the last hour or so and carry nothing any more, as far as their rows are there still.
+
+    `listed` is None when EC2 was not asked in this pass: then nothing may be concluded from an instance's absence.
 
     `canary_at`: when the tick's last canary ping that came back was sent; silence of hosts counts only up to there.
     `learned`: how long jobs took, by `durations.key_of(family)`. `backlog_complete`: whether `backlog` is all there is.
@@ -23,6 +25,7 @@ class Snapshot:
     now: float
     pool: Pool
     hosts: tuple[Host, ...] = ()
+    past: tuple[Host, ...] = ()
     launches: tuple[Launch, ...] = ()
     backlog: tuple[Entry, ...] = ()
     backlog_complete: bool = True

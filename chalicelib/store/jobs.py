@@ -58,6 +58,7 @@ class DynamoJobs:
         finish: Finish | None = None,
         charge: bool = False,
         fault: bool = False,
+        interruption: bool = False,
         expires_at: float | None = None,
     ) -> Job | None:
         row, state = self._row, target(event)
@@ -79,6 +80,8 @@ class DynamoJobs:
             changes.append(row.charged.add(1))
         if fault:
             changes.append(row.faults.add(1))
+        if interruption:
+            changes.append(row.interruptions.add(1))
         if state in FINAL:
             changes.append(row.active_pool.remove())
             if expires_at is not None:
@@ -136,6 +139,7 @@ class DynamoJobs:
             attempt=job.attempt,
             charged=job.charged,
             faults=job.faults,
+            interruptions=job.interruptions,
             entered=dict(job.entered),
             reason=job.reason,
             waiting_for=job.waiting_for or None,
@@ -162,6 +166,7 @@ def _job(row: JobRow) -> Job:
         attempt=row.attempt,
         charged=row.charged,
         faults=row.faults or 0,
+        interruptions=row.interruptions or 0,
         entered=row.entered,
         reason=row.reason,
         waiting_for=row.waiting_for or "",

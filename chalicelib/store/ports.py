@@ -24,7 +24,7 @@ from chalicelib.core.story import Line
 HOST_FACTS = frozenset(
     {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
-PASS_FACTS = frozenset({"list_due_at", "wake_at", "skips", "scaling", "clocks"})  # what Registry.note_pass sets
+PASS_FACTS = frozenset({"list_due_at", "wake_at", "supply", "scaling", "clocks"})  # what Registry.note_pass sets
 
 
 def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
@@ -85,12 +85,14 @@ class Jobs(Protocol):
         finish: Finish | None = None,
         charge: bool = False,
         fault: bool = False,
+        interruption: bool = False,
         expires_at: float | None = None,
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
         Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE
-        and RETRY raise `attempt` by one; `charge` raises `charged`, `fault` raises `faults`. A final state leaves the `by_active` index
+        and RETRY raise `attempt` by one; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises `interruptions`.
+        A final state leaves the `by_active` index
         and sets `expires_at` (when given).
         """
 
@@ -242,7 +244,7 @@ class Registry(Protocol):
     def pass_no(self, name: str) -> int | None: ...
 
     def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
-        """SET list_due_at, wake_at, skips, scaling, clocks - only if `pass_no` is still the row's (the fence). None removes."""
+        """SET list_due_at, wake_at, supply, scaling, clocks - only if `pass_no` is still the row's (the fence). None removes."""
 
     def token(self, sha256: str) -> Token | None: ...
 

@@ -205,7 +205,7 @@ def _pool(row: PoolRow) -> Pool:
         pass_no=row.pass_no,
         list_due_at=row.list_due_at,
         wake_at=row.wake_at,
-        skips=row.skips,
+        supply=row.supply,
         settings=row.settings,
         defaults_version=row.defaults_version,
         calendar=row.calendar,

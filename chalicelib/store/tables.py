@@ -15,7 +15,7 @@ from pynamodb.models import Model
 from chalicelib.core.calendar import Booking
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish, JobSpec
-from chalicelib.core.pool import PoolSpec, Scaling
+from chalicelib.core.pool import PoolSpec, Scaling, Supply
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
 
 
@@ -63,6 +63,7 @@ class JobRow(JobsTable):
     attempt = Int()
     charged = Int()
     faults = Int(null=True)
+    interruptions = Int(null=True)
     entered = Floats()
     reason = UnicodeAttribute(default="")
     waiting_for = UnicodeAttribute(null=True)
@@ -103,6 +104,7 @@ class EntryRow(Model):
     queued_at = Float()
     family = UnicodeAttribute(default="")
     needs = Json(tuple[str, ...], default=())
+    interruptions = Int(default=0)
 
 
 class HostsTable(Model):
@@ -176,7 +178,7 @@ class PoolRow(RegistryTable):
     pass_no = Int()
     list_due_at = Float(default=0.0)
     wake_at = Float(null=True)
-    skips = Floats(default=dict)
+    supply = Json(Supply, default=Supply)
     settings = Json(dict[str, Any], null=True)
     defaults_version = Int(default=0)
     calendar = Json(tuple[Booking, ...], default=())

@@ -7,7 +7,7 @@ from typing import Any
 from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Assignment, Host, HostState, Launch, Offering
 from chalicelib.core.instance import Instance
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec, Supply
 from chalicelib.core.snapshot import Snapshot
 
 NOW = 1_000_000.0
@@ -72,9 +72,11 @@ def an_entry(job: str = "job-9", **over: Any) -> Entry:
 def a_pool(**spec: Any) -> Pool:
     facts = {
         name: spec.pop(name)
-        for name in ("skips", "pass_no", "list_due_at", "scaling", "calendar", "interest")
+        for name in ("supply", "pass_no", "list_due_at", "scaling", "calendar", "interest")
         if name in spec
     }
+    if skips := spec.pop("skips", None):
+        facts["supply"] = Supply(skips=skips)
     return Pool(name="default", spec=PoolSpec(**({"offerings": (OFFERING,)} | spec)), **facts)
 
 

@@ -239,7 +239,7 @@ def test_an_instance_that_lives_on_behind_a_terminated_row_is_an_orphan() -> Non
     """Two lists without it were wrong: its row has ended, so nobody else would ever end it."""
     for ended_at, kinds in ((NOW - 100, []), (NOW - 130, [Adopt])):
         ended = a_host(state=HostState.TERMINATED, instance_id="i-1", entered_at=ended_at)
-        assert plan(hosts=(ended,), listed=(an_instance("i-1", launched_at=NOW - 900),)).kinds() == kinds
+        assert plan(past=(ended,), listed=(an_instance("i-1", launched_at=NOW - 900),)).kinds() == kinds
 
 
 def test_an_unrecorded_launch_is_sent_again_after_a_while() -> None:

@@ -10,7 +10,7 @@ from store_records import NOW, OFFERING, a_job, race
 
 from chalicelib.core.backlog import Entry, entry_of, rank
 from chalicelib.core.calendar import Booking
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec, Supply
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.store.ports import Stores, Token
@@ -100,7 +100,7 @@ def test_a_spec_is_replaced_only_in_the_version_that_was_read(stores: Stores) ->
     stores.registry.put_pool("p", PoolSpec(), version=None)
     stores.registry.begin_pass("p")
     assert stores.registry.note_pass(
-        "p", 1, list_due_at=LATER, wake_at=LATER, skips={"us-east-1/*/c7i.large/spot": LATER}
+        "p", 1, list_due_at=LATER, wake_at=LATER, supply=Supply(skips={"us-east-1/*/c7i.large/spot": LATER})
     )
     noted = stores.registry.pool("p")
     assert noted is not None
@@ -196,15 +196,19 @@ def test_only_the_newest_pass_may_note_facts(stores: Stores) -> None:
     """A pass that was overtaken changes nothing."""
     stores.registry.put_pool("p", SPEC, version=None)
     stores.registry.begin_pass("p")
-    assert stores.registry.note_pass("p", 1, list_due_at=LATER, wake_at=LATER, skips={"a/*/b/spot": LATER})
+    assert stores.registry.note_pass(
+        "p", 1, list_due_at=LATER, wake_at=LATER, supply=Supply(skips={"a/*/b/spot": LATER})
+    )
     stores.registry.begin_pass("p")
     assert not stores.registry.note_pass("p", 1, list_due_at=1.0)
     assert not stores.registry.note_pass("p", 3, list_due_at=1.0)
     assert not stores.registry.note_pass("none", 1, list_due_at=1.0)
-    noted = Pool(name="p", spec=SPEC, pass_no=2, list_due_at=LATER, wake_at=LATER, skips={"a/*/b/spot": LATER})
+    noted = Pool(
+        name="p", spec=SPEC, pass_no=2, list_due_at=LATER, wake_at=LATER, supply=Supply(skips={"a/*/b/spot": LATER})
+    )
     assert stores.registry.pool("p") == noted
-    assert stores.registry.note_pass("p", 2, wake_at=None, skips={})
-    assert stores.registry.pool("p") == replace(noted, wake_at=None, skips={})
+    assert stores.registry.note_pass("p", 2, wake_at=None, supply=Supply())
+    assert stores.registry.pool("p") == replace(noted, wake_at=None, supply=Supply())
     assert stores.registry.note_pass("p", 2)
     assert not stores.registry.note_pass("p", 1)
     with pytest.raises(TypeError, match="wake_att"):

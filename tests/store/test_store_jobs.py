@@ -133,10 +133,11 @@ def test_a_released_attempt_is_fenced_off_and_not_charged(stores: Stores) -> Non
     assert (released.state, released.attempt, released.charged, released.host) == (JobState.PENDING, 2, 0, "host-1")
     assert move(stores, a_job(), JobEvent.ASSIGN) is None
     assert move(stores, released, JobEvent.ASSIGN, host="host-2") is not None
-    retried = move(stores, released, JobEvent.RETRY, charge=True, fault=True, finish=FINISH)
+    retried = move(stores, released, JobEvent.RETRY, charge=True, fault=True, interruption=True, finish=FINISH)
     assert retried is not None
     assert (retried.attempt, retried.charged, retried.host, retried.finish) == (3, 1, "host-2", FINISH)
     assert (released.faults, retried.faults) == (0, 1)
+    assert (released.interruptions, retried.interruptions) == (0, 1)
 
 
 def test_a_finish_arrives_whole(stores: Stores) -> None:

@@ -51,6 +51,7 @@ class MemoryJobs:
         finish: Finish | None = None,
         charge: bool = False,
         fault: bool = False,
+        interruption: bool = False,
         expires_at: float | None = None,
     ) -> Job | None:
         with self._lock:
@@ -67,6 +68,7 @@ class MemoryJobs:
                 attempt=job.attempt + (event in (JobEvent.RELEASE, JobEvent.RETRY)),
                 charged=job.charged + charge,
                 faults=job.faults + fault,
+                interruptions=job.interruptions + interruption,
                 host=job.host if host is None else host,
                 userid=job.userid if userid is None else userid,
                 finish=job.finish if finish is None else finish,
