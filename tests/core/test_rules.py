@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import NOW, a_host, a_launch, a_pool, a_snapshot, an_assignment, an_entry
+from builders import NOW, a_host, a_launch, a_pool, a_snapshot, an_assignment, an_entry, an_instance
 
 from chalicelib.core import retirement
-from chalicelib.core.host import Host, HostState
-from chalicelib.core.plan import Assign, Drain, Missed, Recapture, Retire, Sicken, Vanish
+from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.instance import Instance
+from chalicelib.core.plan import Adopt, Assign, Drain, Missed, Recapture, Reclaim, Retire, Sicken, Vanish
 from chalicelib.core.reconcile import reconcile
 
 
@@ -52,6 +53,7 @@ def test_one_that_waits_for_too_long_among_others_that_do_not_is_enough() -> Non
 
 
 SPEC = a_pool().spec
+BIG = Offering(region="us-east-1", instance_type="c7i.xlarge")
 UNHEALTHY = {"state": HostState.UNHEALTHY, "entered_at": NOW - 60}
 
 
@@ -207,6 +209,61 @@ def test_only_hosts_that_should_be_listed_are_missed() -> None:
     for host in (ended, unknown):
         s = a_snapshot(hosts=(host,), listed=(), launches=(a_launch(host.launch),))
         assert [a for a in reconcile(s).actions if isinstance(a, Missed)] == []
+
+
+def missed(host: Host, *listed: Instance) -> list[int]:
+    """The new count of lists without it, where it changes."""
+    s = a_snapshot(hosts=(host,), listed=listed)
+    return [a.missed_lists for a in reconcile(s).actions if isinstance(a, Missed)]
+
+
+def test_lists_without_a_host_are_counted_and_forgotten() -> None:
+    """Counted for one that has had its time to be listed, at once for one that is ending; written only where it changes."""
+    there = an_instance("i-1")
+    assert missed(a_host(instance_id="i-1", missed_lists=1), there) == [0]
+    assert missed(a_host(instance_id="i-1"), there) == []
+    assert missed(a_host(instance_id="i-1", launched_at=NOW - 120)) == []
+    assert missed(a_host(instance_id="i-1", launched_at=NOW - 121)) == [1]
+    ending = a_host(instance_id="i-1", state=HostState.TERMINATING, launched_at=NOW - 10, retire_sent_at=NOW)
+    assert missed(ending) == [1]
+
+
+def test_each_wait_of_the_comparison_is_met_only_when_it_is_over() -> None:
+    """35 s for an answer of EC2, and for a pass that overlaps; two minutes for a list that lags behind."""
+    s = a_snapshot(launches=(a_launch(sent_at=NOW - 35),))
+    assert reconcile(s).actions == ()
+    s = a_snapshot(listed=(an_instance("i-1", launched_at=NOW - 35),))
+    assert reconcile(s).actions == ()
+    ended = a_host(state=HostState.TERMINATED, instance_id="i-1", entered_at=NOW - 120, assignments=(an_assignment(),))
+    s = a_snapshot(hosts=(ended,), listed=(an_instance("i-1", launched_at=NOW - 900),))
+    assert not [a for a in reconcile(s).actions if isinstance(a, Adopt)]
+
+
+def test_a_cancelled_attempt_is_taken_back_only_where_its_claim_can_be_won() -> None:
+    """Before EC2's answer is written down nobody knows whose claim that would be."""
+    cancelled = (an_assignment(cancel=True, accepted_at=None, started_at=None),)
+    for userid, kinds in (("AROA:i-1", [Reclaim]), (None, [])):
+        host = a_host(userid=userid, assignments=cancelled)
+        assert [type(a) for a in reconcile(a_snapshot(hosts=(host,))).actions if isinstance(a, Reclaim)] == kinds
+
+
+def test_a_room_is_promised_only_to_what_fits() -> None:
+    """Who is too large beside the first takes nothing away from the next, for whom no second room need stay empty."""
+    hosts = tuple(
+        a_host(f"host-{n:02d}", cpu=4.0, assignments=(an_assignment(f"runs-{n}", cpu=3.5),)) for n in range(20)
+    )
+    aged: dict[str, Any] = {"queued_at": NOW - 999}
+    waiting = (
+        an_entry("1", cpu=3.0, **aged),
+        an_entry("2", cpu=2.0, **aged),
+        an_entry("3", cpu=1.0, **aged),
+        *(an_entry(f"{n}", cpu=0.5, memory_mib=64) for n in range(40, 60)),
+    )
+    pool = a_pool(hosts_max=20, offerings=(BIG,))
+    placed = [
+        a for a in reconcile(a_snapshot(hosts=hosts, backlog=waiting, pool=pool)).actions if isinstance(a, Assign)
+    ]
+    assert len(placed) == 18  # two rooms are withheld: for 3.0 with 1.0, and for 2.0
 
 
 def rolled(old: int, *others: Host, share: float = 0.25) -> list[str]:
