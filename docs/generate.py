@@ -26,11 +26,12 @@ from, and the sentence that says why. A pool's settings `policy` and `parameters
 
 Around every policy, in this order:
 
-1. `scaling_enabled` false: the pool wants what it has. Nothing is launched, nothing leaves.
-2. `hosts_desired`: a person's number, in place of the policy's.
-3. The calendar: bookings and people who are looking raise the number, a person's too, ahead by the boot time; they never lower it.
+1. `killed`: the pool wants none. Nothing is launched, hosts leave when what runs on them has ended, bookings and minimum do not count.
+2. `scaling_enabled` false: the pool wants what it has. Nothing is launched, nothing leaves.
+3. `hosts_desired`: a person's number, in place of the policy's.
+4. The calendar: bookings and people who are looking raise the number, a person's too, ahead by the boot time; they never lower it.
    n = people × jobs per person and hour × seconds per job ÷ 3600 jobs at a time are ⌈(n + 2√n) ÷ slots⌉ hosts.
-4. The limits: at least `hosts_min`, at most `hosts_max`, and never more than `budget_usd_h` pays for at list price. The budget
+5. The limits: at least `hosts_min`, at most `hosts_max`, and never more than `budget_usd_h` pays for at list price. The budget
    comes last, so it outweighs the minimum.
 
 Fewer hosts than there are: only idle hosts leave, after every look of `scale_in_agree_s` found too many and each was idle for

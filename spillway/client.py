@@ -266,6 +266,21 @@ class Client:
         """Change the stage's defaults, and with them every pool that says nothing else."""
         return dict(self._http.call("PATCH", "/settings", json=dict(changes), version=version))
 
+    def restart_pool(self, name: str) -> Pool:
+        """Replace all hosts of a pool, a share at a time; what runs on them ends first."""
+        return Pool.from_json({"name": name, **self._http.call("POST", f"{_pool(name)}/restart", json={})})
+
+    def kill_pool(self, name: str, *, force: bool = False) -> Pool:
+        """Let all hosts of a pool go, when what runs on them has ended, and launch none.
+
+        Refused with status 409 while jobs wait or run, unless forced.
+        """
+        return Pool.from_json({"name": name, **self._http.call("POST", f"{_pool(name)}/kill", json={"force": force})})
+
+    def start_pool(self, name: str) -> Pool:
+        """Let a killed pool, or one whose scaling was switched off, have hosts again."""
+        return Pool.from_json({"name": name, **self._http.call("POST", f"{_pool(name)}/start", json={})})
+
     def bookings(self, pool: str) -> list[dict[str, Any]]:
         """The pool's calendar: bookings that are not over, by their start."""
         return list(self._http.call("GET", f"{_pool(pool)}/calendar")["items"])

@@ -66,6 +66,7 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     slo_wait_s: Annotated[int, Meta(ge=1, le=86_400)] | UnsetType = UNSET
     scale_in_agree_s: Annotated[int, Meta(ge=0, le=86_400)] | UnsetType = UNSET
     scaling_enabled: bool | UnsetType = UNSET
+    killed: bool | UnsetType = UNSET
     budget_usd_h: Annotated[float, Meta(ge=0, le=1e6)] | UnsetType | None = UNSET
     placement: Literal["best_fit", "spread", "random"] | UnsetType = UNSET
     estimated_s: Annotated[float, Meta(gt=0, le=1_209_600)] | UnsetType | None = UNSET
@@ -78,6 +79,12 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     capacity: Literal["ec2", "asg"] | UnsetType = UNSET
     interruption_ladder: bool | UnsetType = UNSET
     spot_headroom: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+
+
+class KillWire(Strict, frozen=True, kw_only=True):
+    """`force`: though jobs wait or run."""
+
+    force: bool = False
 
 
 class BookingWire(Strict, frozen=True, kw_only=True):

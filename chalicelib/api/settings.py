@@ -14,7 +14,7 @@ from chalicelib.api import pool_wire, views
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.api.wire import decode
-from chalicelib.control import calendar, pools, settings
+from chalicelib.control import calendar, pools, restart, settings
 from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool
 from chalicelib.core.settings import Defaults, effective, origins, plain, said
@@ -51,6 +51,20 @@ def routes(authorizer: Any) -> Blueprint:
     def patch_pool(pool: str) -> Response:
         who = operator()
         return _pool(pools.patch(wiring.plane(), pool, pool_wire.patch(body()), by=who.owner, version=wanted()))
+
+    @route("POST", "/pools/{pool}/restart")
+    def post_restart(pool: str) -> Response:
+        return _pool(restart.restart(wiring.plane(), pool, by=operator().owner))
+
+    @route("POST", "/pools/{pool}/kill")
+    def post_kill(pool: str) -> Response:
+        who = operator()
+        asked = decode(body() or b"{}", pool_wire.KillWire)
+        return _pool(restart.kill(wiring.plane(), pool, by=who.owner, force=asked.force))
+
+    @route("POST", "/pools/{pool}/start")
+    def post_start(pool: str) -> Response:
+        return _pool(restart.start(wiring.plane(), pool, by=operator().owner))
 
     @route("GET", "/settings")
     def get_settings() -> Response:

@@ -38,7 +38,7 @@ def put(plane: Plane, name: str, document: Document, *, by: str, version: int | 
         raise BadRequest(f"pool: {name!r} is no name for a pool", (Fault("pool", f"must match {NAME.pattern}"),))
     present = plane.stores.registry.pool(name)
     _at(present, version)
-    pool = _write(plane, name, present, dict(document), by)
+    pool = write(plane, name, present, dict(document), by)
     if pool is None:
         raise Conflict(f"pool {name} was changed by somebody else in the same moment; read it and try again")
     return pool
@@ -53,7 +53,7 @@ def patch(plane: Plane, name: str, changes: Document, *, by: str, version: int |
     def change() -> Pool | None:
         present = known(plane, name)
         _at(present, version)
-        return _write(plane, name, present, settings.patched(settings.said(present), changes), by)
+        return write(plane, name, present, settings.patched(settings.said(present), changes), by)
 
     return tried(name, change)
 
@@ -112,9 +112,11 @@ def _at(present: Pool | None, version: int | None) -> None:
         raise PreconditionFailed(f"the pool {there}, not at version {version}; read it and decide again")
 
 
-def _write(plane: Plane, name: str, present: Pool | None, own: dict[str, Any], by: str) -> Pool | None:
-    """None: the race was lost. The defaults are read before the pool is written: if they change in between, its older
-    `defaults_version` says that it must be re-made."""
+def write(plane: Plane, name: str, present: Pool | None, own: dict[str, Any], by: str) -> Pool | None:
+    """Write all that is said of a pool; None: the race was lost.
+
+    The defaults are read before the pool is written: if they change in between, its older `defaults_version` says that it must be re-made.
+    """
     defaults = plane.stores.registry.defaults()
     spec = settings.effective(defaults.settings, own)
     check(spec)

@@ -40,6 +40,9 @@ class PoolSpec:
     slo_wait_s: int = 30  # how long a job may wait for its start while hosts are there
     scale_in_agree_s: int = 30  # every look during so long must find too many hosts before one leaves
     scaling_enabled: bool = True  # off: nothing is launched and nothing leaves by policy
+    killed: bool = (
+        False  # a person wants no host: nothing is launched, and hosts leave when what runs on them has ended
+    )
     hosts_desired: int | None = None  # a person's number, in place of the policy's
     budget_usd_h: float | None = None  # what all hosts of the pool may cost an hour, at list price
     placement: str = "best_fit"  # best_fit | spread | random

@@ -69,10 +69,14 @@ SICKEN_RULES = (
 DRAIN_RULES = (
     Rule("interrupted", "EC2 is taking it back", lambda h, s: h.interrupt_at is not None),  # nothing outranks it
     Rule("expired", "its life is over", lambda h, s: s.now - h.launched_at > s.pool.spec.lifetime_max_s),
+    Rule("killed", "a person killed the pool's hosts", lambda h, s: s.pool.spec.killed),
 )
 
 RETIRE_RULES: dict[HostState, tuple[Rule, ...]] = {
-    HostState.LAUNCHING: (Rule("slow", "it did not say hello in time", _slow),),
+    HostState.LAUNCHING: (
+        Rule("slow", "it did not say hello in time", _slow),
+        Rule("killed", "a person killed the pool's hosts", lambda h, s: s.pool.spec.killed and not h.assignments),
+    ),
     HostState.DRAINING: (Rule("empty", "it is drained and empty", lambda h, s: not h.assignments),),
     HostState.UNHEALTHY: (
         Rule("empty", "it is unhealthy and empty", lambda h, s: not h.assignments),

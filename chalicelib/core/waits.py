@@ -39,6 +39,8 @@ def waits(
             if in_s not in soon:
                 soon[in_s] = f"it fits on a host that is there, in about {in_s} s"
             yield entry, soon[in_s]
+        elif spec.killed:
+            yield entry, f"the pool has no hosts: {target.why}"
         elif not fits[shape] and skips:
             key, until = min(skips.items(), key=lambda item: item[1])
             yield entry, f"{REFUSED}; next try: {key} at {_clock(until)} UTC"

@@ -83,6 +83,42 @@ def set_(
 
 @pool.command()
 @command
+def restart(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+    """Replace all hosts, a share at a time (rolling_share); what runs on them ends first."""
+    with connect(url, token, stage) as spillway:
+        found = spillway.restart_pool(name)
+    _show(dict(found.document), as_json=as_json, only={"generation": 0, "rolling_share": 0})
+
+
+@pool.command()
+@command
+def kill(
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though jobs wait or run: those that wait go on waiting.")
+    ] = False,
+    url: Url = None,
+    token: Token = None,
+    stage: Stage = None,
+    as_json: Json = False,
+) -> None:
+    """Let all hosts go and launch none; what runs on them ends first (spillway cancel ends it now)."""
+    with connect(url, token, stage) as spillway:
+        found = spillway.kill_pool(name, force=force)
+    _show(dict(found.document), as_json=as_json, only={"killed": True})
+
+
+@pool.command()
+@command
+def start(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+    """Let a pool have hosts again, after kill or scaling_enabled=false."""
+    with connect(url, token, stage) as spillway:
+        found = spillway.start_pool(name)
+    _show(dict(found.document), as_json=as_json, only={"killed": False, "scaling_enabled": True})
+
+
+@pool.command()
+@command
 def defaults(
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="What to change; nothing: show them.")

@@ -246,6 +246,14 @@ class Server:
             asked = json.loads(body)
             self.lookers.append((parts[0], asked["viewer"], asked["seconds"]))
             return 202, {}
+        if method == "POST" and parts[1:] == ["kill"] and not json.loads(body)["force"]:
+            raise Problem(409, "2 jobs wait in pool default, and its last hosts would go")
+        if method == "POST" and parts[1:] in (["restart"], ["kill"], ["start"]):
+            self.pools[parts[0]] |= {
+                "restart": {"generation": 1},
+                "kill": {"killed": True},
+                "start": {"killed": False},
+            }[parts[1]]
         if parts[1:] == ["hosts"]:
             return 200, {"items": [self._host([])]}
         if parts[1:] == ["plan"]:

@@ -48,6 +48,19 @@ def test_settings_are_changed_and_taken_back(run: Any, server: Any) -> None:
     assert "linger_s" not in server.pools["default"]
 
 
+def test_hosts_are_restarted_killed_and_started(run: Any, server: Any) -> None:
+    """Each says what it changed; killing needs to be meant while jobs wait."""
+    done = run("pool", "restart", "default")
+    assert (done.code, server.pools["default"]["generation"]) == (0, 1)
+    assert "generation\t1\tpool" in done.out.splitlines()
+    refused = run("pool", "kill", "default")
+    assert refused.code == 2
+    assert "2 jobs wait" in refused.err
+    assert "killed" not in server.pools["default"]
+    assert "killed\ttrue\tpool" in run("pool", "kill", "default", "--force").out.splitlines()
+    assert run("pool", "start", "default", "--json").json()["killed"] is False
+
+
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [

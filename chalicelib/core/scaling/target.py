@@ -21,6 +21,7 @@ from chalicelib.core.scaling.policies import DEFAULT, POLICIES
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.staffing import GRAIN, some
 
+KILLED = "a person killed its hosts; `spillway pool start` brings them back"
 PEAKS_MAX = 16  # minutes of peaks that are kept: what a latch of 15 minutes can reach into
 
 
@@ -30,11 +31,13 @@ def wanted(
     """How many hosts, and what to remember.
 
     `price_usd_h`: what one more host would cost an hour, None where nothing can be launched. `floor`: the calendar's hosts and sentence.
-    A pool whose scaling is switched off wants what it has. The floor raises a person's number as well: whoever wants less takes the
-    booking back, or lowers `hosts_max`.
+    A killed pool wants none, whatever is booked. One whose scaling is switched off wants what it has. The floor raises a person's
+    number as well: whoever wants less takes the booking back, or lowers `hosts_max`.
     """
     spec = pool.spec
-    if not spec.scaling_enabled:
+    if spec.killed:
+        target = _published(Target(hosts=0, why=KILLED), 0)
+    elif not spec.scaling_enabled:
         target = _published(Target(hosts=view.hosts, why="scaling is switched off"), view.hosts)
     else:
         wish = _at_least(_wish(view, spec), *floor)
