@@ -105,7 +105,7 @@ class Town:
             self.settle()
             following = min(self._coming(), default=end)
             if following > end:
-                self.now = end
+                self.now = max(self.now, end)  # a slow function may have taken longer
                 self.settle()
                 return
             self.now = max(self.now, following)

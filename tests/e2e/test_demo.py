@@ -158,7 +158,7 @@ def test_a_demo_with_keep_that_is_stopped_leaves_nothing(state: Path) -> None:
     assert any("Bootstrapping" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
+    assert process.returncode in (130, -signal.SIGINT), said  # a shell says 130 of both
 
 
 def test_a_demo_that_was_stopped_as_it_started_can_be_run_again(tmp_path: Path) -> None:
