@@ -1,17 +1,8 @@
 """Misbehaviour on command: what AWS does to everybody sooner or later, when we want it.
 
-Told over HTTP, at `/_faults` of the front: POST one JSON object, GET what is set, DELETE to clear. A fault acts `count` times, or
-until cleared when there is no count.
-
-| kind | fields |
-|---|---|
-| `refuse_capacity` | `instance_type`, `market`, `zone`, `region` (each null = any), `count`, `code` (InsufficientInstanceCapacity) |
-| `throttle` | `service`, `action` (null = any of the service), `count` |
-| `delay_messages` | `queue` (name, null = any), `seconds`, `count` |
-| `duplicate_messages` | `queue` (standard queues only), `count` |
-| `interrupt` | `instance_id`, `in_s` (120) - spot interruption, at once |
-| `lose_host` | `instance_id` - its processes vanish without a word |
-| `kill_function` | `function` - its workers are killed, mid-way or not |
+Told over HTTP, at `/_faults` of the front: POST one JSON object, GET what is set, DELETE to clear; or `spillway local fault`. The
+kinds and their fields are in `fault_kinds.py`. A fault acts `count` times, or until cleared when there is no count; a condition
+(how the cloud is: its buckets, its capacity, its prices) holds until it is set anew or cleared.
 """
 
 from __future__ import annotations
@@ -23,10 +14,13 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.calls import AwsCall, AwsReply, refusal
-from localcloud.gaps.ec2_run_instances import LaunchRequest, Refusal, insufficient_capacity
+from localcloud.ec2_buckets import Ec2Buckets
+from localcloud.fault_kinds import CHOICES, KINDS, LASTING
+from localcloud.gaps.ec2_launch_request import LaunchRequest, Refusal, insufficient_capacity
+from localcloud.instances.machine import Boots, Machine
 from localcloud.sources.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -36,29 +30,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("localcloud.faults")
 
-LASTING: dict[str, dict[str, Any]] = {  # kind → its fields with their defaults; `...` must be given
-    "refuse_capacity": {
-        "instance_type": None,
-        "market": None,
-        "zone": None,
-        "region": None,
-        "count": None,
-        "code": "InsufficientInstanceCapacity",
-    },
-    "throttle": {"service": ..., "action": None, "count": None},
-    "delay_messages": {"queue": None, "seconds": ..., "count": None},
-    "duplicate_messages": {"queue": None, "count": None},
-}
-AT_ONCE: dict[str, dict[str, Any]] = {
-    "interrupt": {"instance_id": ..., "in_s": 120.0},
-    "lose_host": {"instance_id": ...},
-    "kill_function": {"function": ...},
-}
 THROTTLED = {"ec2": ("RequestLimitExceeded", 503), "s3": ("SlowDown", 503), "lambda": ("TooManyRequestsException", 429)}
 
 
 class BadFault(ValueError):
     """A fault that cannot be set; the text says why."""
+
+
+class Condition(Protocol):
+    """How the cloud is until further notice. `set` raises ValueError with a sentence."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
+    def set(self, kind: str, fields: dict[str, Any]) -> None: ...
+    def clear(self) -> None: ...
+    def listed(self) -> list[dict[str, Any]]: ...
 
 
 @dataclass
@@ -80,33 +66,45 @@ class Faults:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._at_once: dict[str, Callable[..., Any]] = {}
+        self.buckets = Ec2Buckets()
+        self._conditions: list[Condition] = [self.buckets]
         front.guard(self)
         front.mount("/_faults", self.app)
 
     def connect(self, fleet: Fleet, functions: Functions, hooks: Hooks) -> None:
         """Tell it whom to hit: instances, functions, and moto's queues."""
-        self._at_once = {
+        self.connect_fleet(fleet)
+        self._at_once["kill_function"] = lambda function: functions.kill(function)
+        self._hook_queues(hooks)
+
+    def connect_fleet(self, fleet: Fleet) -> None:
+        """Tell it which instances to hit."""
+        self._at_once |= {
             "interrupt": lambda instance_id, in_s: fleet.interrupt(instance_id, float(in_s)),
             "lose_host": lambda instance_id: fleet.lose(instance_id),
-            "kill_function": lambda function: functions.kill(function),
+            "rebalance": lambda instance_id: fleet.recommend_rebalance(instance_id),
         }
         fleet.launches.capacity = self.capacity
-        self._hook_queues(hooks)
+        otherwise = fleet.boots
+        fleet.boots = lambda machine: self._boots(machine) or otherwise(machine)
 
     def set(self, fault: dict[str, Any]) -> Fault | None:
         """Set a lasting fault (it is returned), or do a momentary one (None). Raises BadFault with a sentence."""
         fields = dict(fault)
         kind = fields.pop("kind", None)
-        known = LASTING.get(str(kind)) or AT_ONCE.get(str(kind))
+        known = KINDS.get(str(kind))
         if known is None:
-            raise BadFault(f"There is no fault of kind {kind!r}; there are {', '.join([*LASTING, *AT_ONCE])}.")
+            raise BadFault(f"There is no fault of kind {kind!r}; there are {', '.join(KINDS)}.")
         if strange := set(fields) - set(known):
             raise BadFault(f"A {kind} has no field {', '.join(sorted(strange))}; it has {', '.join(known)}.")
         fields = {**known, **fields}
         if missing := [name for name, value in fields.items() if value is ...]:
             raise BadFault(f"A {kind} needs {', '.join(missing)}.")
+        for name, choices in CHOICES.items():
+            if name in fields and fields[name] not in choices:
+                raise BadFault(f"{name} is {' or '.join(repr(each) for each in choices)}, not {fields[name]!r}.")
         log.info("fault kind=%s %s", kind, " ".join(f"{k}={v}" for k, v in fields.items()))
-        if kind in AT_ONCE:
+        if kind not in LASTING:
             self._do(str(kind), fields)
             return None
         count = fields.pop("count")
@@ -121,16 +119,21 @@ class Faults:
         """Nothing goes wrong on purpose any more."""
         with self._lock:
             self._faults.clear()
+        for condition in self._conditions:
+            condition.clear()
 
     def listed(self) -> list[dict[str, Any]]:
-        """The faults that are set, with how often each has acted."""
+        """The faults that are set, with how often each has acted, and the conditions."""
+        conditions = [each for condition in self._conditions for each in condition.listed()]
         with self._lock:
-            return [{"id": f.id, "kind": f.kind, **f.fields, "count": f.left, "acted": f.acted} for f in self._faults]
+            faults = [{"id": f.id, "kind": f.kind, **f.fields, "count": f.left, "acted": f.acted} for f in self._faults]
+        return faults + conditions
 
     def check(self, call: AwsCall) -> AwsReply | None:
         """Guard of the front: throttles."""
-        if not self._faults:
-            return None
+        throttled = self.buckets.check(call)
+        if throttled is not None or not self._faults:
+            return throttled
         fault = self._strike(
             "throttle",
             lambda f: f["service"] == call.service and f["action"] in (None, call.action),
@@ -143,18 +146,19 @@ class Faults:
     def capacity(self, request: LaunchRequest) -> int | Refusal:
         """EC2's capacity for a launch: all that is asked, or the refusal that is set."""
 
-        def meant(f: dict[str, Any]) -> bool:
-            return all(
-                f[name] in (None, getattr(request, name)) for name in ("instance_type", "market", "zone", "region")
-            )
-
-        fault = self._strike("refuse_capacity", meant)
+        fault = self._strike("refuse_capacity", lambda f: _is_meant(f, request))
         if fault is None:
             return request.max_count
         code = fault.fields["code"]
         if code == "InsufficientInstanceCapacity":
             return insufficient_capacity(request)
         return Refusal(code, f"The fault switch refuses {request.instance_type} with {code}.", 400)
+
+    def _boots(self, machine: Machine) -> Boots | None:
+        """What becomes of a machine that was just launched, where a fault says it."""
+        fault = self._strike("no_boot", lambda f: _is_meant(f, machine))
+        how: Boots | None = None if fault is None else fault.fields["how"]
+        return how
 
     def app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         """The switch over HTTP."""
@@ -183,6 +187,9 @@ class Faults:
 
     def _do(self, kind: str, fields: dict[str, Any]) -> None:
         act = self._at_once.get(kind)
+        for condition in self._conditions:
+            if kind in condition.kinds:
+                act = lambda _to=condition, **told: _to.set(kind, told)  # noqa: E731
         if act is None:
             raise BadFault(f"{kind} has nothing to act on: no instances and functions are connected.")
         try:
@@ -228,3 +235,8 @@ class Faults:
             message.delayed_until = message.sent_timestamp + float(late.fields["seconds"]) * 1000
         if not queue.fifo_queue and self._strike("duplicate_messages", meant) is not None:
             add(queue, copy.deepcopy(message))
+
+
+def _is_meant(fields: dict[str, Any], launch: LaunchRequest | Machine) -> bool:
+    """Whether a fault with an offering (null = any) means a launch or a machine of one."""
+    return all(fields[name] in (None, getattr(launch, name)) for name in ("instance_type", "market", "zone", "region"))

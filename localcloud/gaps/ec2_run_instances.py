@@ -6,72 +6,30 @@ what is to be launched, so that DescribeInstances, tags and volumes stay moto's.
 instances before anyone else can see them.
 """
 
-import base64
-import binascii
 import re
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from botocore import xform_name
-from botocore.serialize import create_serializer
 from moto.backends import get_backend
 from moto.core.exceptions import ServiceException
-from moto.core.parse import EC2QueryParser
-from moto.core.utils import get_service_model
-from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
-from werkzeug.datastructures import MultiDict
 
 from localcloud.calls import AwsCall, AwsReply, refusal
-from localcloud.identity import ACCOUNT_ID, Principal
-
-USER_DATA_MAX_BYTES = 16_384  # raw, before base64 †
-COUNT_MAX = 1_000
-# What a template holds and RunInstances does not, or what moto takes from the template itself.
-TEMPLATE_ONLY = frozenset(
-    {"InstanceRequirements", "RamDiskId", "BlockDeviceMappings", "TagSpecifications", "NetworkInterfaces"}
+from localcloud.gaps.ec2_launch_request import (
+    Capacity,
+    LaunchRequest,
+    Refusal,
+    insufficient_capacity,
+    parsed,
+    problem,
+    serialized,
 )
+from localcloud.gaps.ec2_launch_template import with_template
+from localcloud.identity import ACCOUNT_ID
 
-
-@dataclass(frozen=True)
-class LaunchRequest:
-    """What is asked of EC2's capacity; `market` is "spot" or "on_demand", `zone` None when any will do."""
-
-    region: str
-    zone: str | None
-    instance_type: str
-    market: str
-    min_count: int
-    max_count: int
-    principal: Principal | None
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An EC2 error: its code, EC2's sentence, the HTTP status (500 for what is EC2's own shortage)."""
-
-    code: str
-    message: str
-    status: int = 400
-
-
-def insufficient_capacity(request: LaunchRequest) -> Refusal:
-    """EC2's answer when the zone has no such machine left †."""
-    where = (
-        f"in the Availability Zone you requested ({request.zone})" if request.zone else "in the region you requested"
-    )
-    return Refusal(
-        "InsufficientInstanceCapacity",
-        f"We currently do not have sufficient {request.instance_type} capacity {where}. "
-        "Our system will be working on provisioning additional capacity.",
-        500,
-    )
-
-
-Capacity = Callable[[LaunchRequest], int | Refusal]
 Forward = Callable[[AwsCall], AwsReply]
 
 
@@ -171,121 +129,6 @@ class RunInstances:
         if isinstance(count, Refusal):
             return count
         return min(count, launch.max_count) if count >= launch.min_count else insufficient_capacity(launch)
-
-
-def parsed(call: AwsCall) -> dict[str, Any]:
-    """The request by botocore's names."""
-    operation = get_service_model("ec2").operation_model("RunInstances")
-    values: Any = {"values": MultiDict(call.params)}
-    return dict(EC2QueryParser(operation).parse(values))
-
-
-def serialized(request: dict[str, Any]) -> bytes:
-    """The request as the form that EC2 takes."""
-    operation = get_service_model("ec2").operation_model("RunInstances")
-    serializer: Any = create_serializer("ec2", include_validation=False)
-    return urlencode(serializer.serialize_to_request(request, operation)["body"]).encode()
-
-
-def with_template(asked: dict[str, Any], region: str) -> dict[str, Any]:
-    """The request with what its launch template says wherever it says nothing itself; tags of both, the request's first.
-    Raises moto's ServiceException for a template or version that does not exist."""
-    reference = asked.get("LaunchTemplate")
-    if not reference:
-        return dict(asked)
-    backend = get_backend("ec2")[ACCOUNT_ID][region]
-    if "LaunchTemplateId" in reference:
-        template = backend.get_launch_template(reference["LaunchTemplateId"])
-    else:
-        template = backend.get_launch_template_by_name(reference.get("LaunchTemplateName", ""))
-    version = _version(template, str(reference.get("Version") or "$Default"))
-    members = get_service_model("ec2").operation_model("RunInstances").input_shape.members
-    request = dict(asked)
-    for key, value in version.data.items():
-        if key in members and key not in TEMPLATE_ONLY and value is not None:
-            request.setdefault(key, _plain(value))
-    nics = _plain(version.data.get("NetworkInterfaces"))
-    if nics and "NetworkInterfaces" not in asked and "SubnetId" not in asked:
-        request["NetworkInterfaces"] = nics
-        if request.get("SecurityGroupIds") == _plain(version.data.get("SecurityGroupIds")):
-            request.pop("SecurityGroupIds", None)
-    request["LaunchTemplate"] = {"LaunchTemplateId": template.id, "Version": str(version.number)}
-    tags = merged_tags(_plain(version.data.get("TagSpecifications") or []), asked.get("TagSpecifications", []))
-    if tags:
-        request["TagSpecifications"] = tags
-    return request
-
-
-def _version(template: Any, number: str) -> Any:
-    from moto.ec2.exceptions import InvalidLaunchTemplateVersionNotFound
-
-    if number in ("$Latest", "$Default"):
-        return template.get_version(number)
-    if not number.isdigit() or not 1 <= int(number) <= len(template.versions):
-        raise InvalidLaunchTemplateVersionNotFound(template_id=template.id, version=number)
-    return template.versions[int(number) - 1]
-
-
-def merged_tags(*specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tag specifications laid over each other, key by key; the last wins."""
-    merged: dict[str, dict[str, str]] = {}
-    for one in (each for specification in specifications for each in specification):
-        merged.setdefault(one["ResourceType"], {}).update(
-            {tag["Key"]: tag.get("Value", "") for tag in one.get("Tags", [])}
-        )
-    wanted = [
-        (kind, tags)
-        for kind, tags in merged.items()
-        if kind in ("instance", "volume", "network-interface", "spot-instances-request")
-    ]
-    wanted.sort(key=lambda each: each[0] != "instance")
-    return [
-        {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-        for kind, tags in wanted
-    ]
-
-
-def problem(request: dict[str, Any], region: str) -> Refusal | None:
-    """What EC2 would refuse before it looks for a machine; first match wins."""
-    try:
-        low, high = int(request["MinCount"]), int(request["MaxCount"])
-    except (KeyError, ValueError):
-        return Refusal("MissingParameter", "The request must contain the parameters MinCount and MaxCount")
-    if not 1 <= low <= high:
-        return Refusal(
-            "InvalidParameterValue",
-            f"Value ({low}) for parameter minCount is invalid. It must be between 1 and maxCount ({high})",
-        )
-    if high > COUNT_MAX:
-        return Refusal(
-            "InstanceLimitExceeded", f"You requested {high} instances; one call launches at most {COUNT_MAX}."
-        )
-    request["MinCount"], request["MaxCount"] = low, high
-    try:
-        size = len(base64.b64decode(request.get("UserData", ""), validate=True))
-    except (binascii.Error, ValueError):
-        return Refusal("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data")
-    if size > USER_DATA_MAX_BYTES:
-        return Refusal("InvalidParameterValue", f"User data is limited to {USER_DATA_MAX_BYTES} bytes")
-    if not request.get("ImageId"):
-        return Refusal("MissingParameter", "The request must contain the parameter ImageId")
-    kind = request.setdefault("InstanceType", "m1.small")
-    if not any(offering["InstanceType"] == kind for offering in INSTANCE_TYPE_OFFERINGS["region"].get(region, ())):
-        return Refusal("InvalidParameterValue", f"Invalid value '{kind}' for InstanceType.")
-    return None
-
-
-def _plain(value: Any) -> Any:
-    """A template's value without moto's own types; CloudFormation leaves numbers as text and truth as words, as here."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if hasattr(value, "items"):
-        return {key: _plain(each) for key, each in value.items()}
-    return str(value)
 
 
 def _zone_of_subnet(request: dict[str, Any], region: str) -> str | None:

@@ -3,21 +3,13 @@
 Theory of operation. `RunInstances` (see `gaps/ec2_run_instances.py`) leaves instances in `pending` and hands them over. Each gets a
 metadata port, a folder, and after `boot_s` a first process forked by the hypervisor. From then on its state changes by events
 only (`machine.TRANSITIONS`): the machine says it is up, somebody calls TerminateInstances, its first process ends. All of
-this happens in one thread (`vm_host.py`); calls from elsewhere hand it work. Every state change is written to moto's
-instance and told to EventBridge, in order, by a second thread, because a rule's target may take its time.
+this happens in one thread (`vm_host.py`); calls from elsewhere hand it work. Every state change goes to EC2's record
+(`ec2_record.py`). A machine that does not boot "normally" has no process, port or folder: it is only recorded.
 """
 
-import base64
-import binascii
-import contextlib
-import gzip
 import logging
-import queue
-import shutil
-import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,21 +18,16 @@ from typing import Any, Protocol
 from localcloud import disk
 from localcloud.gaps.ec2_run_instances import RunInstances
 from localcloud.gaps.ssm_send_command import SsmActions
-from localcloud.iam import policies_of
-from localcloud.identity import ACCOUNT_ID, Identities
-from localcloud.instances import events
+from localcloud.identity import Identities
+from localcloud.instances import boot, events
 from localcloud.instances.ec2_actions import Ec2Actions
-from localcloud.instances.machine import STATE_CODES, Machine
-from localcloud.instances.machine_init import USER_DATA
-from localcloud.instances.metadata import MetadataService, role_of_profile
-from localcloud.instances.run_command import RunCommand
+from localcloud.instances.ec2_record import Ec2Record, Publish
+from localcloud.instances.machine import Boots, Machine
+from localcloud.instances.metadata import MetadataService
+from localcloud.instances.run_command import RunCommand, may_register
 from localcloud.instances.vm_host import VmHost
-from localcloud.policy import Decision, Request, evaluate
 
 log = logging.getLogger("localcloud.instances")
-
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-Publish = Callable[[dict[str, Any], str], None]
 
 
 class Front(Protocol):
@@ -55,11 +42,12 @@ class Front(Protocol):
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """`isolation`: "namespaces", "none", or "auto" (namespaces where the host lets us). `register_s`: from a machine's start to its
-    registration with Run Command. `lost_noticed_s`: until EC2 notices that a machine is lost. `forget_s`: until EC2 no longer lists
-    what is terminated."""
+    """`boots`: what becomes of machines ("silent": they are only recorded). `isolation`: "namespaces", "none", or "auto" (namespaces
+    where the host lets us). `register_s`: from a machine's start to its registration with Run Command. `lost_noticed_s`: until EC2
+    notices that a machine is lost. `forget_s`: until EC2 no longer lists what is terminated."""
 
     isolation: str = "auto"
+    boots: Boots = "normally"
     boot_s: float = 0.2
     register_s: float = 0.0
     shutdown_grace_s: float = 5.0
@@ -81,16 +69,15 @@ class Fleet:
     ) -> None:
         self.options = options or FleetOptions()
         self._front = front
-        self._publish = publish
         self._folder = state_dir / "instances"
         self._machines: dict[str, Machine] = {}
-        self._announcements: queue.SimpleQueue[tuple[dict[str, Any], str] | None] = queue.SimpleQueue()
-        self._announcer = threading.Thread(target=self._announce, name="ec2-events", daemon=True)
+        self._record = Ec2Record(front, publish)
         self._changed = threading.Condition()
         self._stopping = False
         self._vms = VmHost(self._reported)
         self.metadata = MetadataService(identities, self.options.credentials_s)
         self.commands = RunCommand(self._machines, self._vms)
+        self.boots: Callable[[Machine], Boots] = lambda _: self.options.boots
         self.launches = RunInstances(front, self._launched)
         Ec2Actions(front, self)
         SsmActions(front, self.commands)
@@ -113,22 +100,20 @@ class Fleet:
         if self._vms.isolation == "none":
             log.warning("machines run without namespaces why=%s", self._vms.why)
         self.metadata.start()
-        self._announcer.start()
+        self._record.start()
 
     def stop(self) -> None:
         """End every machine at once; no process, mount, control group or port is left."""
         self._stopping = True
         self._vms.stop()
         self.metadata.stop()
-        if self._announcer.is_alive():
-            self._announcements.put(None)
-            self._announcer.join(5)
+        self._record.stop()
         for machine in self._machines.values():
             disk.remove(machine.disk)
         disk.remove(self._folder / "image")
 
     def alive(self) -> list[str]:
-        """The ids of machines that have processes, or are about to."""
+        """The ids of machines that EC2 has neither stopped nor terminated."""
         return [m.id for m in list(self._machines.values()) if m.state not in ("terminated", "stopped")]
 
     def machine(self, instance_id: str) -> Machine:
@@ -164,7 +149,7 @@ class Fleet:
         if machine.instance.lifecycle != "spot":
             raise ValueError(f"{instance_id} is not a spot instance: EC2 never interrupts it.")
         machine.interrupt_at = time.time() + in_s
-        self._announcements.put((events.spot_interruption(machine.id, machine.region), machine.region))
+        self._record.announce(events.spot_interruption(machine.id, machine.region), machine)
         why = "Server.SpotInstanceTermination: Spot instance termination"
         self._vms.do(lambda: self._vms.later(in_s, lambda: self._end(machine, "terminate", why)))
 
@@ -172,13 +157,16 @@ class Fleet:
         """EC2's early word that a spot instance is at risk."""
         machine = self._machines[instance_id]
         machine.rebalance_at = time.time()
-        self._announcements.put((events.rebalance(machine.id, machine.region), machine.region))
+        self._record.announce(events.rebalance(machine.id, machine.region), machine)
 
     def lose(self, instance_id: str) -> None:
         """The machine dies without a word; EC2 notices after `lost_noticed_s`."""
         machine = self._machines[instance_id]
         machine.lost = True
-        self._vms.do(lambda: self._vms.kill(machine.id))
+        if machine.boots == "normally":
+            self._vms.do(lambda: self._vms.kill(machine.id))
+        else:
+            self._vms.do(lambda: self._exited(machine, "crash"))
 
     # Launching
 
@@ -186,15 +174,17 @@ class Fleet:
         """New instances, in the caller's thread; ports are open before the caller is answered."""
         machines = []
         for instance in instances:
-            machine = Machine(instance.id, region, instance, self._folder / instance.id, _user_data(instance))
-            machine.metadata_port = self.metadata.open(machine)
+            machine = Machine(instance.id, region, instance, self._folder / instance.id, boot.user_data(instance))
+            machine.boots = self.boots(machine)
+            if machine.boots == "normally":
+                machine.metadata_port = self.metadata.open(machine)
             machines.append(machine)
             self._machines[machine.id] = machine
         self._vms.do(lambda: self._pending(machines))
 
     def _pending(self, machines: list[Machine]) -> None:
         for machine in machines:
-            self._told(machine)
+            self._record.announce_state(machine)
         self._vms.later(self.options.boot_s, lambda: self._boot_all(machines))
 
     def _boot_all(self, machines: list[Machine]) -> None:
@@ -205,50 +195,19 @@ class Fleet:
         if machine.state != "pending" and not machine.restarting:
             return  # terminated before it booted
         machine.restarting = False
-        machine.folder.mkdir(parents=True, exist_ok=True)
-        with machine.console.open("a") as console:
-            if machine.booted:
-                console.write("spillway: booting again\n")
-            elif machine.user_data.startswith(b"#!"):
-                script = Path(f"{machine.disk}{USER_DATA}")
-                script.parent.mkdir(parents=True, exist_ok=True)
-                script.write_bytes(machine.user_data)
-                script.chmod(0o700)
-            elif machine.user_data:
-                console.write("spillway: the user data does not begin with #!, so it is not run\n")
-            if self._vms.isolation == "none":
-                console.write(f"spillway: no namespaces here ({self._vms.why}); SPILLWAY_ROOT={machine.disk}\n")
+        if machine.boots == "silent":
+            self._change(machine, "up")
+            return
+        if machine.boots == "terminated":
+            self._end(machine, "terminate", "Server.InternalError: Internal error on launch")
+            return
+        isolated = self._vms.isolation == "namespaces"
+        boot.write_disk(machine, self.isolation_lack)
         machine.channel = self._vms.boot(
-            {
-                "id": machine.id,
-                "disk": str(machine.disk),
-                "console": str(machine.console),
-                "image": str(self._image),
-                "hostname": str(machine.instance.private_dns_name).partition(".")[0],
-                "python": "" if shutil.which("python3", path=SYSTEM_PATH) else sys.base_prefix,
-                "environment": self._environment(machine),
-                "grace_s": self.options.shutdown_grace_s,
-                "first_boot": not machine.booted,
-            },
+            boot.order(machine, self._image, isolated, self._front.url, self.options.shutdown_grace_s),
             lambda message: self._heard(machine, message),
         )
         machine.booted = True
-
-    def _environment(self, machine: Machine) -> dict[str, str]:
-        """Everything that a process in a machine finds in its environment at boot."""
-        isolated = self._vms.isolation == "namespaces"
-        environment = {
-            "PATH": f"{'/machine/bin' if isolated else self._image / 'bin'}:{SYSTEM_PATH}",
-            "HOME": "/root" if isolated else str(machine.disk / "root"),
-            "LANG": "C.UTF-8",
-            "AWS_ENDPOINT_URL": self._front.url,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{machine.metadata_port}",
-        }
-        if not isolated:
-            environment["SPILLWAY_ROOT"] = str(machine.disk)
-        if not shutil.which("python3", path=SYSTEM_PATH):
-            environment["PATH"] += f":{sys.base_prefix}/bin"
-        return environment
 
     # What machines and the hypervisor say
 
@@ -269,7 +228,7 @@ class Fleet:
     def _register(self, machine: Machine) -> None:
         if machine.state != "running" or machine.channel is None:
             return
-        if not _may_register(machine):
+        if not may_register(machine):
             log.warning("not registered with Run Command, its role does not allow it instance=%s", machine.id)
         else:
             machine.registered_at = machine.registered_at or time.time()
@@ -341,12 +300,7 @@ class Fleet:
         disk.remove(machine.disk)
 
     def _forget(self, machine: Machine) -> None:
-        with self._front.exclusive("ec2"):
-            reservations = machine.instance.ec2_backend.reservations
-            for reservation in [each for each in reservations.values() if machine.instance in each.instances]:
-                reservation.instances.remove(machine.instance)
-                if not reservation.instances:
-                    del reservations[reservation.id]
+        self._record.forget(machine)
         self._machines.pop(machine.id, None)
 
     def _start_again(self, machine: Machine) -> None:
@@ -367,62 +321,10 @@ class Fleet:
         machine.state = state
         if state != "running":
             machine.registered_at = None
-        with self._front.exclusive("ec2"):
-            self.show(machine)
-            if why:
-                code = why.partition(":")[0]
-                machine.instance.state_reason.code, machine.instance.state_reason.message = code, why
-            if state == "terminated" and not getattr(machine.instance, "torn_down", False):
-                self._tear_down(machine)
-        self._told(machine)
+        self._record.changed(machine, why)
         self._notify()
         return True
-
-    def show(self, machine: Machine) -> None:
-        """Write our state onto moto's instance."""
-        machine.instance._state.name, machine.instance._state.code = machine.state, STATE_CODES[machine.state]
-
-    def _tear_down(self, machine: Machine) -> None:
-        """Let moto free volumes and network interfaces, keeping the reason that we gave."""
-        machine.instance.torn_down = True
-        reason = (machine.instance.state_reason.code, machine.instance.state_reason.message)
-        with contextlib.suppress(
-            Exception
-        ):  # moto has its own opinion on instances that its API has terminated already
-            machine.instance.terminate()
-        if reason[0]:
-            machine.instance.state_reason.code, machine.instance.state_reason.message = reason
-        self.show(machine)
-
-    def _told(self, machine: Machine) -> None:
-        log.info("instance state instance=%s state=%s", machine.id, machine.state)
-        self._announcements.put((events.state_change(machine.id, machine.region, machine.state), machine.region))
 
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-    def _announce(self) -> None:
-        while (announcement := self._announcements.get()) is not None:
-            try:
-                self._publish(*announcement)
-            except Exception:
-                log.exception("an EC2 event was not delivered")
-
-
-def _may_register(machine: Machine) -> bool:
-    """A machine's own SSM agent registers it, with the machine's role; so a role that lacks the right makes it unreachable."""
-    role = role_of_profile(machine.profile_arn) if machine.profile_arn else None
-    arn = f"arn:aws:ec2:{machine.region}:{ACCOUNT_ID}:instance/{machine.id}"
-    context = {"ec2:sourceinstancearn": [arn], "aws:requestedregion": [machine.region]}
-    request = Request("ssm:UpdateInstanceInformation", arn, context)
-    return role is not None and evaluate(policies_of(role), request) is Decision.ALLOW
-
-
-def _user_data(instance: Any) -> bytes:
-    """What cloud-init would see: decoded, and unpacked when it is gzip."""
-    encoded = str(instance.user_data) if instance.user_data else ""
-    with contextlib.suppress(binascii.Error, ValueError, OSError, EOFError, zlib.error):
-        raw = base64.b64decode(encoded)
-        return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-    return b""

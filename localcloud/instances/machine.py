@@ -4,7 +4,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Literal
+
+# What becomes of a launched machine: "silent" is running for EC2, and nothing runs on it; "terminated" is what EC2 gives up.
+Boots = Literal["normally", "silent", "terminated"]
 
 # State, event: next state. An event that a state does not list is late news, and ignored.
 TRANSITIONS: dict[str, dict[str, str]] = {
@@ -37,9 +40,25 @@ class Machine:
     user_data_exit: int | None = None
     interrupt_at: float | None = None
     rebalance_at: float | None = None
+    boots: Boots = "normally"
     lost: bool = False
     launched_at: float = field(default_factory=time.time)
     credentials: dict[str, Any] = field(default_factory=dict)  # by role
+
+    @property
+    def instance_type(self) -> str:
+        """Its instance type."""
+        return str(self.instance.instance_type)
+
+    @property
+    def zone(self) -> str:
+        """Its availability zone."""
+        return str(self.instance.availability_zone)
+
+    @property
+    def market(self) -> str:
+        """ "spot" or "on_demand"."""
+        return "spot" if self.instance.lifecycle == "spot" else "on_demand"
 
     @property
     def disk(self) -> Path:

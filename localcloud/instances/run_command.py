@@ -10,7 +10,11 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from localcloud.iam import policies_of
+from localcloud.identity import ACCOUNT_ID
 from localcloud.instances.machine import Machine
+from localcloud.instances.metadata import role_of_profile
+from localcloud.policy import Decision, Request, evaluate
 
 DELIVERY_S = 3600.0
 EXECUTION_S = 3600.0
@@ -162,3 +166,12 @@ class RunCommand:
                 self._running.pop(invocation.id)
                 invocation.status = invocation.details = "Failed"
                 invocation.ended_at = time.time()
+
+
+def may_register(machine: Machine) -> bool:
+    """A machine's own SSM agent registers it, with the machine's role; so a role that lacks the right makes it unreachable."""
+    role = role_of_profile(machine.profile_arn) if machine.profile_arn else None
+    arn = f"arn:aws:ec2:{machine.region}:{ACCOUNT_ID}:instance/{machine.id}"
+    context = {"ec2:sourceinstancearn": [arn], "aws:requestedregion": [machine.region]}
+    request = Request("ssm:UpdateInstanceInformation", arn, context)
+    return role is not None and evaluate(policies_of(role), request) is Decision.ALLOW

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from localcloud.faults import Faults
 from localcloud.front import Front
 from localcloud.identity import Identities
 from localcloud.instances.fleet import Fleet, FleetOptions
@@ -41,6 +42,8 @@ class MachineCloud:
         self.fleet = Fleet(
             self.front, self.identities, folder, self._publish, FleetOptions(**{"boot_s": 0.05, **options})
         )
+        self.faults = Faults(self.front)
+        self.faults.connect_fleet(self.fleet)
         self.ec2: Any = self.front.client("ec2")
         self.ssm: Any = self.front.client("ssm")
         self.iam: Any = self.front.client("iam")

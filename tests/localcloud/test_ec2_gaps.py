@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
 from moto import mock_aws
 
-from localcloud.gaps.ec2_run_instances import LaunchRequest, Refusal, insufficient_capacity
+from localcloud.gaps.ec2_launch_request import LaunchRequest, Refusal, insufficient_capacity
 
 SMALL: dict[str, Any] = {"ImageId": IMAGE, "InstanceType": "c5.large"}
 

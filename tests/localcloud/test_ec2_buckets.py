@@ -1,0 +1,165 @@
+"""EC2's throttling, and launches that are only recorded: through real clients."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+from machine_cloud import IMAGE, MachineCloud, machine_cloud
+
+from localcloud.ec2_buckets import Bucket
+
+SMALL: dict[str, Any] = {"ImageId": IMAGE, "InstanceType": "c5.large"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
+    with machine_cloud(tmp_path_factory.mktemp("buckets"), isolation="none", boot_s=0.0) as started:
+        yield started
+
+
+@pytest.fixture
+def cloud(whole: MachineCloud) -> Iterator[MachineCloud]:
+    whole.faults.set({"kind": "no_boot"})
+    yield whole
+    whole.faults.clear()
+
+
+def launch(cloud: MachineCloud, count: int = 1, **more: Any) -> list[str]:
+    """The ids, or a ClientError; the client does not try again."""
+    made = cloud.ec2.run_instances(**SMALL, MinCount=1, MaxCount=count, **more)
+    return [instance["InstanceId"] for instance in made["Instances"]]
+
+
+def throttled(call: Any) -> str:
+    with pytest.raises(ClientError) as error:
+        call()
+    assert error.value.response["Error"]["Code"] == "RequestLimitExceeded"
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    return str(error.value.response["Error"]["Message"])
+
+
+def test_five_launches_at_once_and_then_two_a_second(cloud: MachineCloud) -> None:
+    """RunInstances: 5 requests burst; the sixth is refused and launches nothing, and tokens come back with time."""
+    cloud.faults.set({"kind": "ec2_buckets", "speed": 0.001})  # nothing comes back during the test
+    before = len(cloud.fleet.alive())
+    for _ in range(5):
+        launch(cloud)
+    text = throttled(lambda: launch(cloud))
+    assert "throttled on ec2:RunInstances because it exceeded its request rate limit" in text
+    assert len(cloud.fleet.alive()) == before + 5
+    cloud.faults.set({"kind": "ec2_buckets", "speed": 1000})
+    for _ in range(12):
+        launch(cloud)
+
+
+def test_a_thousand_instances_at_once_and_then_two_a_second(cloud: MachineCloud) -> None:
+    """The second bucket counts instances, as asked for by MaxCount."""
+    cloud.faults.set({"kind": "ec2_buckets", "speed": 0.001})
+    cloud.faults.set({"kind": "refuse_capacity"})
+    for _ in range(2):
+        with pytest.raises(ClientError) as error:
+            launch(cloud, 450)
+        assert error.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
+    assert "exceeded its resource rate limit" in throttled(lambda: launch(cloud, 101))
+
+
+def test_buckets_are_of_a_region_and_an_operation(cloud: MachineCloud) -> None:
+    """A region that is throttled says nothing of another, nor a launch of a termination."""
+    cloud.faults.set({"kind": "ec2_buckets", "speed": 0.001})
+    ids = [each for _ in range(5) for each in launch(cloud)]
+    throttled(lambda: launch(cloud))
+    cloud.front.client("ec2", "us-west-2").run_instances(**SMALL, MinCount=1, MaxCount=1)
+    for each in ids:
+        cloud.ec2.terminate_instances(InstanceIds=[each])
+        cloud.ec2.describe_instances(InstanceIds=[each])
+
+
+def test_a_list_of_all_has_a_smaller_bucket_than_a_filtered_one(cloud: MachineCloud) -> None:
+    """50 against 100 lists of instances; a filter that finds nothing costs as much as any."""
+    cloud.faults.set({"kind": "ec2_buckets", "speed": 0.001})
+    nothing = [{"Name": "tag:nobody", "Values": ["has"]}]
+    for _ in range(100):
+        cloud.ec2.describe_instances(Filters=nothing)
+    throttled(lambda: cloud.ec2.describe_instances(Filters=nothing))
+    for _ in range(50):
+        cloud.ec2.describe_volumes()
+    throttled(lambda: cloud.ec2.describe_volumes())
+    cloud.ec2.describe_volumes(Filters=nothing)
+
+
+def test_the_switch_shows_what_the_buckets_gave_and_refused(cloud: MachineCloud) -> None:
+    """For who measures: tokens taken, calls refused and the lowest level of each bucket; DELETE ends the throttling."""
+    route = f"{cloud.front.url}/_faults"
+    assert httpx.post(route, json={"kind": "ec2_buckets", "speed": 0.001}).status_code == 200
+    for _ in range(5):
+        launch(cloud, 2)
+    throttled(lambda: launch(cloud))
+    (shown,) = [each for each in httpx.get(route).json()["items"] if each["kind"] == "ec2_buckets"]
+    of = {(each["action"], each["of"]): each for each in shown["buckets"]}
+    requests, instances = of["RunInstances", "request"], of["RunInstances", "resource"]
+    assert (requests["taken"], requests["refused"], instances["taken"], instances["refused"]) == (5, 1, 10, 0)
+    assert requests["least"] < 1
+    assert httpx.delete(route).json() == {"items": []}
+    for _ in range(7):
+        launch(cloud)
+    assert httpx.post(route, json={"kind": "ec2_buckets", "speed": 0}).status_code == 400
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 4)), max_size=60))
+def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(asked: list[tuple[float, int]]) -> None:
+    """In every window, what was given is at most the size and what came back meanwhile."""
+    bucket, now, given_at = Bucket.full((5, 2), 0.0), 0.0, []
+    for wait_s, number in asked:
+        now += wait_s
+        if bucket.take(number, now):
+            given_at.append((now, number))
+    for start, (begin, _) in enumerate(given_at):
+        total = 0
+        for at, number in given_at[start:]:
+            total += number
+            assert total <= 5 + 2 * (at - begin) + 1e-6
+
+
+def test_a_recorded_machine_is_running_for_ec2_and_nothing_runs_on_it(cloud: MachineCloud) -> None:
+    """Boots that never succeed, and the cheap way to have a thousand instances: no process, no port, no folder."""
+    (instance_id,) = launch(cloud, UserData="#!/bin/sh\n")
+    cloud.until(instance_id, "running")
+    cloud.heard(lambda: cloud.states(instance_id) == ["pending", "running"])
+    machine = cloud.fleet.machine(instance_id)
+    assert (machine.metadata_port, machine.channel, machine.registered_at) == (0, None, None)
+    assert not machine.folder.exists()
+    assert cloud.described(instance_id)["State"]["Name"] == "running"
+    cloud.ec2.terminate_instances(InstanceIds=[instance_id])
+    cloud.until(instance_id, "terminated")
+
+
+def test_ec2_gives_up_on_machines_and_says_why(cloud: MachineCloud) -> None:
+    """`count` counts instances: two of three never come up, the third boots."""
+    cloud.faults.clear()
+    cloud.faults.set(
+        {"kind": "no_boot", "how": "terminated", "count": 2, "instance_type": "c5.large", "market": "on_demand"}
+    )
+    ids = cloud.launch("#!/bin/sh\n", count=3)
+    for each in ids[:2]:
+        cloud.until(each, "terminated")
+        assert cloud.described(each)["StateReason"]["Code"] == "Server.InternalError"
+    cloud.ran(ids[2])
+
+
+def test_a_thousand_instances_are_recorded_in_ten_calls(cloud: MachineCloud) -> None:
+    """The launch bench counts on it; 3 s on a quiet machine, so the limit only keeps out what grows with the square."""
+    import time
+
+    began = time.monotonic()
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "spillway:pool", "Value": "thousand"}]}]
+    ids = [each for n in range(10) for each in launch(cloud, 100, TagSpecifications=tags, ClientToken=f"thousand-{n}")]
+    assert len(set(ids)) == 1000
+    assert time.monotonic() - began < 40
+    pages = cloud.ec2.get_paginator("describe_instances").paginate(
+        Filters=[{"Name": "tag:spillway:pool", "Values": ["thousand"]}]
+    )
+    assert sum(len(r["Instances"]) for page in pages for r in page["Reservations"]) == 1000
