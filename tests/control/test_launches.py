@@ -118,3 +118,25 @@ def test_user_data_shows_one_owners_jobs_only_and_the_others_come_by_inbox() -> 
     assert [owner for owner, job in jobs.items() if job in shown] == ["alice"]
     assert {town.job(job).state for job in jobs.values()} == {JobState.SUCCEEDED}
     assert not town.cloud.compute.rings  # it read its inbox at boot
+
+
+def test_of_two_passes_that_would_send_a_launch_again_one_does() -> None:
+    """EC2 remembers no refusal by its token: were both to send, one could be refused and give the job away while the other starts it."""
+    town = Town()
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"))
+    job = town.submit("run 500")
+    town.run(1)
+    town.now += 36
+    pool = town.stores.registry.begin_pass("default")
+    assert pool is not None
+    resumes = reconcile(observe(town.plane, pool)[0])
+    first, second = Performer(town.plane, pool, pool.pass_no), Performer(town.plane, pool, pool.pass_no)
+    town.cloud.compute.limit(OFFERING, 0)
+    first.perform(resumes)
+    assert dict(first.outcomes) == {"resume:refused": 1}
+    town.cloud.compute.limit(OFFERING, None)
+    second.perform(resumes)
+    assert dict(second.outcomes) == {"resume:lost": 1}
+    assert not town.cloud.compute.machines
+    town.run(400)
+    assert town.began == {(job.id, 2): 1}
