@@ -113,7 +113,7 @@ def launch_request(stage: str, launch: Launch) -> dict[str, Any]:
         "InstanceType": offering.instance_type,
         "MinCount": 1,
         "MaxCount": len(launch.hosts),
-        "ClientToken": launch.id,
+        "ClientToken": launch.token,
         "UserData": launch.user_data,
         "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
     }

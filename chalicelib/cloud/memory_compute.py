@@ -76,8 +76,8 @@ class MemoryCompute:
     def launch(self, launch: Launch) -> list[Instance]:
         with self.calls.call("ec2.RunInstances", launch=launch):
             request = (launch.pool, launch.offering, len(launch.hosts), launch.user_data, launch.image, launch.template)
-            if launch.id in self._tokens:
-                first, ids = self._tokens[launch.id]
+            if launch.token in self._tokens:
+                first, ids = self._tokens[launch.token]
                 if first != request:
                     raise LaunchImpossible(
                         "IdempotentParameterMismatch", f"launch {launch.id} was sent before with other parameters"
@@ -87,7 +87,7 @@ class MemoryCompute:
                 raise LaunchImpossible("InvalidParameterValue", "user data is limited to 16384 bytes")
             given = min(len(launch.hosts), self._free(launch.offering))
             made = [self._make(launch, index) for index in range(given)]
-            self._tokens[launch.id] = (request, [machine.id for machine in made])
+            self._tokens[launch.token] = (request, [machine.id for machine in made])
             return [self._instance(machine, self.clock()) for machine in made]
 
     def instances(self, pool: str, regions: Sequence[str]) -> list[Instance]:

@@ -16,12 +16,12 @@ from chalicelib.core.instance import Instance
 
 class Compute(Protocol):
     def launch(self, launch: Launch) -> list[Instance]:
-        """RunInstances(MinCount=1, MaxCount=len(hosts), ClientToken=launch.id), in order of ami-launch-index.
+        """RunInstances(MinCount=1, MaxCount=len(hosts), ClientToken=launch.token), in order of ami-launch-index.
 
         The launch template is the launch's own, else the stage's `<prefix>-host`; tags spillway:stage, spillway:pool, spillway:launch
         and Name on instances and volumes in the same call; spot as one-time. Repeating the same launch returns the same instances.
         May give fewer than asked.
-        Raises CapacityRefused, LaunchImpossible, CloudUnavailable.
+        Raises CapacityRefused, LaunchImpossible, Throttled (it did nothing), CloudUnavailable.
         """
 
     def instances(self, pool: str, regions: Sequence[str]) -> list[Instance]:

@@ -1,8 +1,9 @@
 """What AWS's errors mean to us: one table for launches, and one translation for everything else.
 
-A launch that failed is one of three things, and the pass does something else for each: this offering is not to be had now (skip
-it, try the next), this request will never do (stop and tell people), or nothing is known (send it again later). The table is read from
-the top and the first match wins; what matches nothing is unknown, so a new kind of error costs a retry and never a wrong decision.
+A launch that failed is one of four things, and the pass does something else for each: this offering is not to be had now (skip
+it, try the next), this request will never do (stop and tell people), EC2 gets too many requests and did nothing (ask it nothing for a
+while), or nothing is known (send it again later). The table is read from the top and the first match wins; what matches nothing is
+unknown, so a new kind of error costs a retry and never a wrong decision.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from enum import Enum, auto
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible
+from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible, Throttled
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -25,18 +26,19 @@ class Meaning(Enum):
 
     NOT_NOW = auto()  # CapacityRefused
     NEVER = auto()  # LaunchImpossible
+    LATER = auto()  # Throttled
     UNKNOWN = auto()  # CloudUnavailable
 
 
-_NOT_NOW, _NEVER, _UNKNOWN = Meaning.NOT_NOW, Meaning.NEVER, Meaning.UNKNOWN
+_NOT_NOW, _NEVER, _LATER = Meaning.NOT_NOW, Meaning.NEVER, Meaning.LATER
 
 # EC2's code (a pattern) → what it means, and the sentence for people.
 LAUNCH_ERRORS: tuple[tuple[str, Meaning, str], ...] = (
     # Too many requests: says nothing about the offering. Before the quotas, whose names end alike.
-    ("RequestLimitExceeded", _UNKNOWN, "EC2 gets too many requests from this account; the launch is sent again later"),
-    ("Throttl*", _UNKNOWN, "EC2 gets too many requests from this account; the launch is sent again later"),
-    ("RequestThrottled*", _UNKNOWN, "EC2 gets too many requests from this account; the launch is sent again later"),
-    ("TooManyRequests*", _UNKNOWN, "EC2 gets too many requests from this account; the launch is sent again later"),
+    ("RequestLimitExceeded", _LATER, "EC2 gets too many requests from this account; the launch is sent again later"),
+    ("Throttl*", _LATER, "EC2 gets too many requests from this account; the launch is sent again later"),
+    ("RequestThrottled*", _LATER, "EC2 gets too many requests from this account; the launch is sent again later"),
+    ("TooManyRequests*", _LATER, "EC2 gets too many requests from this account; the launch is sent again later"),
     # A request that no later day makes right, although the name looks like a quota.
     ("TagLimitExceeded", _NEVER, "the launch carries more tags than EC2 allows"),
     (
@@ -181,6 +183,8 @@ def launching(offering: str) -> Iterator[None]:
             raise CapacityRefused(code, full) from error
         if meaning is Meaning.NEVER:
             raise LaunchImpossible(code, full) from error
+        if meaning is Meaning.LATER:
+            raise Throttled(f"{code}: {full}") from error
         raise CloudUnavailable(f"{code}: {full}") from error
     except ParamValidationError as error:
         raise LaunchImpossible("InvalidParameter", f"{offering}: the launch is not well formed. {error}") from error

@@ -3,6 +3,11 @@
 Order: host rows with their assignments → jobs → backlog → launch row (the exact request) → EC2 → instance ids on the host
 rows → inboxes → launch row recorded. Whatever the crash leaves, a later pass finds: hosts without launch row were never asked
 for and vanish; a launch row that is not recorded is sent again, byte for byte, under the same ClientToken, and gives the same instances.
+
+The launch row is the only leave to launch a host: one that an unrecorded row names may come at any time and keeps its jobs; one that none
+names never comes. So every change of mind is one write to that row, before anything is given back: it is settled when EC2 refused
+it, and narrowed to its first hosts, under another token, when EC2 would not launch so many. There is no moment at which two
+requests for the same host could be sent, nor one at which a host that may still come is taken for one that never will.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.cloud.user_data import ManifestTooLarge, user_data
 from chalicelib.control import handover, settle
+from chalicelib.control.tokens import Tokens
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity
 from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch
@@ -20,18 +26,22 @@ from chalicelib.core.instance import Instance
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Start
 from chalicelib.core.pool import Pool
-from chalicelib.errors import CapacityRefused, LaunchImpossible
+from chalicelib.errors import CapacityRefused, LaunchImpossible, Throttled
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 CAPACITY_SKIP_S = 180.0  # Karpenter's figure for an offering that was refused
 IMPOSSIBLE_SKIP_S = 600.0
+HALVED = frozenset({"VcpuLimitExceeded"})  # refusals of so many at once, which say nothing about fewer
 ROW_TTL_S = 3600.0  # every pass reads all rows of its pool: what is over is remembered by the story
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """How a launch went: hosts asked for and given; the offering is skipped until then, with EC2's words, if it refused."""
+    """How a launch went: hosts asked for and given; the offering is skipped until then, with EC2's words, if it refused.
+
+    `retry_at`: the row is as it was and nobody sends it: it may be sent from then on; `throttled`: because EC2 gets too many requests.
+    """
 
     asked: int
     given: int
@@ -39,10 +49,15 @@ class Launched:
     refusal: str = ""
     impossible: bool = False
     refused: str = ""  # what is skipped, a key of `Supply.skips`
+    retry_at: float | None = None
+    throttled: bool = False
 
 
-def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
-    """Perform a Start. Raises CloudUnavailable where nobody knows whether EC2 got it: the launch row then resumes it."""
+def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens) -> Launched:
+    """Perform a Start, if there is a token when it is to be sent.
+
+    Raises CloudUnavailable where nobody knows whether EC2 got it: the launch row then resumes it.
+    """
     now = plane.clock()
     launch_id = plane.new_id("launch")
     owner = _main_owner(action)
@@ -83,28 +98,71 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int) -> Launched:
         sent_at=now,
     )
     plane.stores.hosts.put_launch(launch)
-    return _send(plane, launch, pass_no, inbox=any(entry["inbox"] for entry in document["hosts"]))
+    return _send(plane, launch, pass_no, tokens, inbox=any(entry["inbox"] for entry in document["hosts"]))
 
 
-def resume(plane: Plane, launch: Launch, pass_no: int) -> Launched | None:
+def resume(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens) -> Launched | None:
     """Ask EC2 again where its answer was not recorded; None if another function does so already."""
-    if not plane.stores.hosts.resend_launch(launch, plane.clock()):
+    now = plane.clock()
+    if not plane.stores.hosts.resend_launch(launch, now):
         return None
-    return _send(plane, launch, pass_no)
+    return _send(plane, replace(launch, sent_at=now), pass_no, tokens)
 
 
-def _send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> Launched:
-    """Ask EC2 and record its answer on the rows. `inbox`: whether its manifest leaves anything to the inboxes."""
-    try:
-        instances = _instances(plane, launch)
-    except (CapacityRefused, LaunchImpossible) as error:
-        impossible = isinstance(error, LaunchImpossible)
-        # First that nobody sends it again, then the jobs: whoever dies in between leaves hosts that were never launched.
-        if plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S):
-            _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
-        skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
-        refused = launch.offering.asked_with(launch.image, launch.template)
-        return Launched(len(launch.hosts), 0, plane.clock() + skip_s, str(error), impossible, refused)
+def _send(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens, *, inbox: bool = True) -> Launched:
+    """Ask EC2, for fewer hosts where it will not launch so many at once, and record its answer on the rows.
+
+    `inbox`: whether its manifest leaves anything to the inboxes.
+    """
+    asked = len(launch.hosts)
+    while True:
+        retry_at = tokens.spend(launch.offering.region, len(launch.hosts))
+        if retry_at is not None:
+            plane.stores.hosts.release_launch(launch)
+            return Launched(asked, 0, retry_at=retry_at)
+        try:
+            instances = _instances(plane, launch)
+        except Throttled as error:
+            plane.stores.hosts.release_launch(launch)
+            return Launched(asked, 0, refusal=str(error), retry_at=plane.clock(), throttled=True)
+        except (CapacityRefused, LaunchImpossible) as error:
+            if error.code not in HALVED or len(launch.hosts) == 1:
+                return _refused(plane, launch, asked, error)
+            narrower = _narrowed(plane, launch, error)
+            if narrower is None:
+                return Launched(asked, 0)
+            launch = narrower
+        else:
+            return _record(plane, launch, instances, pass_no, asked, inbox=inbox)
+
+
+def _refused(plane: Plane, launch: Launch, asked: int, error: CapacityRefused | LaunchImpossible) -> Launched:
+    """First that nobody sends it again, then the jobs: whoever dies in between leaves hosts that were never launched."""
+    if plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S):
+        _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
+    impossible = isinstance(error, LaunchImpossible)
+    skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
+    refused = launch.offering.asked_with(launch.image, launch.template)
+    return Launched(asked, 0, plane.clock() + skip_s, str(error), impossible, refused)
+
+
+def _narrowed(plane: Plane, launch: Launch, error: CapacityRefused | LaunchImpossible) -> Launch | None:
+    """The launch for the first half of its hosts; the jobs of the others wait again. None if another function sends it meanwhile.
+
+    The user data stays: a host takes the entry at its launch index, and the first half keeps its indices.
+    """
+    half = len(launch.hosts) // 2
+    narrower = replace(launch, hosts=launch.hosts[:half], tries=launch.tries + 1, sent_at=plane.clock())
+    if not plane.stores.hosts.narrow_launch(launch, narrower):
+        return None
+    _give_back(plane, launch, launch.hosts[half:], f"EC2 would not launch {len(launch.hosts)} at once: {error}")
+    return narrower
+
+
+def _record(
+    plane: Plane, launch: Launch, instances: Sequence[Instance], pass_no: int, asked: int, *, inbox: bool
+) -> Launched:
+    """Write down what EC2 gave; the jobs of hosts that it did not give wait again."""
     given = []
     for instance in instances:
         host_id = launch.hosts[instance.launch_index]
@@ -117,8 +175,8 @@ def _send(plane: Plane, launch: Launch, pass_no: int, *, inbox: bool = True) -> 
     if inbox:
         _write_inboxes(plane, launch, given, pass_no)
     plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
-    log.info("launched hosts", extra={"launch": launch.id, "asked": len(launch.hosts), "given": len(instances)})
-    return Launched(len(launch.hosts), len(instances))
+    log.info("launched hosts", extra={"launch": launch.id, "asked": asked, "given": len(instances)})
+    return Launched(asked, len(instances))
 
 
 def _instances(plane: Plane, launch: Launch) -> list[Instance]:

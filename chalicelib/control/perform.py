@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
+from zlib import crc32
 
 from chalicelib.control import handover, launches, settle
 from chalicelib.control.notices import notify
+from chalicelib.control.tokens import Tokens
+from chalicelib.core import backoff, story
 from chalicelib.core import plan as do
-from chalicelib.core import story
 from chalicelib.core.backlog import Entry
 from chalicelib.core.consistency import RESUME_AFTER_S
 from chalicelib.core.doorbell import RING_AGAIN_S
@@ -19,6 +22,7 @@ from chalicelib.core.host import ADOPTED, Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
 from chalicelib.core.pool import Pool
+from chalicelib.core.rationing import throttled_until
 from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -30,15 +34,19 @@ WAITS_TOLD_AGAIN_S = 60.0
 
 
 class Performer:
-    """Performs one pass's plan for one pool; `outcomes` counts what happened."""
+    """Performs one pass's plan for one pool; `outcomes` counts what happened. `tokens`: for the plan's launches."""
 
-    def __init__(self, plane: Plane, pool: Pool, pass_no: int, until: float = math.inf) -> None:
+    def __init__(
+        self, plane: Plane, pool: Pool, pass_no: int, until: float = math.inf, tokens: Tokens | None = None
+    ) -> None:
         self.plane = plane
         self.pool = pool
         self.pass_no = pass_no
         self.until = until  # no action is begun later than that
         self.outcomes: Counter[str] = Counter()
+        self.tokens = tokens or Tokens(plane)
         self.skips: dict[str, float] = {}
+        self.supply = pool.supply  # … with how EC2 answered this pass
         self.again = False  # whether another pass has something to do at once
         self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
@@ -68,7 +76,9 @@ class Performer:
     # -- repairs
 
     def resume(self, action: do.Resume) -> str:
-        launched = launches.resume(self.plane, action.launch, self.pass_no)
+        if self._backs_off():
+            return "throttled"
+        launched = launches.resume(self.plane, action.launch, self.pass_no, self.tokens)
         return "lost" if launched is None else self._launched(action.launch.offering, launched)
 
     def adopt(self, action: do.Adopt) -> str:
@@ -175,9 +185,15 @@ class Performer:
 
     def start(self, action: do.Start) -> str:
         """Unless a newer pass has begun: that one may not have seen these hosts, and launches for the same reasons."""
+        if self._backs_off():
+            self._wait_all(
+                (entry for load in action.loads for entry in load), throttled_until(self.supply.backoff_until)
+            )
+            return "throttled"
         if self.plane.stores.registry.pass_no(self.pool.name) != self.pass_no:
             return "overtaken"
-        return self._launched(action.offering, launches.start(self.plane, self.pool, action, self.pass_no))
+        launched = launches.start(self.plane, self.pool, action, self.pass_no, self.tokens)
+        return self._launched(action.offering, launched)
 
     def ring(self, action: do.Ring) -> str:
         """Inboxes first, then the doorbells, region by region."""
@@ -209,6 +225,13 @@ class Performer:
     def _look_again(self, at: float) -> None:
         self.retry_at = at if self.retry_at is None else min(self.retry_at, at)
 
+    def _backs_off(self) -> bool:
+        return self.plane.clock() < self.supply.backoff_until
+
+    def _wait_all(self, entries: Iterable[Entry], sentence: str) -> None:
+        for entry in islice(entries, WAITS_TOLD_MAX):
+            self._wait(entry, sentence)
+
     def _wait(self, entry: Entry, sentence: str) -> None:
         """Say what a job waits for; not again at each pass, of which there may be several a second, for another number in it."""
 
@@ -227,6 +250,19 @@ class Performer:
             log.warning("a termination failed", extra={"instances": instance_ids, "error": str(error)})
 
     def _launched(self, offering: Offering, launched: launches.Launched) -> str:
+        """What the answer means for the pass. A throttled launch keeps its row, and its jobs their hosts, until it may be sent again."""
+        if launched.throttled:
+            now = self.plane.clock()
+            chance = crc32(f"{self.pool.name}#{self.pass_no}".encode()) / 2**32
+            self.supply = backoff.throttled(self.supply, now, chance)
+            self._look_again(self.supply.backoff_until)
+            self.plane.tell(story.of_pool(self.pool.name), "throttled", throttled_until(self.supply.backoff_until))
+            return "throttled"
+        if launched.retry_at is not None:
+            self._look_again(launched.retry_at)
+            return "no_token"
+        if launched.asked:
+            self.supply = backoff.answered(self.supply)
         if launched.skip_until is not None:
             self.skips[launched.refused] = launched.skip_until
             self.plane.tell(story.of_pool(self.pool.name), "refused", f"EC2 refused {offering.key}: {launched.refusal}")

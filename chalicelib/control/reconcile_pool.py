@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.control.decide import decide
 from chalicelib.control.durations import learned
 from chalicelib.control.perform import Performer
+from chalicelib.control.tokens import Tokens
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import TYPES, capacity
@@ -44,7 +45,8 @@ def run(plane: Plane, name: str) -> Plan | None:
     verbose(pool.spec.debug_logging)
     started_at = plane.clock()
     snapshot, list_due_at = observe(plane, pool)
-    plan = decide(snapshot)
+    tokens = Tokens(plane)
+    plan = tokens.ration(decide(snapshot))
     for action in plan.actions:
         log.debug("planned", extra={"kind": type(action).__name__, "reason": getattr(action, "reason", "")})
     ordered = pool.wake_at if pool.wake_at is not None and pool.wake_at > plane.clock() else None
@@ -64,16 +66,16 @@ def run(plane: Plane, name: str) -> Plan | None:
     if plan.target is not None and plan.target.hosts != pool.scaling.target:
         change = f"{pool.scaling.target} → {plan.target.hosts} hosts: {plan.target.why}"
         plane.tell(of_pool(name), "target", change)
-    performer = Performer(plane, pool, pool.pass_no, until=started_at + ACT_S)
+    performer = Performer(plane, pool, pool.pass_no, until=started_at + ACT_S, tokens=tokens)
     performer.perform(plan)
     facts: dict[str, Any] = {}
     if (sooner := _timer(plane, name, wake_at, performer.retry_at)) != wake_at:
         facts["wake_at"] = wake_at = sooner
-    if performer.skips:
+    if performer.skips or performer.supply != pool.supply:
         now = plane.clock()
         kept = {key: until for key, until in pool.supply.skips.items() if until > now} | performer.skips
         skips = dict(sorted(kept.items(), key=lambda item: -item[1])[:SKIPS_KEPT_MAX])
-        facts["supply"] = replace(pool.supply, skips=skips)
+        facts["supply"] = replace(performer.supply, skips=skips)
     if facts:
         plane.stores.registry.note_pass(name, pool.pass_no, **facts)
     placed = any(isinstance(action, Assign | Start) for action in plan.actions)

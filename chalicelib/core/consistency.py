@@ -22,6 +22,7 @@ GOING = frozenset({"shutting-down", "terminated"})
 def actions(s: Snapshot) -> Iterator[Action]:
     """Launches to resume, rows without instance, instances without row, attempts to take back."""
     unrecorded = {launch.id for launch in s.launches if not launch.recorded}
+    asked_for = {host for launch in s.launches if not launch.recorded for host in launch.hosts}
     for launch in s.launches:
         if not launch.recorded and s.now - launch.sent_at > RESUME_AFTER_S:
             yield Resume(launch, "EC2's answer to this launch was not recorded")
@@ -29,7 +30,7 @@ def actions(s: Snapshot) -> Iterator[Action]:
         if (
             host.state in LIVE
             and host.instance_id is None
-            and host.launch not in unrecorded
+            and host.id not in asked_for  # a launch may have been narrowed to some of its hosts
             and s.now - host.launched_at > RESUME_AFTER_S
         ):
             yield Vanish(host, "no instance was ever launched for it")

@@ -7,11 +7,12 @@ with sentences; none is good.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
+from chalicelib.core.bucket import EC2_INSTANCES, EC2_REQUESTS, GRAIN
 from chalicelib.core.catalogue import TYPES, Capacity, capacity, price_usd_h
 from chalicelib.core.fleet import COUNTED
 from chalicelib.core.host import Host, HostState
@@ -31,11 +32,15 @@ class World:
     instances: frozenset[str] = frozenset()  # that cost money
     began: Mapping[tuple[str, int], int] = field(default_factory=dict)
     hosts_max: int = 0
+    calls: Mapping[str, Sequence[tuple[float, int]]] = field(
+        default_factory=dict
+    )  # region → RunInstances: when, for how many hosts
 
 
 def always(world: World) -> list[str]:
     """What holds at any moment, whatever has just crashed."""
-    return [*_begun_once(world), *_reservations(world.hosts), *_maximum(world)]
+    rates = [f"{region}: {sentence}" for region, calls in world.calls.items() for sentence in launch_rate(calls)]
+    return [*_begun_once(world), *_reservations(world.hosts), *_maximum(world), *rates]
 
 
 def at_rest(world: World) -> list[str]:
@@ -63,6 +68,27 @@ def of_plan(s: Snapshot, plan: Plan) -> list[str]:
         *_reasons(plan),
         *([f"the next look is ordered for {plan.wake_at}, and it is {s.now}"] if _past(plan.wake_at, s.now) else []),
     ]
+
+
+def launch_rate(calls: Iterable[tuple[float, int]]) -> list[str]:
+    """RunInstances calls of a region, each with its time and how many hosts it asks for, stay under EC2's own token bucket."""
+    calls = sorted(calls)
+    requests = fullest([(at, 1.0) for at, _ in calls], EC2_REQUESTS.per_s)
+    hosts = fullest([(at, float(count)) for at, count in calls], EC2_INSTANCES.per_s)
+    return [
+        f"EC2 was asked for {most:.1f} {what} at once, and takes {limit.burst:g}"
+        for what, most, limit in (("launches", requests, EC2_REQUESTS), ("hosts", hosts, EC2_INSTANCES))
+        if most > limit.burst + 1000 * GRAIN
+    ]
+
+
+def fullest(spent: Sequence[tuple[float, float]], per_s: float) -> float:
+    """How much of a bucket that refills at this rate was in use at most: the burst that it needs. `spent`: (when, how much), in order."""
+    level, before, most = 0.0, 0.0, 0.0
+    for at, amount in spent:
+        level = max(0.0, level - per_s * (at - before)) + amount
+        before, most = at, max(most, level)
+    return most
 
 
 def _past(at: float | None, now: float) -> bool:

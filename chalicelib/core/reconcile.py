@@ -20,6 +20,7 @@ from chalicelib.core.fleet import Fleet, carried, fleet_of
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.placement import place
 from chalicelib.core.plan import Assign, Plan, Recapture, Retire, Ring, Vanish
+from chalicelib.core.rationing import backed_off
 from chalicelib.core.scaling_step import Step
 from chalicelib.core.snapshot import Snapshot
 
@@ -53,7 +54,7 @@ def reconcile(s: Snapshot) -> Plan:
     ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
     leaving = {action.host.id for action in (*departures, *scale_in)}
-    return Plan(
+    plan = Plan(
         actions=(*repairs, *departures, *scale_in, *recaptures, *assigns, *step.starts, *rings),
         waits=step.waits,
         begins=step.begins,
@@ -61,6 +62,7 @@ def reconcile(s: Snapshot) -> Plan:
         target=step.target,
         scaling=step.memory,
     )
+    return backed_off(s, plan)
 
 
 def _hears(host: Host) -> bool:

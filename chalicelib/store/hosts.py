@@ -53,6 +53,7 @@ class DynamoHosts:
             template=launch.template,
             created_at=launch.created_at,
             sent_at=launch.sent_at,
+            tries=launch.tries,
             recorded=launch.recorded,
         )
         try:
@@ -65,10 +66,26 @@ class DynamoHosts:
         write_batch(self._row, deletes=[{"pool": pool, "id": row_id} for row_id in dict.fromkeys(ids)])
 
     def resend_launch(self, launch: Launch, at: float) -> bool:
+        return self._send(launch, [self._launch.sent_at.set(at)])
+
+    def narrow_launch(self, launch: Launch, narrower: Launch) -> bool:
         row = self._launch
-        same = (row.recorded == False) & (row.sent_at == launch.sent_at)  # noqa: E712  # an expression
+        return self._send(
+            launch, [row.hosts.set(narrower.hosts), row.tries.set(narrower.tries), row.sent_at.set(narrower.sent_at)]
+        )
+
+    def release_launch(self, launch: Launch) -> bool:
+        return self._send(launch, [self._launch.sent_at.set(0.0)])
+
+    def _send(self, launch: Launch, changes: list[Action]) -> bool:
+        """Change a launch that nobody but the reader of `launch` is sending."""
+        row = self._launch
+        tries: Condition = row.tries == launch.tries
+        if launch.tries == 1:
+            tries |= row.tries.does_not_exist()  # rows of before there were any
+        same = (row.recorded == False) & (row.sent_at == launch.sent_at) & tries  # noqa: E712  # an expression
         try:
-            row(launch.pool, launch.id).update([row.sent_at.set(at)], condition=same)
+            row(launch.pool, launch.id).update(changes, condition=same)
         except ConditionFailed:
             return False
         return True
@@ -228,5 +245,6 @@ def _launch(row: LaunchRow) -> Launch:
         template=row.template,
         created_at=row.created_at,
         sent_at=row.sent_at,
+        tries=row.tries,
         recorded=row.recorded,
     )

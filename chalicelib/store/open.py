@@ -9,6 +9,7 @@ from botocore.session import Session
 from chalicelib.config import Settings
 from chalicelib.store import tables
 from chalicelib.store.backlog import DynamoBacklog
+from chalicelib.store.buckets import DynamoBuckets
 from chalicelib.store.claims import DynamoClaims
 from chalicelib.store.connection import CountedConnection, Requests, bind
 from chalicelib.store.durations import DynamoDurations
@@ -49,5 +50,6 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
         durations=DynamoDurations(bind(tables.LearnedRow, registry, connection)),
         samples=DynamoSamples(bind(tables.SampleRow, registry, connection)),
         shares=DynamoShares(bind(tables.ShareRow, registry, connection)),
+        buckets=DynamoBuckets(bind(tables.BucketRow, registry, connection)),
         requests=connection.requests,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib.core.backlog import Entry
+from chalicelib.core.bucket import Ask, Taken
 from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
@@ -144,6 +145,15 @@ class Hosts(Protocol):
 
     def resend_launch(self, launch: Launch, at: float) -> bool:
         """Say that it is sent again now; False if another did so since `launch` was read, or it is recorded."""
+
+    def narrow_launch(self, launch: Launch, narrower: Launch) -> bool:
+        """Let the row ask for `narrower.hosts` only, under `narrower.token`, in one write.
+
+        False if another sends it since `launch` was read, or it is recorded.
+        """
+
+    def release_launch(self, launch: Launch) -> bool:
+        """Say that nobody is sending it (`sent_at` = 0); False if another sends it since `launch` was read, or it is recorded."""
 
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         """Mark it recorded and drop the user data; False if it already was."""
@@ -295,6 +305,14 @@ class Shares(Protocol):
         """
 
 
+class Buckets(Protocol):
+    def take(self, region: str, asks: Sequence[Ask], now: float) -> Taken:
+        """Tokens for launches in a region, from the one bucket that all pools share: as many as are asked for, or as there are.
+
+        Who is overtaken again and again by others gets none, and may come again in half a second.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """All tables of a stage."""
@@ -308,3 +326,4 @@ class Stores:
     durations: Durations
     samples: Samples
     shares: Shares
+    buckets: Buckets

@@ -149,6 +149,7 @@ class LaunchRow(HostsTable):
     template = UnicodeAttribute(null=True)
     created_at = Float()
     sent_at = Float()
+    tries = Int(default=1)
     recorded = BooleanAttribute(default=False)
 
 
@@ -238,3 +239,12 @@ class ShareRow(RegistryTable):
     """`kind` = "share/<pool>", `name` = "<priority>/<owner>": up to which virtual time it has asked."""
 
     finish = Float()
+
+
+class BucketRow(RegistryTable):
+    """`kind` = "bucket", `name` = the region: the tokens for launches that were left after a take."""
+
+    requests = Float()
+    instances = Float()
+    at = Float()
+    takes = Int()

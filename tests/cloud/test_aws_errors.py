@@ -17,7 +17,7 @@ from chalicelib.cloud.doorbell import ring_in_halves
 from chalicelib.cloud.refusals import LAUNCH_ERRORS, Meaning, launch_meaning
 from chalicelib.config import Settings
 from chalicelib.core.host import Offering
-from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible
+from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible, Throttled
 
 NOT_NOW = [
     "InsufficientInstanceCapacity",
@@ -65,13 +65,15 @@ NEVER = [
     "TagLimitExceeded",
     "SecurityGroupsPerInstanceLimitExceeded",
 ]
-UNKNOWN = [
+TOO_MANY = [
     "RequestLimitExceeded",
     "Throttling",
     "ThrottlingException",
     "RequestThrottled",
     "RequestThrottledException",
     "TooManyRequestsException",
+]
+UNKNOWN = [
     "InternalError",
     "InternalFailure",
     "ServiceUnavailable",
@@ -92,11 +94,14 @@ def raises(codes: Iterable[str], error: type[Exception]) -> list[tuple[str, type
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    raises(NOT_NOW, CapacityRefused) + raises(NEVER, LaunchImpossible) + raises(UNKNOWN, CloudUnavailable),
+    raises(NOT_NOW, CapacityRefused)
+    + raises(NEVER, LaunchImpossible)
+    + raises(TOO_MANY, Throttled)
+    + raises(UNKNOWN, CloudUnavailable),
 )
 def test_every_launch_error_has_its_meaning(code: str, error: type[Exception]):
-    """No capacity → the next offering; a wrong request → people; anything else → again later."""
-    status = 503 if error is CloudUnavailable else 500 if code.startswith("Insufficient") else 400
+    """No capacity → the next offering; a wrong request → people; too many → nothing for a while; anything else → again later."""
+    status = 503 if issubclass(error, CloudUnavailable) else 500 if code.startswith("Insufficient") else 400
     with scripted_aws(lambda *_: ec2_error(code, "EC2's own sentence.", status)) as (url, requests):
         with pytest.raises(error) as caught:
             cloud_at(url).compute.launch(a_launch("x"))

@@ -81,6 +81,34 @@ def test_one_of_two_functions_sends_a_launch_again(stores: Stores) -> None:
     assert not stores.hosts.resend_launch(replace(again, sent_at=NOW + 72), NOW + 110)
 
 
+def test_a_launch_is_narrowed_to_its_first_hosts_by_who_sends_it_and_nobody_else(stores: Stores) -> None:
+    """One write: at every moment the row names exactly the hosts that may still be launched, and by which token."""
+    launch = replace(a_launch(), hosts=("host-a-0", "host-a-1", "host-a-2"))
+    stores.hosts.put_launch(launch)
+    narrower = replace(launch, hosts=launch.hosts[:1], tries=2)  # at the same moment by the clock
+    assert race(2, lambda _: stores.hosts.narrow_launch(launch, narrower)).count(True) == 1
+    assert stores.hosts.of_pool("p") == ([], [narrower])
+    assert (launch.token, narrower.token) == (launch.id, f"{launch.id}-2")
+    assert not stores.hosts.resend_launch(launch, NOW + 36)  # who read it before would ask for all of them again
+    assert stores.hosts.resend_launch(narrower, NOW + 36)
+    assert not stores.hosts.narrow_launch(narrower, replace(narrower, tries=3))
+    assert stores.hosts.settle_launch(narrower, LATER)
+    assert not stores.hosts.narrow_launch(replace(narrower, sent_at=NOW + 36), replace(narrower, tries=3))
+
+
+def test_a_launch_that_nobody_sends_is_released_by_who_sent_it(stores: Stores) -> None:
+    launch = a_launch()
+    stores.hosts.put_launch(launch)
+    assert stores.hosts.release_launch(launch)
+    assert not stores.hosts.release_launch(launch)
+    released = replace(launch, sent_at=0.0)
+    assert stores.hosts.of_pool("p") == ([], [released])
+    assert stores.hosts.resend_launch(released, NOW + 1)
+    assert not stores.hosts.release_launch(released)
+    stores.hosts.settle_launch(launch, LATER)
+    assert not stores.hosts.release_launch(replace(launch, sent_at=NOW + 1))
+
+
 def test_what_is_over_is_forgotten(stores: Stores) -> None:
     """Hosts and launches alike; what is not there is gone already, and nothing brings a forgotten row back."""
     host, launch = a_host(), a_launch()

@@ -7,6 +7,7 @@ what DynamoDB would expire is remembered in `expires` and, as there, never acted
 from __future__ import annotations
 
 from chalicelib.store.memory.backlog import MemoryBacklog
+from chalicelib.store.memory.buckets import MemoryBuckets
 from chalicelib.store.memory.claims import MemoryClaims
 from chalicelib.store.memory.durations import MemoryDurations
 from chalicelib.store.memory.hosts import MemoryHosts
@@ -30,4 +31,5 @@ def memory_stores() -> Stores:
         durations=MemoryDurations(),
         samples=MemorySamples(),
         shares=MemoryShares(),
+        buckets=MemoryBuckets(),
     )

@@ -50,11 +50,22 @@ class MemoryHosts:
 
     def resend_launch(self, launch: Launch, at: float) -> bool:
         with self._lock:
-            row = self._launches.get(launch.pool, {}).get(launch.id)
-            if row is None or row.recorded or row.sent_at != launch.sent_at:
-                return False
-            self._launches[launch.pool][launch.id] = replace(row, sent_at=at)
-            return True
+            return self._send(launch, sent_at=at)
+
+    def narrow_launch(self, launch: Launch, narrower: Launch) -> bool:
+        with self._lock:
+            return self._send(launch, hosts=narrower.hosts, tries=narrower.tries, sent_at=narrower.sent_at)
+
+    def release_launch(self, launch: Launch) -> bool:
+        with self._lock:
+            return self._send(launch, sent_at=0.0)
+
+    def _send(self, launch: Launch, **changes: Any) -> bool:
+        row = self._launches.get(launch.pool, {}).get(launch.id)
+        if row is None or row.recorded or (row.sent_at, row.tries) != (launch.sent_at, launch.tries):
+            return False
+        self._launches[launch.pool][launch.id] = replace(row, **changes)
+        return True
 
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         with self._lock:
