@@ -6,7 +6,7 @@ hand: move the clock and `pending` becomes `running`, an interrupted machine die
 
 Kept like EC2: ClientToken (the same request gives the same instances, a changed one is refused; a refused launch uses no token),
 fewer instances than asked, capacity by offering, the 16 KiB of user data, Run Command refusing a whole call for one id that it does
-not know. Not modelled: expiry of tokens (AWS keeps them for a day and more), rate limits (count `calls` instead).
+not know, a quota, and (`throttles`) the token buckets of RunInstances. Not modelled: expiry of tokens (AWS keeps them for a day and more).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from chalicelib.cloud.doorbell import ring_in_halves
 from chalicelib.cloud.memory_calls import Calls
 from chalicelib.cloud.ports import Instance
 from chalicelib.cloud.tags import launch_tags
+from chalicelib.core.bucket import EC2_INSTANCES, EC2_REQUESTS, GRAIN
 from chalicelib.core.host import Launch, Offering
-from chalicelib.errors import CapacityRefused, LaunchImpossible
+from chalicelib.errors import CapacityRefused, LaunchImpossible, Throttled
 
 USER_DATA_BYTES_MAX = 16_384
 INTERRUPTION_NOTICE_S = 120.0
@@ -61,6 +62,7 @@ class MemoryCompute:
     stage: str = "test"
     pending_s: float = 0.0  # how long a new machine is `pending`
     shutdown_s: float = 0.0  # how long it is `shutting-down`
+    throttles: bool = False  # RequestLimitExceeded for launches beyond EC2's rate
     list_lag_s: float = 0.0  # lists show EC2 as it was this long ago
     machines: dict[str, Machine] = field(default_factory=dict)
     rings: list[Ring] = field(default_factory=list)
@@ -68,6 +70,8 @@ class MemoryCompute:
         default_factory=dict
     )  # those that a list may still show: years of simulation end many
     _capacity: dict[str, int] = field(default_factory=dict)
+    _quotas: dict[str, int] = field(default_factory=dict)
+    _used: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # region → when, requests, instances
     _refusals: dict[str, str] = field(default_factory=dict)
     _tokens: dict[str, tuple[tuple[object, ...], list[str]]] = field(default_factory=dict)
 
@@ -75,6 +79,7 @@ class MemoryCompute:
 
     def launch(self, launch: Launch) -> list[Instance]:
         with self.calls.call("ec2.RunInstances", launch=launch):
+            self._throttle(launch)
             request = (launch.pool, launch.offering, len(launch.hosts), launch.user_data, launch.image, launch.template)
             if launch.token in self._tokens:
                 first, ids = self._tokens[launch.token]
@@ -85,7 +90,7 @@ class MemoryCompute:
                 return [self._instance(self.machines[i], self.clock()) for i in ids]
             if len(launch.user_data) > USER_DATA_BYTES_MAX:
                 raise LaunchImpossible("InvalidParameterValue", "user data is limited to 16384 bytes")
-            given = min(len(launch.hosts), self._free(launch.offering))
+            given = min(len(launch.hosts), self._free(launch.offering, len(launch.hosts)))
             made = [self._make(launch, index) for index in range(given)]
             self._tokens[launch.token] = (request, [machine.id for machine in made])
             return [self._instance(machine, self.clock()) for machine in made]
@@ -134,6 +139,13 @@ class MemoryCompute:
         if most is not None:
             self._capacity[key] = most
 
+    def quota(self, offering: Offering | str, most: int | None) -> None:
+        """Refuse with VcpuLimitExceeded what would make more than this many of an offering live at once; None lifts the quota."""
+        key = _key(offering)
+        self._quotas.pop(key, None)
+        if most is not None:
+            self._quotas[key] = most
+
     def refuse(self, offering: Offering | str, code: str) -> None:
         """Refuse every launch of an offering with this code, until `allow`."""
         self._refusals[_key(offering)] = code
@@ -177,15 +189,30 @@ class MemoryCompute:
         for machine in [m for m in self._kept.values() if self.state_of(m, at) == "terminated"]:
             del self._kept[machine.id]
 
-    def _free(self, offering: Offering) -> int:
-        """How many more may be launched; raises CapacityRefused when that is none."""
+    def _throttle(self, launch: Launch) -> None:
+        """What EC2's buckets do: a call that finds none in them does nothing and costs nothing."""
+        if not self.throttles:
+            return
+        now, region = self.clock(), launch.offering.region
+        at, requests, instances = self._used.get(region, (now, 0.0, 0.0))
+        requests = max(0.0, requests - EC2_REQUESTS.per_s * (now - at)) + 1
+        instances = max(0.0, instances - EC2_INSTANCES.per_s * (now - at)) + len(launch.hosts)
+        if requests > EC2_REQUESTS.burst + GRAIN or instances > EC2_INSTANCES.burst + GRAIN:
+            raise Throttled("RequestLimitExceeded: EC2 gets too many requests")
+        self._used[region] = (now, requests, instances)
+
+    def _free(self, offering: Offering, wanted: int) -> int:
+        """How many more may be launched; raises CapacityRefused when that is none, or fewer than wanted by the quota."""
         code = self._refusals.get(offering.key)
         if code is not None:
             raise CapacityRefused(code, f"{offering.key} is not to be had now")
+        there = sum(machine.offering == offering for machine in self.alive())
+        if there + wanted > self._quotas.get(offering.key, 1_000_000):
+            raise CapacityRefused("VcpuLimitExceeded", f"{wanted} more {offering.key} are over this account's quota")
         most = self._capacity.get(offering.key)
         if most is None:
             return 1_000_000
-        free = most - sum(machine.offering == offering for machine in self.alive())
+        free = most - there
         if free <= 0:
             raise CapacityRefused("InsufficientInstanceCapacity", f"no {offering.key} is to be had now")
         return free

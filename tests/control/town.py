@@ -55,6 +55,7 @@ class Town:
         self.now = 1_000_000.0
         self.chance = random.Random(seed)
         self.cloud: MemoryCloud = memory_cloud(lambda: self.now, stage="town")
+        self.cloud.compute.throttles = True
         self.stores = memory_stores()
         self._ids = 0
         self.plane = Plane(
@@ -132,7 +133,16 @@ class Town:
             instances=frozenset(machine.id for machine in self.cloud.compute.alive()),
             began=dict(self.began),
             hosts_max=pool.spec.hosts_max,
+            calls=self.launch_calls(),
         )
+
+    def launch_calls(self) -> dict[str, list[tuple[float, int]]]:
+        """Region → when EC2 was asked to launch, and how many hosts."""
+        calls: dict[str, list[tuple[float, int]]] = {}
+        for call in self.cloud.calls.of("ec2.RunInstances"):
+            launch = call.detail["launch"]
+            calls.setdefault(launch.offering.region, []).append((call.at, len(launch.hosts)))
+        return calls
 
     def _rows_ended(self) -> bool:
         return all(host.state is HostState.TERMINATED and not host.assignments for host in self.hosts())
