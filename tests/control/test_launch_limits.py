@@ -47,10 +47,10 @@ def test_many_single_job_hosts_are_few_calls_under_ec2s_rate() -> None:
     """The rate is an invariant of the town (`launch_rate`), asked at every moment. `bench.launch` does it with 1,000."""
     town = a_town()
     ids = submit(town, 450)
-    town.run(5)
+    town.run(0.5)
     waiting = [job for job in jobs_of(town, ids) if job.state is JobState.PENDING and job.waiting_for]
     assert any("only so many launches a second" in (job.waiting_for or "") for job in waiting)
-    town.run(55)
+    town.run(59)
     assert {job.state for job in jobs_of(town, ids)} == {JobState.SUCCEEDED}
     assert len(town.cloud.compute.machines) == 450
     assert len(calls(town)) == 5
