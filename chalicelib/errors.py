@@ -21,6 +21,10 @@ class Throttled(CloudUnavailable):
     """EC2 gets too many requests from this account and did nothing of this one."""
 
 
+class RegionRefused(SpillwayError):
+    """AWS takes no credentials of this account in a region: not enabled, or of another partition."""
+
+
 class CapacityRefused(SpillwayError):
     """EC2 understood a launch and will not do it now. `code` is EC2's own, e.g. InsufficientInstanceCapacity."""
 

@@ -26,8 +26,11 @@ SERVICES: dict[str, tuple[str, ...] | None] = {
     "dynamodb": None,
     "ec2": (
         "CreateTags",
+        "DescribeImages",
         "DescribeInstances",
+        "DescribeInstanceTypeOfferings",
         "DescribeInstanceTypes",
+        "DescribeLaunchTemplateVersions",
         "DescribeSpotPriceHistory",
         "RunInstances",
         "TerminateInstances",

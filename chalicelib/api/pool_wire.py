@@ -34,6 +34,15 @@ class OfferingWire(Strict, frozen=True, kw_only=True):
     max_price_usd_h: Annotated[float, Meta(gt=0, le=1000)] | None = None
 
 
+class TypeWire(Strict, frozen=True, kw_only=True):
+    """An instance type that the release does not know; `spillway offerings add` asks EC2 for these."""
+
+    vcpus: Annotated[int, Meta(ge=1, le=2048)]
+    memory_mib: Annotated[int, Meta(ge=512, le=67_108_864)]
+    price_usd_h: Annotated[float, Meta(gt=0, le=10_000)]
+    arch: Literal["x86_64", "arm64"] = "x86_64"
+
+
 class PoolSpecWire(Strict, frozen=True, kw_only=True):
     """What an operator sets of a pool; what is left out is inherited."""
 
@@ -74,6 +83,12 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     image: Annotated[str, Meta(pattern=r"^ami-[0-9a-f]{8,17}\Z")] | UnsetType | None = UNSET
     launch_template: (
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9()./_-]{3,128}(:(\d{1,9}|\$Latest|\$Default))?\Z")] | UnsetType | None
+    ) = UNSET
+    types: (
+        Annotated[
+            dict[Annotated[str, Meta(pattern=r"^[a-z0-9-]{2,20}\.[a-z0-9-]{2,20}\Z")], TypeWire], Meta(max_length=50)
+        ]
+        | UnsetType
     ) = UNSET
     debug_logging: bool | UnsetType = UNSET
     capacity: Literal["ec2", "asg"] | UnsetType = UNSET
@@ -132,14 +147,14 @@ def patch(body: bytes | str) -> dict[str, Any]:
     refuse(unknown)
     values = {name: value for name, value in given.items() if value is not None}
     taken_back = {name: None for name, value in given.items() if value is None}
-    if isinstance(parameters := values.get("parameters"), dict):
-        nulls = {name: None for name, value in parameters.items() if value is None}
-        values["parameters"] = {name: value for name, value in parameters.items() if value is not None}
-    else:
-        nulls = {}
+    nulls: dict[str, dict[str, None]] = {}
+    for field in ("parameters", "types"):  # objects are merged, so a null may stand inside, too
+        if isinstance(inside := values.get(field), dict):
+            nulls[field] = {name: None for name, value in inside.items() if value is None}
+            values[field] = {name: value for name, value in inside.items() if value is not None}
     said = document(convert(values, PoolSpecWire))
-    if nulls:
-        said["parameters"] = {**said["parameters"], **nulls}
+    for field, names in nulls.items():
+        said[field] = {**said[field], **names}
     return {**said, **taken_back}
 
 

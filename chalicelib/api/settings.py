@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
@@ -18,6 +19,7 @@ from chalicelib.control import calendar, pools, restart, settings
 from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool
 from chalicelib.core.settings import Defaults, effective, origins, plain, said
+from chalicelib.errors import Fault
 
 
 def routes(authorizer: Any) -> Blueprint:
@@ -45,12 +47,16 @@ def routes(authorizer: Any) -> Blueprint:
     def put_pool(pool: str) -> Response:
         who = operator()
         said = pool_wire.document(decode(body(), pool_wire.PoolSpecWire))
-        return _pool(pools.put(wiring.plane(), pool, said, by=who.owner, version=wanted()))
+        warned: list[Fault] = []
+        written = pools.put(wiring.plane(), pool, said, by=who.owner, version=wanted(), warn=warned.append)
+        return _pool(written, warnings=warned)
 
     @route("PATCH", "/pools/{pool}")
     def patch_pool(pool: str) -> Response:
         who = operator()
-        return _pool(pools.patch(wiring.plane(), pool, pool_wire.patch(body()), by=who.owner, version=wanted()))
+        changes, warned = pool_wire.patch(body()), list[Fault]()
+        written = pools.patch(wiring.plane(), pool, changes, by=who.owner, version=wanted(), warn=warned.append)
+        return _pool(written, warnings=warned)
 
     @route("POST", "/pools/{pool}/restart")
     def post_restart(pool: str) -> Response:
@@ -74,8 +80,9 @@ def routes(authorizer: Any) -> Blueprint:
     @route("PATCH", "/settings")
     def patch_settings() -> Response:
         who = operator()
-        changes = pool_wire.patch(body())
-        return _defaults(settings.patch_defaults(wiring.plane(), changes, by=who.owner, version=wanted()))
+        changes, warned = pool_wire.patch(body()), list[Fault]()
+        written = settings.patch_defaults(wiring.plane(), changes, by=who.owner, version=wanted(), warn=warned.append)
+        return _defaults(written, warnings=warned)
 
     @route("GET", "/pools/{pool}/calendar")
     def get_calendar(pool: str) -> Response:
@@ -108,7 +115,7 @@ def routes(authorizer: Any) -> Blueprint:
     return bp
 
 
-def _pool(pool: Pool, *, calendar_too: bool = True) -> Response:
+def _pool(pool: Pool, *, calendar_too: bool = True, warnings: Sequence[Fault] | None = None) -> Response:
     """A Pool document with all that is known of it: what was said and by whom, what passes remember of its scaling, its calendar."""
     defaults = wiring.plane().stores.registry.defaults()
     own = said(pool)
@@ -127,12 +134,18 @@ def _pool(pool: Pool, *, calendar_too: bool = True) -> Response:
                 "stepped_at": pool.scaling.stepped_at,
                 "surplus_since": pool.scaling.surplus_since,
             },
+            **_warned(warnings),
         },
         version=pool.version,
     )
 
 
-def _defaults(defaults: Defaults) -> Response:
+def _warned(warnings: Sequence[Fault] | None) -> dict[str, Any]:
+    """In answers to changes: what of them does nothing, or could not be checked."""
+    return {} if warnings is None else {"warnings": [{"field": w.field, "message": w.message} for w in warnings]}
+
+
+def _defaults(defaults: Defaults, *, warnings: Sequence[Fault] | None = None) -> Response:
     return answer(
         {
             "version": defaults.version,
@@ -140,6 +153,7 @@ def _defaults(defaults: Defaults) -> Response:
             "effective": plain(effective({}, defaults.settings)),
             "changed_by": defaults.by or None,
             "changed_at": defaults.at or None,
+            **_warned(warnings),
         },
         version=defaults.version,
     )

@@ -1,4 +1,4 @@
-"""The real cloud: the four ports on boto3's engine, wired for one stage."""
+"""The real cloud: the five ports on boto3's engine, wired for one stage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from chalicelib.cloud.blobs import S3Blobs
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.compute import Ec2Compute
+from chalicelib.cloud.facts import Ec2Facts
 from chalicelib.cloud.notices import SnsNotices
 from chalicelib.cloud.ports import Cloud
 from chalicelib.cloud.queues import SqsQueues
@@ -34,6 +35,7 @@ def aws_cloud(settings: Settings, *, endpoint_url: str | None = None, session: S
     clients = Clients(requests, endpoint_url, session)
     return AwsCloud(
         compute=Ec2Compute(clients, settings.stage),
+        facts=Ec2Facts(clients, settings.stage),
         blobs=S3Blobs(clients, settings.region, settings.bucket),
         queues=SqsQueues(clients, settings),
         notices=SnsNotices(clients, settings.region, settings.notices_arn),

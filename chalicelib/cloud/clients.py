@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 10
 LAUNCH_READ_TIMEOUT_S = 20
+ASK_READ_TIMEOUT_S = 3
 
 
 class Clients:
@@ -29,24 +30,28 @@ class Clients:
         self._endpoint_url = endpoint_url
         self._session = session
         self._lock = Lock()
-        self._made: dict[tuple[str, str, bool], Any] = {}
+        self._made: dict[tuple[str, str, int], Any] = {}
 
     def get(self, service: str, region: str) -> Any:
         """The client of a service in a region."""
-        return self._get(service, region, launching=False)
+        return self._get(service, region, READ_TIMEOUT_S, attempts=2)
 
     def launcher(self, region: str) -> Any:
         """The EC2 client for RunInstances: more patience, no retries."""
-        return self._get("ec2", region, launching=True)
+        return self._get("ec2", region, LAUNCH_READ_TIMEOUT_S, attempts=1)
 
-    def _get(self, service: str, region: str, *, launching: bool) -> Any:
-        key = (service, region, launching)
+    def asker(self, region: str) -> Any:
+        """The EC2 client for questions while somebody waits: little patience, no retries."""
+        return self._get("ec2", region, ASK_READ_TIMEOUT_S, attempts=1)
+
+    def _get(self, service: str, region: str, read_timeout_s: int, attempts: int) -> Any:
+        key = (service, region, read_timeout_s)
         with self._lock:  # clients may be shared between threads, but not be made by two at once
             if key not in self._made:
-                self._made[key] = self._make(service, region, launching=launching)
+                self._made[key] = self._make(service, region, read_timeout_s, attempts)
             return self._made[key]
 
-    def _make(self, service: str, region: str, *, launching: bool) -> Any:
+    def _make(self, service: str, region: str, read_timeout_s: int, attempts: int) -> Any:
         import botocore.session  # 0.1 s and more: not before the first call
         from botocore.config import Config
 
@@ -55,8 +60,8 @@ class Clients:
         own_endpoint = self._endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=LAUNCH_READ_TIMEOUT_S if launching else READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": 1 if launching else 2},
+            read_timeout=read_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
             signature_version="s3v4" if service == "s3" else None,
             s3={"addressing_style": "path" if own_endpoint else "virtual"},

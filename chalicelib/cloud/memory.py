@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from chalicelib.cloud.memory_calls import Call, Calls
 from chalicelib.cloud.memory_compute import Machine, MemoryCompute, Ring
+from chalicelib.cloud.memory_facts import MemoryFacts
 from chalicelib.cloud.memory_queues import MemoryQueue, MemoryQueues, Message
 from chalicelib.cloud.ports import Cloud
 
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryBlobs",
     "MemoryCloud",
     "MemoryCompute",
+    "MemoryFacts",
     "MemoryNotices",
     "MemoryQueue",
     "MemoryQueues",
@@ -124,6 +126,7 @@ class MemoryCloud(Cloud):
     """`ports.Cloud` whose parts can be looked into. `calls` has every request made, in order."""
 
     compute: MemoryCompute
+    facts: MemoryFacts
     blobs: MemoryBlobs
     queues: MemoryQueues
     notices: MemoryNotices
@@ -135,6 +138,7 @@ def memory_cloud(clock: Callable[[], float] = time.time, *, stage: str = "test")
     calls = Calls(clock)
     return MemoryCloud(
         compute=MemoryCompute(clock, calls, stage),
+        facts=MemoryFacts(calls, stage),
         blobs=MemoryBlobs(clock, calls),
         queues=MemoryQueues(clock, calls),
         notices=MemoryNotices(calls),

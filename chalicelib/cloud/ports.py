@@ -34,6 +34,22 @@ class Compute(Protocol):
         """Run Command of the doorbell, at most 50 a call; the ids that SSM refused (unknown or not registered) are returned."""
 
 
+class Facts(Protocol):
+    """What EC2 says of the things that a pool names. Raises RegionRefused where the account is not let into the region."""
+
+    def template_image(self, region: str, template: str | None) -> str | None:
+        """The image of a launch template ("name" or "name:version"; None: the stage's own), "" where it names none; None: there is none."""
+
+    def image_arch(self, region: str, image: str) -> str | None:
+        """x86_64, arm64 … of an image; None: there is none of this id that the account may use."""
+
+    def zones(self, region: str, types: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """Each of the types → the region's zones that sell it."""
+
+    def spot_prices(self, region: str, types: Sequence[str], at: float) -> Mapping[str, Mapping[str, float]]:
+        """Each of the types → zone → the spot price (Linux, USD an hour) in force at that moment."""
+
+
 class Blobs(Protocol):
     """The stage's bucket."""
 
@@ -93,9 +109,10 @@ class Cloud:
     """All of AWS that the control plane uses, but for its tables."""
 
     compute: Compute
+    facts: Facts
     blobs: Blobs
     queues: Queues
     notices: Notices
 
 
-__all__ = ["Blobs", "Cloud", "Compute", "DeadLetter", "Instance", "Notices", "Queues"]
+__all__ = ["Blobs", "Cloud", "Compute", "DeadLetter", "Facts", "Instance", "Notices", "Queues"]

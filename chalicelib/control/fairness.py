@@ -9,7 +9,7 @@ from dataclasses import replace
 from chalicelib.control.durations import learned
 from chalicelib.core import fairness
 from chalicelib.core.backlog import rank
-from chalicelib.core.catalogue import TYPES, Capacity, capacity
+from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.durations import expected_s
 from chalicelib.core.job import Job
 from chalicelib.core.pool import Pool
@@ -55,7 +55,7 @@ def _tags(plane: Plane, pool: Pool | None, priority: int, owner: str, jobs: Sequ
 def _costs(plane: Plane, pool: Pool, jobs: Sequence[Job]) -> list[float]:
     """What each job takes of the pool, by a host of its first known offering."""
     known, spec = learned(plane, pool.name), pool.spec
-    host = next((capacity(o, spec) for o in spec.offerings if o.instance_type in TYPES), WHOLE)
+    host = next((capacity(o, spec) for o in spec.offerings if knows(o, spec)), WHOLE)
     return [
         fairness.cost(
             job.spec.reservation,

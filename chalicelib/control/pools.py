@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from chalicelib.control.pool_checks import Checks
 from chalicelib.control.wake import wake
 from chalicelib.core import settings
 from chalicelib.core.pool import Pool, PoolSpec
@@ -27,10 +28,18 @@ AUDIT_TTL_S = 400 * 86_400.0  # more than a year: "who set this, before last yea
 TRIES_MAX = 5  # of a change that holds whatever else was changed meanwhile
 
 Document = Mapping[str, Any]
+Warn = Callable[[Fault], None]
 
 
-def put(plane: Plane, name: str, document: Document, *, by: str, version: int | None = None) -> Pool:
-    """Create the pool, or replace all that was said of it. `version`: only if it is at this one.
+def unheard(warning: Fault) -> None:
+    """For callers who have nobody to warn."""
+
+
+def put(
+    plane: Plane, name: str, document: Document, *, by: str, version: int | None = None, warn: Warn = unheard
+) -> Pool:
+    """Create the pool, or replace all that was said of it. `version`: only if it is at this one. `warn` is told what of the
+    document does nothing, or could not be checked with EC2.
 
     Raises BadRequest (fields), PreconditionFailed, or Conflict where somebody else changed it in the same moment.
     """
@@ -38,24 +47,34 @@ def put(plane: Plane, name: str, document: Document, *, by: str, version: int | 
         raise BadRequest(f"pool: {name!r} is no name for a pool", (Fault("pool", f"must match {NAME.pattern}"),))
     present = plane.stores.registry.pool(name)
     _at(present, version)
-    pool = write(plane, name, present, dict(document), by)
+    pool = write(plane, name, present, dict(document), by, warn=warn)
     if pool is None:
         raise Conflict(f"pool {name} was changed by somebody else in the same moment; read it and try again")
     return pool
 
 
-def patch(plane: Plane, name: str, changes: Document, *, by: str, version: int | None = None) -> Pool:
+def patch(
+    plane: Plane, name: str, changes: Document, *, by: str, version: int | None = None, warn: Warn = unheard
+) -> Pool:
     """Change what the merge patch names, and nothing else; tried again where somebody changed something else meanwhile.
 
     Raises NotFound, BadRequest (fields), PreconditionFailed, Conflict.
     """
 
+    checks = Checks(plane)
+    warned: list[Fault] = []
+
     def change() -> Pool | None:
+        warned.clear()
         present = known(plane, name)
         _at(present, version)
-        return write(plane, name, present, settings.patched(settings.said(present), changes), by)
+        own = settings.patched(settings.said(present), changes)
+        return write(plane, name, present, own, by, checks, warned.append)
 
-    return tried(name, change)
+    pool = tried(name, change)
+    for warning in warned:
+        warn(warning)
+    return pool
 
 
 def known(plane: Plane, name: str) -> Pool:
@@ -74,9 +93,17 @@ def tried(name: str, change: Callable[[], Pool | None]) -> Pool:
     raise Conflict(f"pool {name} is being changed by others again and again; try again in a moment")
 
 
-def check(spec: PoolSpec) -> None:
-    """Raises BadRequest with every contradiction, by field."""
-    if faults := settings.faults(spec):
+def check(spec: PoolSpec, before: PoolSpec | None, checks: Checks) -> list[Fault]:
+    """Warnings. Raises BadRequest with every contradiction, and with what EC2 says is wrong in what was changed, by field."""
+    refuse(settings.faults(spec))
+    wrong, unsure = checks.look(spec, before)
+    refuse(wrong)
+    return unsure
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raises BadRequest if there are any."""
+    if faults:
         raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
 
 
@@ -112,14 +139,23 @@ def _at(present: Pool | None, version: int | None) -> None:
         raise PreconditionFailed(f"the pool {there}, not at version {version}; read it and decide again")
 
 
-def write(plane: Plane, name: str, present: Pool | None, own: dict[str, Any], by: str) -> Pool | None:
+def write(
+    plane: Plane,
+    name: str,
+    present: Pool | None,
+    own: dict[str, Any],
+    by: str,
+    checks: Checks | None = None,
+    warn: Warn = unheard,
+) -> Pool | None:
     """Write all that is said of a pool; None: the race was lost.
 
     The defaults are read before the pool is written: if they change in between, its older `defaults_version` says that it must be re-made.
     """
     defaults = plane.stores.registry.defaults()
     spec = settings.effective(defaults.settings, own)
-    check(spec)
+    for warning in check(spec, present.spec if present else None, checks or Checks(plane)):
+        warn(warning)
     before = settings.said(present) if present else {}
     if present is not None and present.settings is not None and before == own and present.spec == spec:
         rouse(plane, name)

@@ -13,7 +13,7 @@ from chalicelib.control.perform import Performer
 from chalicelib.control.tokens import Tokens
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import TYPES, capacity
+from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.fairness import clocks
 from chalicelib.core.host import LIVE, Host, HostState, Launch
 from chalicelib.core.instance import Instance
@@ -142,7 +142,7 @@ def snapshot_of(
 
 def backlog_limit(pool: Pool) -> int:
     """How much of the backlog one pass reads: what the pool at its largest could take at once, and the same again as reserve."""
-    sizes = [capacity(offering, pool.spec) for offering in pool.spec.offerings if offering.instance_type in TYPES]
+    sizes = [capacity(offering, pool.spec) for offering in pool.spec.offerings if knows(offering, pool.spec)]
     slots = max((size.slots for size in sizes), default=1)
     return min(BACKLOG_READ_MAX, max(BACKLOG_READ_MIN, 2 * pool.spec.hosts_max * slots))
 

@@ -14,17 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chalicelib.control.pools import audit, check, rouse, tell
+from chalicelib.control.pool_checks import Checks
+from chalicelib.control.pools import Warn, audit, check, refuse, rouse, tell, unheard
 from chalicelib.core import settings
 from chalicelib.core.pool import Pool
 from chalicelib.core.settings import Defaults
-from chalicelib.errors import BadRequest, Conflict, Fault, PreconditionFailed
+from chalicelib.errors import Conflict, Fault, PreconditionFailed
 from chalicelib.wiring import Plane
 
 SUBJECT = "settings"  # of the story of the stage's defaults
 
 
-def patch_defaults(plane: Plane, changes: Mapping[str, Any], *, by: str, version: int | None = None) -> Defaults:
+def patch_defaults(
+    plane: Plane, changes: Mapping[str, Any], *, by: str, version: int | None = None, warn: Warn = unheard
+) -> Defaults:
     """Change the stage's defaults by a merge patch, and every pool with them.
 
     Raises BadRequest where a pool (named in the sentence) would contradict itself, PreconditionFailed, Conflict.
@@ -38,12 +41,14 @@ def patch_defaults(plane: Plane, changes: Mapping[str, Any], *, by: str, version
     sentences = settings.diff(before.settings, said)
     if not sentences:
         return before
-    check(settings.effective({}, said))
-    pools = plane.stores.registry.pools()
-    _check_pools(pools, said)
+    checks = Checks(plane)
+    warnings = check(settings.effective({}, said), settings.effective({}, before.settings), checks)
+    _check_pools(plane.stores.registry.pools(), said, checks)
     after = Defaults(version=before.version + 1, settings=said, by=by, at=plane.clock())
     if not plane.stores.registry.put_defaults(after):
         raise Conflict("the stage's settings were changed by somebody else in the same moment; read them and try again")
+    for warning in warnings:
+        warn(warning)
     audit(plane, SUBJECT, "setting", [f"{sentence} (by {by}, version {after.version})" for sentence in sentences])
     _remake(plane, plane.stores.registry.pools(), after)
     return after
@@ -79,14 +84,13 @@ def _remake_one(plane: Plane, pool: Pool, defaults: Defaults) -> None:
     rouse(plane, pool.name)
 
 
-def _check_pools(pools: Iterable[Pool], said: Mapping[str, Any]) -> None:
-    faults = [
-        Fault(fault.field, f"{fault.message} (in pool {pool.name})")
-        for pool in pools
-        for fault in settings.faults(settings.effective(said, settings.said(pool)))
-    ]
-    if faults:
-        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
+def _check_pools(pools: Iterable[Pool], said: Mapping[str, Any], checks: Checks) -> None:
+    faults = []
+    for pool in pools:
+        spec = settings.effective(said, settings.said(pool))
+        wrong = settings.faults(spec) or checks.look(spec, pool.spec)[0]
+        faults += [Fault(fault.field, f"{fault.message} (in pool {pool.name})") for fault in wrong]
+    refuse(faults)
 
 
 def count_interest(plane: Plane, pool: Pool) -> None:

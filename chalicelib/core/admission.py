@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chalicelib.core.catalogue import TYPES, Capacity, capacity
+from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.job import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Fault
@@ -18,7 +18,7 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         yield Fault(
             "untrusted", f"pool {spec.pool} runs without a sandbox; only jobs with untrusted: false may go there"
         )
-    sizes = [capacity(o, pool) for o in pool.offerings if o.instance_type in TYPES]
+    sizes = [capacity(o, pool) for o in pool.offerings if knows(o, pool)]
     if not any(_fits(spec, size) for size in sizes):
         yield from _too_large(spec, sizes)
 

@@ -1,96 +1,121 @@
-"""What an instance type has, what of it jobs may reserve, and where it may stand.
+"""What an instance type has, what of it jobs may reserve, and what it costs.
 
-Figures: EC2's published sizes (vCPUs, memory in MiB) and its list price on demand (Linux, us-east-1, USD an hour, July 2026).
+Theory of operation. The types that this release knows are one text (`catalogue_rows.py`, written by `spillway offerings refresh` and
+by `bench.catalogue`, never by hand), a line for each family. A line is read when somebody first asks for a type of its family: a pass
+over a pool reads one or two of them, so a cold start pays for none of the others. A type that EC2 has and this release does not
+know is a runtime setting (`PoolSpec.types`): every function here that takes a spec looks there first.
+
+Prices are EC2's list prices on demand (Linux, shared tenancy, USD an hour), of the regions in `PRICED_REGIONS`. In any other region
+the price of the first one stands in for it: `price_region` says whose price it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
+from chalicelib.core import catalogue_rows
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import PoolSpec
 
 HOST_OVERHEAD_MIB = 384  # kernel, system services and the agent on Amazon Linux 2023
+ARCHS = ("x86_64", "arm64")
+AS_OF: str = catalogue_rows.AS_OF  # the day of its prices
+PRICED_REGIONS: tuple[str, ...] = catalogue_rows.REGIONS
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
+    """`price_usd_h` is the first of `prices`, which are by region. `speed`: of one vCPU while all of them work, 1.0 is a c7i's."""
+
     vcpus: int
     memory_mib: int
     price_usd_h: float
+    arch: str = "x86_64"
+    cores: int = 0  # physical; a vCPU is half of one where the processor runs two threads on each. 0: unknown
+    clock_ghz: float = 0.0
+    speed: float = 0.0  # 0.0: unknown
+    speed_measured: bool = False  # else it is that of another family with the same processor
+    burstable: bool = False  # full speed only while its CPU credits last
+    current: bool = True  # EC2 calls it current generation
+    spot: bool = True  # may be had as spot
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    def price_in(self, region: str) -> float:
+        """USD an hour on demand there, or the first region's where that is not known."""
+        return self.prices.get(region, self.price_usd_h)
 
 
-TYPES: dict[str, InstanceType] = {
-    "t3.micro": InstanceType(2, 1024, 0.0104),
-    "t3.small": InstanceType(2, 2048, 0.0208),
-    "t3.medium": InstanceType(2, 4096, 0.0416),
-    "t3.large": InstanceType(2, 8192, 0.0832),
-    "c5.large": InstanceType(2, 4096, 0.085),
-    "c5.xlarge": InstanceType(4, 8192, 0.17),
-    "c6i.large": InstanceType(2, 4096, 0.085),
-    "c6i.xlarge": InstanceType(4, 8192, 0.17),
-    "c6i.2xlarge": InstanceType(8, 16384, 0.34),
-    "c7i.large": InstanceType(2, 4096, 0.08925),
-    "c7i.xlarge": InstanceType(4, 8192, 0.1785),
-    "c7i.2xlarge": InstanceType(8, 16384, 0.357),
-    "c7i.4xlarge": InstanceType(16, 32768, 0.714),
-    "c7i.8xlarge": InstanceType(32, 65536, 1.428),
-    "m5.large": InstanceType(2, 8192, 0.096),
-    "m5.xlarge": InstanceType(4, 16384, 0.192),
-    "m6i.large": InstanceType(2, 8192, 0.096),
-    "m7i.large": InstanceType(2, 8192, 0.1008),
-    "m7i.xlarge": InstanceType(4, 16384, 0.2016),
-    "m7i.2xlarge": InstanceType(8, 32768, 0.4032),
-    "m7i.4xlarge": InstanceType(16, 65536, 0.8064),
-    "m7i.8xlarge": InstanceType(32, 131072, 1.6128),
-    "r7i.large": InstanceType(2, 16384, 0.1323),
-    "r7i.xlarge": InstanceType(4, 32768, 0.2646),
-    "r7i.2xlarge": InstanceType(8, 65536, 0.5292),
-}
+class Types(Mapping[str, InstanceType]):
+    """Name → type, each family read when it is first asked for."""
 
-# AWS's, by partition. A launch into a region that does not exist is never answered, so its jobs would wait for that answer for ever.
-REGIONS = frozenset(
-    [
-        "af-south-1",
-        "ap-east-1",
-        "ap-east-2",
-        "ap-northeast-1",
-        "ap-northeast-2",
-        "ap-northeast-3",
-        "ap-south-1",
-        "ap-south-2",
-        "ap-southeast-1",
-        "ap-southeast-2",
-        "ap-southeast-3",
-        "ap-southeast-4",
-        "ap-southeast-5",
-        "ap-southeast-6",
-        "ap-southeast-7",
-        "ca-central-1",
-        "ca-west-1",
-        "eu-central-1",
-        "eu-central-2",
-        "eu-north-1",
-        "eu-south-1",
-        "eu-south-2",
-        "eu-west-1",
-        "eu-west-2",
-        "eu-west-3",
-        "il-central-1",
-        "me-central-1",
-        "me-south-1",
-        "mx-central-1",
-        "sa-east-1",
-        "us-east-1",
-        "us-east-2",
-        "us-west-1",
-        "us-west-2",
-        "cn-north-1",
-        "cn-northwest-1",
-        "us-gov-east-1",
-        "us-gov-west-1",
-    ]
-)
+    def __init__(self, text: str, regions: tuple[str, ...]) -> None:
+        self._text = text
+        self._regions = regions
+        self._lines: dict[str, str] = {}
+        self._read: dict[str, dict[str, InstanceType]] = {}
+
+    def __getitem__(self, name: str) -> InstanceType:
+        return self._family(name.partition(".")[0])[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._family(name.partition(".")[0])
+
+    def __iter__(self) -> Iterator[str]:
+        for family in self._families():
+            yield from self._family(family)
+
+    def __len__(self) -> int:
+        return sum(len(self._family(family)) for family in self._families())
+
+    def _families(self) -> Mapping[str, str]:
+        if not self._lines:
+            lines = self._text.replace("\n ", " ").splitlines()
+            self._lines = {line.partition(" ")[0]: line for line in lines if line}
+        return self._lines
+
+    def _family(self, family: str) -> dict[str, InstanceType]:
+        if family not in self._read:
+            line = self._families().get(family)
+            if line is None:
+                return {}
+            self._read[family] = dict(_sizes(line, self._regions))
+        return self._read[family]
+
+
+def _sizes(line: str, regions: tuple[str, ...]) -> Iterator[tuple[str, InstanceType]]:
+    """`c7i x86_64 2 3.2 100 - large:2:4:0.08925 …`: family, architecture, threads a core, GHz, speed in hundredths, flags; then for
+    each size its name, vCPUs, GiB, USD an hour in each region ("/" between, "-" where it is not sold), and its cores where they are
+    not vCPUs ÷ threads.
+
+    Flags: `b` burstable, `p` previous generation, `o` on demand only (of one size: "!" behind its name), `e` speed taken from another
+    family; `-` none.
+    """
+    family, arch, threads, clock, speed, flags, *sizes = line.split()
+    for size in sizes:
+        name, vcpus, gib, usd_h, *cores = size.split(":")
+        on_demand_only = "o" in flags or name.endswith("!")
+        prices = {r: float(p) for r, p in zip(regions, usd_h.split("/"), strict=False) if p != "-"}
+        yield (
+            f"{family}.{name.removesuffix('!')}",
+            InstanceType(
+                vcpus=int(vcpus),
+                memory_mib=round(float(gib) * 1024),
+                price_usd_h=next(iter(prices.values())),
+                arch=arch,
+                cores=int(cores[0]) if cores else int(vcpus) // int(threads),
+                clock_ghz=float(clock),
+                speed=int(speed) / 100,
+                speed_measured=speed != "0" and "e" not in flags,
+                burstable="b" in flags,
+                current="p" not in flags,
+                spot=not on_demand_only,
+                prices=prices,
+            ),
+        )
+
+
+TYPES: Mapping[str, InstanceType] = Types(catalogue_rows.TEXT, catalogue_rows.REGIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +127,49 @@ class Capacity:
     slots: int
 
 
+def type_of(name: str, spec: PoolSpec | None = None) -> InstanceType | None:
+    """What is known of a type: what the stage or the pool says of it (`spec.types`), else this release; None: nothing."""
+    if spec is not None and (said := spec.types.get(name)) is not None:
+        return InstanceType(
+            vcpus=int(said["vcpus"]),
+            memory_mib=int(said["memory_mib"]),
+            price_usd_h=float(said["price_usd_h"]),
+            arch=str(said.get("arch", "x86_64")),
+        )
+    return TYPES.get(name)
+
+
+def knows(offering: Offering, spec: PoolSpec) -> bool:
+    """Whether a host of `offering` can be planned with."""
+    return type_of(offering.instance_type, spec) is not None
+
+
 def capacity(offering: Offering, spec: PoolSpec) -> Capacity:
-    """What a host of `offering` offers to jobs in this pool; KeyError for a type that the catalogue does not have."""
-    kind = TYPES[offering.instance_type]
+    """What a host of `offering` offers to jobs in this pool; KeyError for a type that is not known."""
+    kind = _type(offering, spec)
     return Capacity(
         cpu=float(kind.vcpus), memory_mib=kind.memory_mib - HOST_OVERHEAD_MIB, slots=spec.slots_per_host or kind.vcpus
     )
 
 
-def price_usd_h(offering: Offering) -> float:
-    """The list price of a host of `offering`: on demand, in us-east-1. Spot costs less, most other regions a little more.
+def price_usd_h(offering: Offering, spec: PoolSpec | None = None) -> float:
+    """The list price of a host of `offering`, on demand: its region's where it is known, else that of `price_region`. Spot costs less.
 
-    KeyError for a type that the catalogue does not have.
+    KeyError for a type that is not known.
     """
-    return TYPES[offering.instance_type].price_usd_h
+    return _type(offering, spec).price_in(offering.region)
+
+
+def price_region(offering: Offering) -> str:
+    """The region whose price `price_usd_h` gives."""
+    kind = TYPES.get(offering.instance_type)
+    if kind is None or offering.region in kind.prices:
+        return offering.region
+    return next(iter(kind.prices))
+
+
+def _type(offering: Offering, spec: PoolSpec | None) -> InstanceType:
+    kind = type_of(offering.instance_type, spec)
+    if kind is None:
+        raise KeyError(offering.instance_type)
+    return kind

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
 from chalicelib.core.bucket import EC2_INSTANCES, EC2_REQUESTS, GRAIN
-from chalicelib.core.catalogue import TYPES, Capacity, capacity, price_usd_h
+from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
 from chalicelib.core.fleet import COUNTED
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import Job, JobState
@@ -167,7 +167,7 @@ def _launches_stay_within_limits(s: Snapshot, plan: Plan) -> Iterator[str]:
     if started and (budget_usd_h := s.pool.spec.budget_usd_h) is not None:
         there = [h.offering for h in s.hosts if h.state in COUNTED and h.id not in gone]
         there += [a.offering for a in plan.actions if isinstance(a, do.Start) for _ in a.loads]
-        cost_usd_h = sum(price_usd_h(offering) for offering in there if offering.instance_type in TYPES)
+        cost_usd_h = sum(price_usd_h(o, s.pool.spec) for o in there if knows(o, s.pool.spec))
         if cost_usd_h > budget_usd_h + 1e-6:
             yield f"with {started} more hosts the pool costs {cost_usd_h:g} USD an hour, and its budget is {budget_usd_h:g}"
 

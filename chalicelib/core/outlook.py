@@ -10,12 +10,12 @@ from operator import attrgetter
 
 from chalicelib.core import calendar, forecast
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import TYPES, Capacity, capacity, price_usd_h
+from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
 from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
 from chalicelib.core.host import Assignment, Host, HostState, Offering
 from chalicelib.core.placement import Room, pack
-from chalicelib.core.pool import Pool
+from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
 
@@ -65,7 +65,7 @@ def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]
     if late and sizes and spare:
         opened, _ = pack(late, sizes, spare, exclusive=exclusive(s))
     have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
-    cost_usd_h = sum(list_price_usd_h(host.offering) for host in counted)
+    cost_usd_h = sum(list_price_usd_h(host.offering, s.pool.spec) for host in counted)
     money_usd_h = spec.budget_usd_h - cost_usd_h if spec.budget_usd_h is not None else None
     view = replace(_view(s, fleet, left, have, len(opened), jobs_per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
     return Outlook(
@@ -98,7 +98,7 @@ def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
     return [
         (offering, capacity(offering, s.pool.spec))
         for offering in s.pool.spec.offerings
-        if offering.instance_type in TYPES and skipped_until(s.pool, offering) <= s.now
+        if knows(offering, s.pool.spec) and skipped_until(s.pool, offering) <= s.now
     ]
 
 
@@ -107,9 +107,9 @@ def skipped_until(pool: Pool, offering: Offering) -> float:
     return pool.supply.skips.get(offering.asked_with(pool.spec.image, pool.spec.launch_template), 0.0)
 
 
-def list_price_usd_h(offering: Offering | None) -> float:
+def list_price_usd_h(offering: Offering | None, spec: PoolSpec) -> float:
     """List price; 0 for what the catalogue does not have, which nothing here launches."""
-    return price_usd_h(offering) if offering is not None and offering.instance_type in TYPES else 0.0
+    return price_usd_h(offering, spec) if offering is not None and knows(offering, spec) else 0.0
 
 
 def _expectations(s: Snapshot) -> Callable[[str, int], float]:
@@ -161,7 +161,7 @@ def _jobs_per_host(s: Snapshot) -> float:
     The average is of all jobs, those that wait and those that hosts carry: a policy divides the number of all of them by it. And of the
     first offering, tried now or not: that EC2 has no more of it today must not change what a policy believes.
     """
-    offering = next((offering for offering in s.pool.spec.offerings if offering.instance_type in TYPES), None)
+    offering = next((offering for offering in s.pool.spec.offerings if knows(offering, s.pool.spec)), None)
     if exclusive(s) or offering is None:
         return 1.0
     size = capacity(offering, s.pool.spec)

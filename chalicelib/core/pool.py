@@ -50,6 +50,9 @@ class PoolSpec:
     jobs_per_person_h: float = 4.0  # what one person submits in an hour, for bookings and interest
     image: str | None = None  # an AMI in place of the launch template's own
     launch_template: str | None = None  # "name" or "name:version", in place of the stage's own
+    types: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # instance types that this release does not know, or knows otherwise: name → vcpus, memory_mib, price_usd_h, arch
     debug_logging: bool = False
     unhealthy_max_s: int = 43_200
     overdue_grace_s: int = 120  # after an attempt's own timeout: uploads, a slow queue

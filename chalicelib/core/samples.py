@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.core.catalogue import TYPES, capacity, price_usd_h
+from chalicelib.core.catalogue import capacity, knows, price_usd_h
 from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.host import LIVE, WORKING, Host
 from chalicelib.core.job import Job, JobState
@@ -74,7 +74,9 @@ def sample(s: Snapshot, jobs: Tally, target: Target | None) -> dict[str, Any]:
         "target_hosts": float(wanted),
         "launches": len(launches),
         "hosts_launched": sum(len(launch.hosts) for launch in launches),
-        "cost_usd_h": sum(price_usd_h(h.offering) for h in s.hosts if h.state in LIVE and _is_known(h)),
+        "cost_usd_h": sum(
+            price_usd_h(h.offering, s.pool.spec) for h in s.hosts if h.state in LIVE and knows(h.offering, s.pool.spec)
+        ),
     }
 
 
@@ -96,9 +98,5 @@ def _waiting_time_s(s: Snapshot, waiting: int) -> float:
 
 def _slots(pool: Pool) -> int:
     """Of one further host."""
-    known = [capacity(o, pool.spec).slots for o in pool.spec.offerings if o.instance_type in TYPES]
+    known = [capacity(o, pool.spec).slots for o in pool.spec.offerings if knows(o, pool.spec)]
     return known[0] if known else 1
-
-
-def _is_known(host: Host) -> bool:
-    return host.offering.instance_type in TYPES

@@ -20,7 +20,7 @@ from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.outlook import Outlook, list_price_usd_h, outlook
 from chalicelib.core.placement import Room, place
 from chalicelib.core.plan import Start, Target
-from chalicelib.core.pool import Scaling
+from chalicelib.core.pool import PoolSpec, Scaling
 from chalicelib.core.scaling.target import wanted
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.staffing import some
@@ -59,7 +59,7 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     """
     spec = s.pool.spec
     o = outlook(s, fleet, left, retiring)
-    target, memory = wanted(o.view, s.pool, price_usd_h(o.sizes[0][0]) if o.sizes else None, o.floor)
+    target, memory = wanted(o.view, s.pool, price_usd_h(o.sizes[0][0], s.pool.spec) if o.sizes else None, o.floor)
     have = len(o.have)
     rooms = _allowed(o, target.hosts - o.view.busy_hosts if spec.scaling_enabled else 0)
     short = target.hosts - have - len(rooms) if spec.scaling_enabled else 0
@@ -67,7 +67,7 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     back = [host for host in recaptured if host.id in retiring]  # these count again
     spare = o.spare - len(rooms) - len(back)
     rooms += _empty(o.sizes, min(short - len(recaptured), spare), exclusive(s))
-    rooms = rooms[: _paid_for(o, back, rooms)]
+    rooms = rooms[: _paid_for(o, back, rooms, s.pool.spec)]
     # Who is dealt behind a job that gets no host of its own waits for the same as that one.
     begins = o.begins if o.have or rooms else {}
     waiting = left
@@ -98,13 +98,13 @@ def _allowed(o: Outlook, count: int) -> list[Room]:
     return sorted(o.opened, key=lambda room: min(entry.rank for entry in room.taken))[: max(0, count)]
 
 
-def _paid_for(o: Outlook, back: Sequence[Host], rooms: Sequence[Room]) -> int:
+def _paid_for(o: Outlook, back: Sequence[Host], rooms: Sequence[Room], spec: PoolSpec) -> int:
     """For how many of the rooms the budget pays beside what is there; `back`: hosts that are taken back cost again."""
     if o.money_usd_h is None:
         return len(rooms)
-    money_usd_h = o.money_usd_h - sum(list_price_usd_h(host.offering) for host in back)
+    money_usd_h = o.money_usd_h - sum(list_price_usd_h(host.offering, spec) for host in back)
     for count, room in enumerate(rooms):
-        money_usd_h -= list_price_usd_h(room.offering)
+        money_usd_h -= list_price_usd_h(room.offering, spec)
         if money_usd_h < -GRAIN_USD:
             return count
     return len(rooms)

@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
-from chalicelib.core.catalogue import REGIONS, TYPES
+from chalicelib.core import offering_faults
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.scaling import parameters
@@ -44,6 +43,7 @@ def effective(defaults: Document, own: Document) -> PoolSpec:
     given["parameters"] = dict(own.get("parameters", {}))
     if "policy" not in own:
         given["parameters"] = {**defaults.get("parameters", {}), **given["parameters"]}
+    given["types"] = {**defaults.get("types", {}), **own.get("types", {})}  # a pool that adds one keeps the stage's
     if "offerings" in given:
         given["offerings"] = tuple(Offering(**offering) for offering in given["offerings"])
     return PoolSpec(**given)
@@ -103,21 +103,12 @@ def diff(before: Document, after: Document, inherited: Document | None = None) -
 
 
 def faults(spec: PoolSpec) -> list[Fault]:
-    """What no schema can say: types that are not known, limits that contradict each other, another policy's parameters."""
+    """What no schema can say: offerings that cannot be, limits that contradict each other, another policy's parameters."""
     return list(_faults(spec))
 
 
 def _faults(spec: PoolSpec) -> Iterator[Fault]:
-    for index, offering in enumerate(spec.offerings):
-        if offering.instance_type not in TYPES:
-            known = ", ".join(sorted(TYPES))
-            yield Fault(f"offerings[{index}].instance_type", f"{offering.instance_type!r} is not known; known: {known}")
-        if offering.region not in REGIONS:
-            near = get_close_matches(offering.region, sorted(REGIONS), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            yield Fault(f"offerings[{index}].region", f"AWS has no region {offering.region!r}{hint}")
-        elif offering.zone is not None and not offering.zone.startswith(offering.region):
-            yield Fault(f"offerings[{index}].zone", f"{offering.zone} is not in {offering.region}")
+    yield from offering_faults.faults(spec)
     if spec.hosts_min > spec.hosts_max:
         yield Fault("hosts_min", f"is {spec.hosts_min}, more than hosts_max, {spec.hosts_max}")
     if spec.hosts_desired is not None and spec.hosts_desired > spec.hosts_max:

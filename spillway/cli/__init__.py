@@ -13,6 +13,7 @@ from spillway.cli.cancel import cancel
 from spillway.cli.demo import demo
 from spillway.cli.local import local
 from spillway.cli.logs import logs
+from spillway.cli.offerings import offerings
 from spillway.cli.outcome import STOPPED
 from spillway.cli.plan import plan
 from spillway.cli.pool import pool
@@ -35,6 +36,7 @@ app = typer.Typer(
 for function in (submit, batch, status, why, story, plan, logs, results, cancel, bootstrap, package, demo):
     app.command()(function)
 app.add_typer(pool, name="pool")
+app.add_typer(offerings, name="offerings")
 app.add_typer(local, name="local")
 
 

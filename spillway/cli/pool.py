@@ -24,7 +24,17 @@ pool = typer.Typer(
 )
 
 SAID_BY = {"own": "pool", "stage": "stage", "default": ""}
-SHOWN_APART = ("settings", "origins", "calendar", "scaling", "name", "version", "defaults_version", "interest")
+SHOWN_APART = (
+    "settings",
+    "origins",
+    "calendar",
+    "scaling",
+    "name",
+    "version",
+    "defaults_version",
+    "interest",
+    "warnings",
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pool.")]
 BookingId = Annotated[str, typer.Argument(metavar="ID", help="The booking's id, e.g. cs101-midterm.")]
@@ -140,6 +150,7 @@ def defaults(
         return
     by = f", last changed by {found['changed_by']} {ago(found['changed_at'])} ago" if found.get("changed_by") else ""
     typer.echo(f"The stage's defaults, version {found['version']}{by}")
+    _warn(found)
     said = found["settings"]
     table(
         ["setting", "value", "set by"],
@@ -275,6 +286,7 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
         say(f"{named}; wants {counted(scaling['target'], 'host')}: {scaling['why']}")
     else:
         typer.echo(named)
+    _warn(found)
     if people := found.get("interest"):
         typer.echo(f"{people} people are looking" if people > 1 else "1 person is looking")
     origins = found.get("origins") or {}
@@ -288,6 +300,12 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
     )
     if only is None and found.get("calendar"):
         _bookings(found["calendar"])
+
+
+def _warn(found: Mapping[str, Any]) -> None:
+    """What of a change does nothing, or could not be checked with EC2."""
+    for warning in found.get("warnings") or []:
+        say(f"Warning: {warning['field']} {warning['message']}")
 
 
 def _bookings(found: Sequence[Mapping[str, Any]]) -> None:

@@ -33,7 +33,7 @@ def bootstrap(
     from infra import bootstrap as infra_bootstrap
     from infra import terminal
 
-    with _explained():
+    with explained():
         done = infra_bootstrap.bootstrap(
             stage, region, root, host_regions=host_region or (), new_token=new_token, report=terminal.progress
         )
@@ -54,7 +54,7 @@ def package(as_json: Json = False) -> None:
     from infra import package as infra_package
     from infra import terminal
 
-    with _explained():
+    with explained():
         built = infra_package.build(root, terminal.progress)
     if as_json:
         emit(dataclasses.asdict(built))
@@ -64,7 +64,7 @@ def package(as_json: Json = False) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """`infra`'s sentences as ours; what AWS itself refused, or did not answer, is no mistake in the command line."""
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import spillway.cli.outcome as outcome
 from spillway.cli import app
 from spillway.cli.local import local
+from spillway.cli.offerings import offerings
 from spillway.cli.pool import pool
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
 
 
-GROUPS = {"": app, "local ": local, "pool ": pool}
+GROUPS = {"": app, "local ": local, "offerings ": offerings, "pool ": pool}
 
 
 def names() -> list[str]:

@@ -359,6 +359,8 @@ def test_pools_of_one_stage_never_touch_each_others_hosts() -> None:
 def test_what_a_pool_says_of_its_machines_reaches_ec2() -> None:
     """Image and launch template, from the next launch on."""
     town = Town()
+    town.cloud.facts.images["ami-12345678"] = "x86_64"
+    town.cloud.facts.templates["graders:3"] = "ami-12345678"
     pools.patch(town.plane, "default", {"image": "ami-12345678", "launch_template": "graders:3"}, by="alice")
     town.submit()
     town.run(5)

@@ -66,7 +66,9 @@ def arguments(words: list[str]) -> list[str] | None:
 def found(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words name, and the words after its name. Fails where there is none."""
     command: Any = SPILLWAY
-    while words and hasattr(command, "commands") and not words[0].isupper():  # COMMAND stands for any of them
+    while (
+        words and hasattr(command, "commands") and not words[0].isupper() and not words[0].startswith("-")
+    ):  # COMMAND stands for any of them
         assert words[0] in command.commands, f"there is no command `spillway … {words[0]}`"
         command, words = command.commands[words[0]], words[1:]
     return command, words

@@ -16,7 +16,13 @@ from localcloud.policy import Decision, Request, evaluate
 
 ROOT = Path(__file__).parents[2]
 POLICIES = {f: json.loads((ROOT / "policies" / f"{f}.json").read_text()) for f in FUNCTIONS}
-WIDE = {"ec2:DescribeInstances"}  # EC2 knows no narrower resource for it
+WIDE = {  # EC2 knows no narrower resource for any of them
+    "ec2:DescribeImages",
+    "ec2:DescribeInstances",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeLaunchTemplateVersions",
+    "ec2:DescribeSpotPriceHistory",
+}
 
 
 def facts(stage: str = "a", region: str = "eu-central-1") -> Facts:

@@ -1,0 +1,109 @@
+"""What EC2 says of the things that a pool names: launch templates, images, where types are sold, what spot costs. It only reads.
+
+Somebody waits for the answer (a pool is being written), so a request gets one attempt of a few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from chalicelib.cloud.clients import Clients
+from chalicelib.cloud.refusals import asking, code_of, message_of
+from chalicelib.errors import RegionRefused
+
+T = TypeVar("T")
+
+# EC2 says these in a region that the account has not enabled, or that is of another partition. What a role may not ask is another code.
+NO_CREDENTIALS = ("AuthFailure", "OptInRequired", "InvalidClientTokenId", "UnrecognizedClientException")
+
+
+class Ec2Facts:
+    """`ports.Facts` on EC2."""
+
+    def __init__(self, clients: Clients, stage: str) -> None:
+        self._clients = clients
+        self._stage = stage
+
+    def template_image(self, region: str, template: str | None) -> str | None:
+        name, _, version = (template or f"spillway-{self._stage}-host").partition(":")
+        found = self._found(
+            "InvalidLaunchTemplate",
+            f"EC2 in {region} was asked for the launch template {name}",
+            lambda: self._ec2(region).describe_launch_template_versions(
+                LaunchTemplateName=name, Versions=[version or "$Default"]
+            ),
+        )
+        if found is None or not found["LaunchTemplateVersions"]:
+            return None
+        return str(found["LaunchTemplateVersions"][0]["LaunchTemplateData"].get("ImageId", ""))
+
+    def image_arch(self, region: str, image: str) -> str | None:
+        found = self._found(
+            "InvalidAMIID",
+            f"EC2 in {region} was asked for the image {image}",
+            lambda: self._ec2(region).describe_images(ImageIds=[image]),
+        )
+        return None if found is None or not found["Images"] else str(found["Images"][0]["Architecture"])
+
+    def zones(self, region: str, types: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        with _asking(f"EC2 in {region} was asked where it sells {', '.join(types)}"):
+            pages = (
+                self._ec2(region)
+                .get_paginator("describe_instance_type_offerings")
+                .paginate(LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": list(types)}])
+            )
+            told = [(o["InstanceType"], o["Location"]) for page in pages for o in page["InstanceTypeOfferings"]]
+        return {name: frozenset(zone for kind, zone in told if kind == name) for name in types}
+
+    def spot_prices(self, region: str, types: Sequence[str], at: float) -> Mapping[str, Mapping[str, float]]:
+        moment = datetime.fromtimestamp(at, UTC)  # start and end in one: the prices in force then
+        with _asking(f"EC2 in {region} was asked for the spot prices of {', '.join(types)}"):
+            pages = (
+                self._ec2(region)
+                .get_paginator("describe_spot_price_history")
+                .paginate(
+                    InstanceTypes=list(types),
+                    ProductDescriptions=["Linux/UNIX"],
+                    StartTime=moment,
+                    EndTime=moment,
+                )
+            )
+            rows = [row for page in pages for row in page["SpotPriceHistory"]]
+        rows.sort(key=lambda row: row["Timestamp"])  # the newest of a zone is written last, and stays
+        prices: dict[str, dict[str, float]] = {name: {} for name in types}
+        for row in rows:
+            if row["InstanceType"] in prices:
+                prices[row["InstanceType"]][row["AvailabilityZone"]] = float(row["SpotPrice"])
+        return prices
+
+    def _ec2(self, region: str) -> Any:
+        return self._clients.asker(region)
+
+    def _found(self, missing: str, what: str, ask: Callable[[], T]) -> T | None:
+        """The answer; None where EC2 says by a code that begins so that there is no such thing."""
+        from botocore.exceptions import ClientError
+
+        with _asking(what):
+            try:
+                return ask()
+            except ClientError as error:
+                if not code_of(error).startswith(missing):
+                    raise
+        return None
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """As `asking`, but an account that the region does not let in is told apart."""
+    from botocore.exceptions import ClientError
+
+    with asking(what):
+        try:
+            yield
+        except ClientError as error:
+            if code_of(error) not in NO_CREDENTIALS:
+                raise
+            raise RegionRefused(f"{code_of(error)}: {message_of(error)}") from error

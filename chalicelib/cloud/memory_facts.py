@@ -1,0 +1,70 @@
+"""What EC2 would say of a pool's things, in memory.
+
+Every region is enabled and bootstrapped and sells every type, until a test says otherwise; there are no images but the stage's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chalicelib.cloud.memory_calls import Calls
+from chalicelib.core.catalogue import TYPES
+from chalicelib.errors import RegionRefused
+
+STAGE_IMAGE = "ami-00000000000000001"
+SPOT_SHARE = 0.4  # of the on-demand price
+
+
+@dataclass(slots=True)
+class MemoryFacts:
+    """The fake behind `ports.Facts`."""
+
+    calls: Calls
+    stage: str = "test"
+    images: dict[str, str] = field(
+        default_factory=lambda: {STAGE_IMAGE: "x86_64"}
+    )  # image → architecture, in every region
+    templates: dict[str, str] = field(default_factory=dict)  # "name" or "name:version" → image, in every region
+    closed: set[str] = field(default_factory=set)  # regions that this account has not enabled
+    bare: set[str] = field(default_factory=set)  # regions without the stage's launch template
+    unsold: set[tuple[str, str]] = field(default_factory=set)  # (region or zone, type)
+    spot: dict[tuple[str, str], float] = field(default_factory=dict)  # (zone, type) → USD an hour
+
+    def template_image(self, region: str, template: str | None) -> str | None:
+        with self.calls.call("ec2.DescribeLaunchTemplateVersions", region=region, template=template):
+            self._open(region)
+            if template is None:
+                return None if region in self.bare else STAGE_IMAGE
+            return self.templates.get(template)
+
+    def image_arch(self, region: str, image: str) -> str | None:
+        with self.calls.call("ec2.DescribeImages", region=region, image=image):
+            self._open(region)
+            return self.images.get(image)
+
+    def zones(self, region: str, types: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        with self.calls.call("ec2.DescribeInstanceTypeOfferings", region=region, types=tuple(types)):
+            self._open(region)
+            return {name: frozenset(self._zones(region, name)) for name in types}
+
+    def spot_prices(self, region: str, types: Sequence[str], at: float) -> Mapping[str, Mapping[str, float]]:
+        with self.calls.call("ec2.DescribeSpotPriceHistory", region=region, types=tuple(types), at=at):
+            self._open(region)
+            return {
+                name: {
+                    zone: self.spot.get((zone, name), TYPES[name].price_usd_h * SPOT_SHARE)
+                    for zone in self._zones(region, name)
+                    if name in TYPES
+                }
+                for name in types
+            }
+
+    def _open(self, region: str) -> None:
+        if region in self.closed:
+            raise RegionRefused("AuthFailure: AWS was not able to validate the provided access credentials")
+
+    def _zones(self, region: str, name: str) -> list[str]:
+        if (region, name) in self.unsold:
+            return []
+        return [zone for zone in (f"{region}{letter}" for letter in "abc") if (zone, name) not in self.unsold]

@@ -1,0 +1,133 @@
+"""What must be asked of EC2 before a pool is written, and what its answers mean.
+
+Theory of operation. A pool names things that only EC2 knows: an image, a launch template, regions, prices. `questions` says what of it has
+changed (a pool whose linger_s changes asks nothing), one question for each region; `control/pool_checks.py` asks; `faults` turns the
+answers into sentences. What EC2 did not answer is None here and is no fault: an operator must be able to change a pool while EC2, or a
+region, is having a bad day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.core import catalogue
+from chalicelib.core.host import Offering
+from chalicelib.core.pool import PoolSpec
+from chalicelib.core.regions import REGIONS
+from chalicelib.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that is to be asked in one region. `offerings`: with their places in the pool's list."""
+
+    region: str
+    offerings: tuple[tuple[int, Offering], ...]
+    image: str | None
+    template: str | None  # the pool's own; None: the stage's
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(sorted({offering.instance_type for _, offering in self.offerings}))
+
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """Types whose spot price matters, because it is limited."""
+        return tuple(
+            sorted({o.instance_type for _, o in self.offerings if o.market == "spot" and o.max_price_usd_h is not None})
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What EC2 said; None where it was not asked or did not answer.
+
+    `refused`: EC2's words, where it takes no credentials of this account in the region. `template_image`: what the template boots,
+    "" where it names none. `zones`: type → zones that sell it. `spot`: type → zone → USD an hour.
+    """
+
+    refused: str | None = None
+    template_found: bool | None = None
+    template_image: str = ""
+    image_arch: str | None = None  # "" there is no such image
+    zones: Mapping[str, frozenset[str]] | None = None
+    spot: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def questions(after: PoolSpec, before: PoolSpec | None) -> tuple[Question, ...]:
+    """What to ask because of a change; `before` None: everything."""
+    there = {} if before is None else {q.region: q for q in _all(before)}
+    return tuple(q for q in _all(after) if q != there.get(q.region))
+
+
+def faults(question: Question, said: Answers, spec: PoolSpec, stage: str) -> Iterator[Fault]:
+    """What is wrong, by the field that must be changed. The first thing that is wrong with a region hides the rest of it."""
+    first = question.offerings[0][0]
+    region = question.region
+    if said.refused is not None:
+        yield Fault(
+            f"offerings[{first}].region",
+            f"EC2 in {region} takes no credentials of this account ({said.refused}): enable the region for the account, then run "
+            f"`spillway bootstrap --stage {stage} --host-region {region}`",
+        )
+        return
+    if said.template_found is False:
+        yield _no_template(question, stage)
+        return
+    image = question.image or said.template_image
+    if said.image_arch == "":
+        names = "image" if question.image else "launch_template"
+        yield Fault(names, f"there is no image {image} in {region}, or this account may not use it")
+    for index, offering in question.offerings:
+        yield from _of_offering(index, offering, said, image, spec)
+
+
+def _of_offering(index: int, offering: Offering, said: Answers, image: str, spec: PoolSpec) -> Iterator[Fault]:
+    at, name = f"offerings[{index}]", offering.instance_type
+    kind = catalogue.type_of(name, spec)
+    if kind is not None and said.image_arch and said.image_arch != kind.arch:
+        yield Fault(
+            f"{at}.instance_type",
+            f"{name} is {kind.arch}, but {image} is an image for {said.image_arch}: choose a type or an image of the same architecture",
+        )
+    if said.zones is not None:
+        zones = said.zones.get(name, frozenset())
+        if not zones:
+            yield Fault(f"{at}.instance_type", f"EC2 does not sell {name} in {offering.region}")
+        elif offering.zone is not None and offering.zone not in zones:
+            yield Fault(
+                f"{at}.zone", f"EC2 does not sell {name} in {offering.zone}; it does in {', '.join(sorted(zones))}"
+            )
+    prices = said.spot.get(name, {})
+    here = {zone: usd_h for zone, usd_h in prices.items() if offering.zone in (None, zone)}
+    if offering.market == "spot" and offering.max_price_usd_h is not None and here:
+        cheapest = min(here, key=lambda zone: (here[zone], zone))
+        if offering.max_price_usd_h < here[cheapest]:
+            on_demand = f", {kind.price_in(offering.region):g} on demand" if kind is not None else ""
+            yield Fault(
+                f"{at}.max_price_usd_h",
+                f"is {offering.max_price_usd_h:g}, below every spot price of {name} in {offering.zone or offering.region} now: "
+                f"the cheapest is {here[cheapest]:g} USD an hour in {cheapest}{on_demand}",
+            )
+
+
+def _no_template(question: Question, stage: str) -> Fault:
+    region = question.region
+    if question.template is not None:
+        return Fault(
+            "launch_template",
+            f"EC2 in {region} has no launch template {question.template}; copy it there, or name another",
+        )
+    return Fault(
+        f"offerings[{question.offerings[0][0]}].region",
+        f"stage {stage} has no launch template in {region} yet: run `spillway bootstrap --stage {stage} --host-region {region}`",
+    )
+
+
+def _all(spec: PoolSpec) -> Iterator[Question]:
+    regions = dict.fromkeys(offering.region for offering in spec.offerings)
+    for region in regions:
+        if region in REGIONS:
+            here = tuple((i, o) for i, o in enumerate(spec.offerings) if o.region == region)
+            yield Question(region, here, spec.image, spec.launch_template)
