@@ -52,6 +52,8 @@ def wider(shape: Shape, beside: Shape) -> Shape:
 
     Few kinds of lane for many hosts: a search asks every kind.
     """
+    if min(beside) < 0:  # more is reserved than the host has, until the sweep takes away what a crash left there
+        return shape
     cpu, memory_mib, slots = shape[0] + beside[0], shape[1] + beside[1], shape[2] + beside[2]
     coarse = (2.0 ** (math.frexp(cpu)[1] - 1), 1 << (memory_mib.bit_length() - 1), 1 << (slots.bit_length() - 1))
     return coarse if _covers((*coarse, True), (*shape, False)) else shape

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.forecast import Lanes, Shape, ends_at, late, there_at
+from chalicelib.core.forecast import Lanes, Shape, ends_at, late, there_at, wider
 
 ONE = (1.0, 512, 1)
 Lane = tuple[Shape, float, float]  # what it takes, when it falls free, until when jobs wait for it if its host boots
@@ -101,6 +101,12 @@ def test_who_waits_far_too_long_is_not_put_off_with_a_lane_that_others_take() ->
     booting = lane(NOW + 10, NOW + 30)
     assert ask(jobs(1, queued_at=NOW - 301), [booting], takes_s=5.0) == ([], {"job-0": 10})
     assert ask(jobs(1, queued_at=NOW - 301), [soon_free], takes_s=5.0, slo_wait_s=600) == ([], {"job-0": 5})
+
+
+def test_what_falls_free_on_a_host_with_too_much_on_it_is_no_more_than_itself() -> None:
+    """A function that died may leave an assignment behind; for a moment more is reserved than there is."""
+    assert wider((0.5, 512, 2), (0.25, 696, -2)) == (0.5, 512, 2)
+    assert wider((0.5, 512, 2), (0.25, 696, 0)) == (0.5, 1024, 2)
 
 
 def test_looking_stops_when_enough_are_late() -> None:
