@@ -18,6 +18,7 @@ from spillway.cli.outcome import STOPPED
 from spillway.cli.plan import plan
 from spillway.cli.pool import pool
 from spillway.cli.results import results
+from spillway.cli.spot import spot
 from spillway.cli.stage import bootstrap, package
 from spillway.cli.status import status
 from spillway.cli.submit import submit
@@ -38,6 +39,7 @@ for function in (submit, batch, status, why, story, plan, logs, results, cancel,
 app.add_typer(pool, name="pool")
 app.add_typer(offerings, name="offerings")
 app.add_typer(local, name="local")
+app.add_typer(spot, name="spot")
 
 
 def main() -> None:

@@ -10,11 +10,12 @@ from spillway.cli import app
 from spillway.cli.local import local
 from spillway.cli.offerings import offerings
 from spillway.cli.pool import pool
+from spillway.cli.spot import spot
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
 
 
-GROUPS = {"": app, "local ": local, "offerings ": offerings, "pool ": pool}
+GROUPS = {"": app, "local ": local, "offerings ": offerings, "pool ": pool, "spot ": spot}
 
 
 def names() -> list[str]:

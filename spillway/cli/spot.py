@@ -1,0 +1,318 @@
+"""`spillway spot`: where and how a job should be bought, and how well that advice would have done. Runs the repository's own broker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spillway.cli.options import Json
+from spillway.cli.outcome import command, emit
+from spillway.cli.table import say, table
+
+if TYPE_CHECKING:
+    from chalicelib.core.spot_backtest import Case
+    from chalicelib.core.spot_history import Change, Market
+    from chalicelib.core.spot_world import Terms
+
+spot = typer.Typer(
+    help="Spot prices: advice for a job, and a back-test of it. Needs a checkout.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+History = Annotated[
+    Path | None, typer.Option("--history", help="Recorded prices: CSV or JSON, gzipped or not (else EC2 is asked).")
+]
+JobHours = Annotated[float, typer.Option("--job-hours", min=0.01, help="How long the job runs, uninterrupted.")]
+CheckpointMin = Annotated[
+    float, typer.Option("--checkpoint-min", min=0.5, help="Minutes of progress between two saves.")
+]
+DeadlineHours = Annotated[
+    float, typer.Option("--deadline-hours", min=0.01, help="When it must have ended, from its start.")
+]
+SaveS = Annotated[int, typer.Option("--save-s", min=0, help="Seconds that a save takes.")]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Only this instance type; may be repeated.")]
+ListPrice = Annotated[
+    list[str] | None,
+    typer.Option("--on-demand-price", help="TYPE=USD an hour, where neither history nor catalogue has it."),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Draw the job with the most hosts, its prices and windows, into this PNG or SVG."),
+]
+
+
+@spot.command()
+@command
+def backtest(
+    history: Annotated[Path, typer.Option("--history", help="Recorded prices: CSV or JSON, gzipped or not.")],
+    job_hours: JobHours = 4.0,
+    checkpoint_min: CheckpointMin = 10.0,
+    deadline_hours: DeadlineHours = 8.0,
+    save_s: SaveS = 30,
+    kinds: Types = None,
+    starts: Annotated[
+        int, typer.Option("--starts", min=1, help="Jobs in all, shared out evenly between the types.")
+    ] = 500,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same starts.")] = 1,
+    list_price: ListPrice = None,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Replay recorded prices: what the broker, simpler strategies and a clairvoyant pay for the same jobs."""
+    _checkout()
+    with _explained():
+        import random
+
+        from chalicelib.core.spot_backtest import cases, drawn_starts, figures
+        from chalicelib.core.spot_history import holes
+
+        terms = _terms(job_hours, checkpoint_min, deadline_hours, save_s)
+        changes = _read(history)
+        found = _markets(changes, kinds, list_price)
+        broken = holes(changes)
+        played: list[Case] = []
+        refused = 0
+        began = time.monotonic()
+        for number, (kind, market) in enumerate(found.items()):
+            count = starts // len(found) + (number < starts % len(found))
+            chance = random.Random(f"{seed}/{kind}").random  # noqa: S311 (draws starts, guards nothing)
+            begins, again = drawn_starts(market, terms, broken, count, chance) if count else ([], 0)
+            refused += again
+            for case in cases(market, terms, begins, broken):
+                played.append(case)
+                _progress(len(played), starts, kind, time.monotonic() - began)
+        answer = {
+            "history": str(history),
+            "types": list(found),
+            "starts": len(played),
+            "starts_drawn_again": refused,
+            "holes_hours": [round((end - begin) / 3600, 1) for begin, end in broken],
+            "seed": seed,
+            "job_hours": job_hours,
+            "deadline_hours": deadline_hours,
+            "checkpoint_min": checkpoint_min,
+            "strategies": figures(played),
+            "by_type": {
+                kind: figures(own) for kind in found if (own := [c for c in played if c.instance_type == kind])
+            },
+        }
+        if plot is not None:
+            _draw(plot, found, played)
+    if as_json:
+        emit(answer)
+        return
+    headers = [
+        "strategy",
+        "cost USD",
+        "x clairvoyant",
+        "p95 of a job USD",
+        "mean hours",
+        "deadlines missed",
+        "interruptions",
+    ]
+    columns = ("cost", "ratio", "cost_p95", "mean_hours", "deadline_missed", "interruptions")
+    rows = sorted(answer["strategies"].items(), key=lambda pair: pair[1]["cost"])  # type: ignore[attr-defined]
+    table(headers, [[name, *(row[column] for column in columns)] for name, row in rows])
+    say(f"{len(played)} jobs; {refused} starts were drawn again, because the record has a hole there.")
+
+
+@spot.command()
+@command
+def advise(
+    kinds: Types = None,
+    region: Annotated[list[str] | None, typer.Option("--region", help="Where to look; may be repeated.")] = None,
+    history: History = None,
+    job_hours: JobHours = 1.0,
+    checkpoint_min: CheckpointMin = 10.0,
+    deadline_hours: DeadlineHours = 4.0,
+    save_s: SaveS = 30,
+    cpu: Annotated[
+        float, typer.Option("--cpu", min=0, help="What the job reserves; picks types if none is named.")
+    ] = 1.0,
+    memory_mib: Annotated[int, typer.Option("--memory-mib", min=0, help="What the job reserves.")] = 512,
+    data_gib: Annotated[
+        float, typer.Option("--data-gib", min=0, help="Data that must travel to another region.")
+    ] = 0.0,
+    home: Annotated[str, typer.Option("--home", help="The region where the data is.")] = "us-east-1",
+    transfer_usd_gib: Annotated[float, typer.Option("--transfer-usd-gib", min=0, help="Price of that travel.")] = 0.02,
+    list_price: ListPrice = None,
+    reclaims: Annotated[
+        bool, typer.Option(help="EC2 may take a spot host back at any time, not only for its price.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Rank offerings for a job: zone, max price, expected cost and end, and the chance to be in time; on demand beside them."""
+    _checkout()
+    with _explained():
+        from dataclasses import replace
+
+        from chalicelib.core.spot_advice import Place, cheapest_transfer
+        from chalicelib.core.spot_advice import advise as ranked
+        from chalicelib.core.spot_history import holes
+        from chalicelib.core.spot_world import tick_after
+
+        terms = replace(_terms(job_hours, checkpoint_min, deadline_hours, save_s), reclaims=reclaims)
+        wanted = list(kinds or ()) or _fitting(cpu, memory_mib)
+        places, notes, broken = [], [], []
+        now = time.time()
+        if history is not None:
+            changes = _read(history)
+            now = changes[-1].at
+            broken = holes(changes)
+            for market in _markets(changes, kinds, list_price).values():
+                place = (region or [_region_of(market)])[0]
+                places.append(Place(place, market, cheapest_transfer(data_gib, {home: transfer_usd_gib}, home, place)))
+            notes.append(f"Advice for the last moment of {history}.")
+        else:
+            from chalicelib.cloud.clients import Clients
+            from chalicelib.cloud.prices import Ec2Prices
+            from chalicelib.cloud.requests import Requests
+
+            feed = Ec2Prices(Clients(Requests()))
+            for place in region or [home]:
+                changes = feed.history(place, wanted, now - 21 * 86_400, now)
+                if not changes:
+                    notes.append(f"EC2 in {place} tells no spot price of {', '.join(wanted)}.")
+                    continue
+                broken += holes(changes)
+                scores = feed.scores(place, wanted)
+                notes.append(scores.why_not or f"Placement scores in {place}: {scores.by_zone_id}")
+                transfer = cheapest_transfer(data_gib, {home: transfer_usd_gib}, home, place)
+                places += [Place(place, market, transfer) for market in _markets(changes, None, list_price).values()]
+        found = ranked(places, terms, tick_after(now), broken)
+    rows = [
+        {
+            "offering": advice.offering.key,
+            "price_usd_h": advice.price_usd_h,
+            "max_price_usd_h": advice.max_price_usd_h,
+            "expected_cost_usd": round(advice.usd, 4),
+            "transfer_usd": round(advice.transfer_usd, 4),
+            "expected_finish_h": round(advice.finish_s / 3600, 2),
+            "in_time": round(advice.in_time, 3),
+            "expected_interruptions": round(advice.interruptions, 2),
+            "replays": advice.replays,
+            "do": advice.todo,
+        }
+        for advice in found
+    ]
+    if as_json:
+        emit({"offerings": rows, "notes": notes})
+        return
+    headers = [
+        "offering",
+        "price USD/h",
+        "max price",
+        "cost USD",
+        "transfer",
+        "hours",
+        "in time",
+        "interruptions",
+        "replays",
+        "do",
+    ]
+    table(headers, [list(row.values()) for row in rows])
+    for note in notes:
+        say(note)
+
+
+def _checkout() -> None:
+    from spillway.checkout import import_from_checkout
+
+    import_from_checkout()
+
+
+def _terms(job_hours: float, checkpoint_min: float, deadline_hours: float, save_s: int) -> Terms:
+    from chalicelib.core.spot_world import Terms
+
+    return Terms(
+        work_s=round(job_hours * 3600),
+        deadline_s=round(deadline_hours * 3600),
+        checkpoint_s=round(checkpoint_min * 60),
+        save_s=save_s,
+    )
+
+
+def _read(path: Path) -> list[Change]:
+    from chalicelib.cloud.price_files import read
+
+    return read(path)
+
+
+def _markets(changes: list[Change], kinds: list[str] | None, list_price: list[str] | None) -> dict[str, Market]:
+    """The markets to look at. Raises BadInput where a type is not in the record, or its price on demand is nowhere."""
+    from chalicelib.core.catalogue import TYPES
+    from chalicelib.core.spot_history import markets
+    from spillway.errors import BadInput
+
+    told = {change.instance_type for change in changes}
+    unknown = [kind for kind in kinds or () if kind not in told]
+    if unknown:
+        raise BadInput(f"There is no price of {', '.join(unknown)}: there are prices of {', '.join(sorted(told))}.")
+    chosen = [change for change in changes if not kinds or change.instance_type in kinds]
+    listed = {change.instance_type for change in chosen if change.on_demand_usd_h}
+    prices = {kind: TYPES[kind].price_usd_h for kind in told - listed if kind in TYPES}
+    for entry in list_price or ():
+        kind, _, usd = entry.partition("=")
+        try:
+            prices[kind] = float(usd)
+        except ValueError:
+            raise BadInput(f"--on-demand-price {entry}: it must be TYPE=USD, for example c7i.large=0.08925.") from None
+    found = markets(chosen, prices)
+    lacking = sorted({change.instance_type for change in chosen} - set(found))
+    if lacking:
+        raise BadInput(
+            f"What {', '.join(lacking)} costs on demand is not known: say it with --on-demand-price TYPE=USD."
+        )
+    return found
+
+
+def _fitting(cpu: float, memory_mib: int) -> list[str]:
+    """The types of the catalogue that hold the job, cheapest first, three at most."""
+    from chalicelib.core.catalogue import HOST_OVERHEAD_MIB, TYPES
+    from spillway.errors import BadInput
+
+    fit = [k for k, t in TYPES.items() if t.vcpus >= cpu and t.memory_mib - HOST_OVERHEAD_MIB >= memory_mib]
+    if not fit:
+        raise BadInput(f"No type of the catalogue has {cpu:g} cpu and {memory_mib} MiB: name one with --type.")
+    return sorted(fit, key=lambda kind: TYPES[kind].price_usd_h)[:3]
+
+
+def _region_of(market: Market) -> str:
+    """`us-east-1` of `us-east-1a`."""
+    return next(iter(market.zones)).rstrip("abcdefghijklmnopqrstuvwxyz")
+
+
+def _draw(path: Path, found: dict[str, Market], played: list[Case]) -> None:
+    from spillway.cli.spot_plot import draw
+
+    case = max(
+        played,
+        key=lambda case: (len(case.outcomes["ours"].windows) + len(case.outcomes["clairvoyant"].windows), -case.begin),
+    )
+    draw(path, found[case.instance_type], case)
+
+
+def _progress(done: int, wanted: int, kind: str, seconds: float) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"\r{done}/{wanted} jobs, {kind}, {seconds:.0f} s ", err=True, nl=done == wanted)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What the broker refuses, as a sentence of the command line's."""
+    from chalicelib.errors import BadRequest, CloudUnavailable
+    from spillway.errors import BadInput, Unreachable
+
+    try:
+        yield
+    except CloudUnavailable as error:
+        raise Unreachable(f"{error}. Recorded prices can be used in its place: --history FILE.") from error
+    except (BadRequest, ValueError) as error:
+        raise BadInput(str(error)) from error
