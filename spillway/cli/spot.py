@@ -137,6 +137,7 @@ def advise(
         float, typer.Option("--cpu", min=0, help="What the job reserves; picks types if none is named.")
     ] = 1.0,
     memory_mib: Annotated[int, typer.Option("--memory-mib", min=0, help="What the job reserves.")] = 512,
+    arch: Annotated[str, typer.Option("--arch", help="The architecture of the types that are picked.")] = "x86_64",
     data_gib: Annotated[
         float, typer.Option("--data-gib", min=0, help="Data that must travel to another region.")
     ] = 0.0,
@@ -159,7 +160,7 @@ def advise(
         from chalicelib.core.spot_world import tick_after
 
         terms = replace(_terms(job_hours, checkpoint_min, deadline_hours, save_s), reclaims=reclaims)
-        wanted = list(kinds or ()) or _fitting(cpu, memory_mib)
+        wanted = list(kinds or ()) or _fitting(cpu, memory_mib, arch)
         places, notes, broken = [], [], []
         now = time.time()
         if history is not None:
@@ -185,7 +186,9 @@ def advise(
                 scores = feed.scores(place, wanted)
                 notes.append(scores.why_not or f"Placement scores in {place}: {scores.by_zone_id}")
                 transfer = cheapest_transfer(data_gib, {home: transfer_usd_gib}, home, place)
-                places += [Place(place, market, transfer) for market in _markets(changes, None, list_price).values()]
+                places += [
+                    Place(place, market, transfer) for market in _markets(changes, None, list_price, place).values()
+                ]
         found = ranked(places, terms, tick_after(now), broken)
     rows = [
         {
@@ -245,7 +248,9 @@ def _read(path: Path) -> list[Change]:
     return read(path)
 
 
-def _markets(changes: list[Change], kinds: list[str] | None, list_price: list[str] | None) -> dict[str, Market]:
+def _markets(
+    changes: list[Change], kinds: list[str] | None, list_price: list[str] | None, region: str = ""
+) -> dict[str, Market]:
     """The markets to look at. Raises BadInput where a type is not in the record, or its price on demand is nowhere."""
     from chalicelib.core.catalogue import TYPES
     from chalicelib.core.spot_history import markets
@@ -257,7 +262,7 @@ def _markets(changes: list[Change], kinds: list[str] | None, list_price: list[st
         raise BadInput(f"There is no price of {', '.join(unknown)}: there are prices of {', '.join(sorted(told))}.")
     chosen = [change for change in changes if not kinds or change.instance_type in kinds]
     listed = {change.instance_type for change in chosen if change.on_demand_usd_h}
-    prices = {kind: TYPES[kind].price_usd_h for kind in told - listed if kind in TYPES}
+    prices = {kind: TYPES[kind].price_in(region) for kind in told - listed if kind in TYPES}
     for entry in list_price or ():
         kind, _, usd = entry.partition("=")
         try:
@@ -273,14 +278,19 @@ def _markets(changes: list[Change], kinds: list[str] | None, list_price: list[st
     return found
 
 
-def _fitting(cpu: float, memory_mib: int) -> list[str]:
-    """The types of the catalogue that hold the job, cheapest first, three at most."""
+def _fitting(cpu: float, memory_mib: int, arch: str) -> list[str]:
+    """The types of the catalogue that hold the job at full speed at any time, cheapest first, three at most."""
     from chalicelib.core.catalogue import HOST_OVERHEAD_MIB, TYPES
     from spillway.errors import BadInput
 
-    fit = [k for k, t in TYPES.items() if t.vcpus >= cpu and t.memory_mib - HOST_OVERHEAD_MIB >= memory_mib]
+    fit = [
+        name
+        for name, kind in TYPES.items()
+        if kind.vcpus >= cpu and kind.memory_mib - HOST_OVERHEAD_MIB >= memory_mib
+        if kind.arch == arch and kind.spot and kind.current and not kind.burstable
+    ]
     if not fit:
-        raise BadInput(f"No type of the catalogue has {cpu:g} cpu and {memory_mib} MiB: name one with --type.")
+        raise BadInput(f"No type of the catalogue has {cpu:g} cpu, {memory_mib} MiB and {arch}: name one with --type.")
     return sorted(fit, key=lambda kind: TYPES[kind].price_usd_h)[:3]
 
 

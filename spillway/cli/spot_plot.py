@@ -90,7 +90,9 @@ def _windows(axes: Any, case: Case, colours: dict[str, str]) -> None:
                 axes.plot([right], [row], marker="x", color="#B00000", markersize=8, markeredgewidth=2)
     axes.set_yticks(range(len(names)), [f"{name}  {case.outcomes[name].usd:.3f} USD" for name in names])
     axes.invert_yaxis()
-    axes.set_xlabel("UTC; from the start (line) to the deadline (dotted). A bar: a host that was paid for, in its zone's colour; a cross: EC2 took it back")
+    axes.set_xlabel(
+        "UTC; from the start (line) to the deadline (dotted). A bar: a host paid for, in its zone's colour; a cross: EC2 took it back"
+    )
     axes.grid(visible=True, axis="x", alpha=0.3)
 
 
