@@ -70,6 +70,7 @@ class Cloud:
             ("front", self.front),
             ("functions", self.functions),
             ("instances", self.fleet),
+            ("faults", self.faults),
             ("rest", self.rest),
             ("events", self.bus),
             ("notifications", self.sns),

@@ -1,17 +1,6 @@
 """The kinds of misbehaviour and their fields, with defaults; `...` must be given, null means any.
 
-| kind | fields |
-|---|---|
-| `refuse_capacity` | `instance_type`, `market`, `zone`, `region`, `count`, `code` (InsufficientInstanceCapacity) - of launches |
-| `no_boot` | `instance_type`, `market`, `zone`, `region`, `count` (of instances), `how`: silent (EC2: running), terminated |
-| `throttle` | `service`, `action` (null = any of the service), `count` |
-| `delay_messages` | `queue` (name, null = any), `seconds`, `count` |
-| `duplicate_messages` | `queue` (standard queues only), `count` |
-| `interrupt` | `instance_id`, `in_s` (120) - spot interruption, at once |
-| `rebalance` | `instance_id` - rebalance recommendation, at once |
-| `lose_host` | `instance_id` - its processes vanish without a word |
-| `kill_function` | `function` - its workers are killed, mid-way or not |
-| `ec2_buckets` | `speed` (1) - throttle EC2's operations as EC2 does; their clock runs so many times faster |
+docs/embedded-cloud.md says what each does.
 """
 
 from __future__ import annotations
@@ -35,6 +24,11 @@ AT_ONCE: dict[str, dict[str, Any]] = {
 }
 CONDITIONS: dict[str, dict[str, Any]] = {  # how the cloud is, until set anew
     "ec2_buckets": {"speed": 1.0},
+    "capacity": {**OFFERING, "instances": ...},
+    "vcpu_quota": {"region": "us-east-1", "market": "on_demand", "vcpus": ...},
+    "spot_prices": {"file": ..., "start": None, "speed": 1.0, "warning_s": 120.0},
+    "spot_price": {"zone": ..., "instance_type": ..., "price": ..., "on_demand": None},
+    "slow_listing": {"launched_s": 0.0, "ended_s": 0.0},
 }
 KINDS = {**LASTING, **AT_ONCE, **CONDITIONS}
 CHOICES: dict[str, tuple[Any, ...]] = {"how": ("silent", "terminated"), "market": (None, "spot", "on_demand")}

@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from localcloud.calls import AwsCall, AwsReply, refusal
 from localcloud.ec2_buckets import Ec2Buckets
 from localcloud.fault_kinds import CHOICES, KINDS, LASTING
-from localcloud.gaps.ec2_launch_request import LaunchRequest, Refusal, insufficient_capacity
+from localcloud.gaps.ec2_launch_request import LaunchRequest, Refusal, Room, insufficient_capacity
+from localcloud.instances.listing import SlowListing
 from localcloud.instances.machine import Boots, Machine
+from localcloud.market.launches import decide
+from localcloud.market.placement_scores import PlacementScores
+from localcloud.market.spot import SpotMarket
+from localcloud.market.stock import Quotas, Stocks
 from localcloud.sources.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -68,6 +73,7 @@ class Faults:
         self._at_once: dict[str, Callable[..., Any]] = {}
         self.buckets = Ec2Buckets()
         self._conditions: list[Condition] = [self.buckets]
+        self._front = front
         front.guard(self)
         front.mount("/_faults", self.app)
 
@@ -84,9 +90,20 @@ class Faults:
             "lose_host": lambda instance_id: fleet.lose(instance_id),
             "rebalance": lambda instance_id: fleet.recommend_rebalance(instance_id),
         }
+        self.stocks, self.quotas = Stocks(fleet.machines), Quotas(fleet.machines)
+        self.spot = SpotMarket(self._front, fleet, fleet.machines)
+        PlacementScores(self._front, self.stocks)
+        self._conditions += [self.stocks, self.quotas, self.spot, SlowListing(self._front, fleet.machines)]
         fleet.launches.capacity = self.capacity
         otherwise = fleet.boots
         fleet.boots = lambda machine: self._boots(machine) or otherwise(machine)
+
+    def start(self) -> None:
+        """Nothing goes wrong before it is told to."""
+
+    def stop(self) -> None:
+        """End what acts by itself."""
+        self.clear()
 
     def set(self, fault: dict[str, Any]) -> Fault | None:
         """Set a lasting fault (it is returned), or do a momentary one (None). Raises BadFault with a sentence."""
@@ -143,12 +160,12 @@ class Faults:
         code, status = THROTTLED.get(call.service, ("ThrottlingException", 400))
         return refusal(call, code, "Request limit exceeded.", status)
 
-    def capacity(self, request: LaunchRequest) -> int | Refusal:
-        """EC2's capacity for a launch: all that is asked, or the refusal that is set."""
+    def capacity(self, request: LaunchRequest) -> Room | Refusal:
+        """EC2's answer to a launch: the refusal that is set, else what the market has."""
 
         fault = self._strike("refuse_capacity", lambda f: _is_meant(f, request))
         if fault is None:
-            return request.max_count
+            return decide(request, self.quotas, self.stocks, self.spot)
         code = fault.fields["code"]
         if code == "InsufficientInstanceCapacity":
             return insufficient_capacity(request)

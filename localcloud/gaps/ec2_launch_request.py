@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,15 @@ class LaunchRequest:
     min_count: int
     max_count: int
     principal: Principal | None
+    max_price: float | None = None  # of spot, USD an hour
+
+
+@dataclass(frozen=True)
+class Room:
+    """EC2 can launch `count` of what is asked, in `zone` (None: wherever it would anyway)."""
+
+    count: int
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def insufficient_capacity(request: LaunchRequest) -> Refusal:
     )
 
 
-Capacity = Callable[[LaunchRequest], int | Refusal]
+Capacity = Callable[[LaunchRequest], int | Room | Refusal]
 
 
 def parsed(call: AwsCall) -> dict[str, Any]:
@@ -94,6 +104,9 @@ def problem(request: dict[str, Any], region: str) -> Refusal | None:
         return Refusal("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data")
     if size > USER_DATA_MAX_BYTES:
         return Refusal("InvalidParameterValue", f"User data is limited to {USER_DATA_MAX_BYTES} bytes")
+    price = request.get("InstanceMarketOptions", {}).get("SpotOptions", {}).get("MaxPrice")
+    if price is not None and not re.fullmatch(r"\d*\.?\d+", price):
+        return Refusal("InvalidParameterValue", f"Invalid value '{price}' for spotPrice.")
     if not request.get("ImageId"):
         return Refusal("MissingParameter", "The request must contain the parameter ImageId")
     kind = request.setdefault("InstanceType", "m1.small")

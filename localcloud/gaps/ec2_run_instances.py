@@ -10,6 +10,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from localcloud.gaps.ec2_launch_request import (
     Capacity,
     LaunchRequest,
     Refusal,
+    Room,
     insufficient_capacity,
     parsed,
     problem,
@@ -52,6 +54,7 @@ class RunInstances:
             tuple[str, str], tuple[dict[str, Any], str]
         ] = {}  # by region and token: request, reservation
         self._lock = threading.Lock()
+        self._launching = threading.RLock()
         self._token_locks: dict[tuple[str, str], threading.Lock] = {}
         front.intercept("ec2", "RunInstances", self)
 
@@ -77,19 +80,22 @@ class RunInstances:
         wrong = problem(request, call.region)
         if wrong:
             return refusal(call, wrong.code, wrong.message, wrong.status)
-        count = self._count(call, request)
-        if isinstance(count, Refusal):
-            return refusal(call, count.code, count.message, count.status)
-        call.body = serialized({**request, "MinCount": count, "MaxCount": count})
-        with self._front.exclusive("ec2"):
-            reply = forward(call)
-            if reply.status >= 300:
-                return reply
-            instances = _of_reply(reply, call.region)
-            _complete(instances, request)
-            if token:
-                self._answered[call.region, token] = (asked, _reservation_id(reply))
-        self._launched(instances, call.region)
+        with self._launching:  # what one launch takes, the next one must find taken
+            room = self._room(call, request)
+            if isinstance(room, Refusal):
+                return refusal(call, room.code, room.message, room.status)
+            if room.zone is not None and "SubnetId" not in request and "NetworkInterfaces" not in request:
+                request["Placement"] = {**request.get("Placement", {}), "AvailabilityZone": room.zone}
+            call.body = serialized({**request, "MinCount": room.count, "MaxCount": room.count})
+            with self._front.exclusive("ec2"):
+                reply = forward(call)
+                if reply.status >= 300:
+                    return reply
+                instances = _of_reply(reply, call.region)
+                _complete(instances, request)
+                if token:
+                    self._answered[call.region, token] = (asked, _reservation_id(reply))
+            self._launched(instances, call.region)
         return reply
 
     def _again(self, call: AwsCall, asked: dict[str, Any], forward: Forward) -> AwsReply:
@@ -113,9 +119,9 @@ class RunInstances:
         body = head % secrets.token_hex(16).encode() + found.group(1) + b"</RunInstancesResponse>"
         return AwsReply(200, reply.headers, body)
 
-    def _count(self, call: AwsCall, request: dict[str, Any]) -> int | Refusal:
+    def _room(self, call: AwsCall, request: dict[str, Any]) -> Room | Refusal:
         zone = request.get("Placement", {}).get("AvailabilityZone") or _zone_of_subnet(request, call.region)
-        spot = request.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        spot, max_price = _spot(request)
         launch = LaunchRequest(
             region=call.region,
             zone=zone,
@@ -124,11 +130,22 @@ class RunInstances:
             min_count=request["MinCount"],
             max_count=request["MaxCount"],
             principal=call.principal,
+            max_price=max_price,
         )
-        count = self.capacity(launch)
-        if isinstance(count, Refusal):
-            return count
-        return min(count, launch.max_count) if count >= launch.min_count else insufficient_capacity(launch)
+        answer = self.capacity(launch)
+        if isinstance(answer, Refusal):
+            return answer
+        room = answer if isinstance(answer, Room) else Room(answer)
+        if room.count < launch.min_count:
+            return insufficient_capacity(launch)
+        return replace(room, count=min(room.count, launch.max_count))
+
+
+def _spot(request: dict[str, Any]) -> tuple[bool, float | None]:
+    """Whether a launch is of spot, and the most that it would pay (None: the on-demand price)."""
+    market = request.get("InstanceMarketOptions", {})
+    price = market.get("SpotOptions", {}).get("MaxPrice")
+    return market.get("MarketType") == "spot", float(price) if price else None
 
 
 def _zone_of_subnet(request: dict[str, Any], region: str) -> str | None:
@@ -156,7 +173,7 @@ def _reservation_id(reply: AwsReply) -> str:
 def _complete(instances: list[Any], request: dict[str, Any]) -> None:
     """What moto leaves out of the instances that it has just made."""
     profile = request.get("IamInstanceProfile", {})
-    spot = request.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+    spot, max_price = _spot(request)
     for instance in instances:
         instance._state.name, instance._state.code = "pending", 0
         instance.client_token = request.get("ClientToken", "")
@@ -164,4 +181,5 @@ def _complete(instances: list[Any], request: dict[str, Any]) -> None:
             names = {f"iam_instance_profile_{xform_name(key)}": value for key, value in profile.items()}
             instance.ec2_backend.associate_iam_instance_profile(instance_id=instance.id, **names)
         if spot:
+            instance.spot_max_price = max_price
             instance.spot_instance_request_id = f"sir-{secrets.token_hex(4)}"

@@ -116,6 +116,10 @@ class Fleet:
         """The ids of machines that EC2 has neither stopped nor terminated."""
         return [m.id for m in list(self._machines.values()) if m.state not in ("terminated", "stopped")]
 
+    def machines(self) -> list[Machine]:
+        """All that EC2 lists."""
+        return list(self._machines.values())
+
     def machine(self, instance_id: str) -> Machine:
         """The machine of an instance. Raises KeyError."""
         return self._machines[instance_id]
@@ -318,6 +322,9 @@ class Fleet:
         state = machine.next_state(event)
         if state is None:
             return False
+        if machine.state in ("pending", "running"):
+            machine.ended_at = time.time() if state in ("shutting-down", "stopping") else None
+            machine.ended_from = machine.state
         machine.state = state
         if state != "running":
             machine.registered_at = None

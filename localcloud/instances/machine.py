@@ -42,6 +42,8 @@ class Machine:
     rebalance_at: float | None = None
     boots: Boots = "normally"
     lost: bool = False
+    ended_at: float | None = None  # when it left `ended_from` to stop or terminate
+    ended_from: str = ""
     launched_at: float = field(default_factory=time.time)
     credentials: dict[str, Any] = field(default_factory=dict)  # by role
 
@@ -59,6 +61,12 @@ class Machine:
     def market(self) -> str:
         """ "spot" or "on_demand"."""
         return "spot" if self.instance.lifecycle == "spot" else "on_demand"
+
+    @property
+    def max_price(self) -> float | None:
+        """What its spot request would pay at most, USD an hour; None when the request did not say."""
+        price: float | None = getattr(self.instance, "spot_max_price", None)
+        return price
 
     @property
     def disk(self) -> Path:

@@ -1,16 +1,18 @@
-"""`spillway local`: the embedded cloud of this folder: up, down, status, reset."""
+"""`spillway local`: the embedded cloud of this folder: up, down, status, reset, and what goes wrong in it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from spillway.cli.options import Json
 from spillway.cli.outcome import UNREACHABLE, command, emit, finish
+from spillway.errors import BadInput, Unreachable
 
 local = typer.Typer(
     help="The embedded cloud: an AWS account on 127.0.0.1. Needs a checkout.",
@@ -92,6 +94,78 @@ def reset(state: State = None, as_json: Json = False) -> None:
         typer.echo(f"{folder} is empty.")
 
 
+@local.command()
+@command
+def fault(
+    kind: Annotated[
+        str, typer.Argument(help="What goes wrong: refuse_capacity, spot_prices, …; docs/embedded-cloud.md has all.")
+    ],
+    fields: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Its fields; VALUE is JSON or a word.")
+    ] = None,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Let something go wrong in it: refuse capacity, throttle, replay spot prices, interrupt, lose a host."""
+    told = dict(_field(each) for each in fields or [])
+    if isinstance(told.get("file"), str):
+        told["file"] = str(Path(told["file"]).resolve())  # the cloud was started somewhere else
+    _say_faults(_faults("POST", state, {**told, "kind": kind}), as_json=as_json)
+
+
+@local.command()
+@command
+def faults(
+    clear: Annotated[bool, typer.Option("--clear", help="Nothing goes wrong on purpose any more.")] = False,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """List what goes wrong in it on purpose."""
+    _say_faults(_faults("DELETE" if clear else "GET", state), as_json=as_json)
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise BadInput(f"{text!r} is not NAME=VALUE.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _faults(method: str, state: Path | None, told: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """What the cloud's fault switch answers. Raises BadInput with its sentence, Unreachable when none runs."""
+    import httpx
+
+    folder = _folder(state)
+    from localcloud import lifecycle
+
+    url = lifecycle.status(folder).aws_endpoint_url
+    if url is None:
+        raise Unreachable(f"No embedded cloud runs in {folder}. Start one with: spillway local up --detach")
+    try:
+        answer = httpx.request(method, f"{url}/_faults", json=told, timeout=60)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"The embedded cloud at {url} does not answer: {error}.") from error
+    document = answer.json()
+    if answer.status_code != 200:
+        raise BadInput(str(document["detail"]))
+    items: list[dict[str, Any]] = document["items"]
+    return items
+
+
+def _say_faults(items: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        emit({"items": items})
+        return
+    for item in items:
+        said = [f"{name}={value}" for name, value in item.items() if name not in ("kind", "id") and value is not None]
+        typer.echo(" ".join([item["kind"], *said]))
+    if not items:
+        typer.echo("Nothing goes wrong on purpose.")
+
+
 def _folder(state: Path | None) -> Path:
     """The state folder; the checkout's modules can be imported after this. Raises NoCheckout."""
     from spillway.checkout import import_from_checkout
@@ -130,7 +204,6 @@ def _counters(url: str | None) -> object:
 @contextmanager
 def _explained() -> Iterator[None]:
     from localcloud.lifecycle import AlreadyRunning, NotOurs, NotStarted
-    from spillway.errors import BadInput, Unreachable
 
     try:
         yield

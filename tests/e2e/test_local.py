@@ -43,11 +43,20 @@ def test_up_status_down_reset(tmp_path: Path) -> None:
             "api_url": None,
             "token": None,
         }
+        assert "Nothing goes wrong" in local(state, "faults").stdout
+        set_to = local(state, "fault", "capacity", "instance_type=c7i.large", "instances=3", "--json")
+        assert [(each["kind"], each["left"]) for each in json.loads(set_to.stdout)["items"]] == [("capacity", 3)]
+        assert "ec2_buckets speed=2.0" in local(state, "fault", "ec2_buckets", "speed=2").stdout
+        for wrong in (["flood"], ["capacity"], ["capacity", "instances"], ["spot_prices", "file=nowhere.csv"]):
+            refused = local(state, "fault", *wrong)
+            assert (refused.returncode, refused.stdout) == (2, ""), wrong
+        assert "Nothing goes wrong" in local(state, "faults", "--clear").stdout
     finally:
         down = local(state, "down", "--json")
     assert json.loads(down.stdout) == {"stopped": True}
     assert not psutil.pid_exists(up["pid"])
     assert "None was running" in local(state, "down").stdout
+    assert local(state, "faults").returncode == 3
     assert local(state, "reset").returncode == 0
     assert list(state.iterdir()) == []
 

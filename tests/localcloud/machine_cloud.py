@@ -142,5 +142,6 @@ def machine_cloud(folder: Path, **options: Any) -> Iterator[MachineCloud]:
         cloud.start()
         yield cloud
     finally:
+        cloud.faults.stop()
         cloud.fleet.stop()
         cloud.front.stop()
