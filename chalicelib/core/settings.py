@@ -147,9 +147,9 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as a person would write it; offerings by their keys."""
+    """A value as a person would write it; offerings by their keys and limits."""
     if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-        text = ", ".join(Offering(**each).key for each in value)
+        text = ", ".join(Offering(**each).asked_with(None, None) for each in value)
     else:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 1] + "…"

@@ -1,0 +1,131 @@
+"""Offerings that cannot be are refused by field, in sentences that help; newer types are a setting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chalicelib.core import offering_faults
+from chalicelib.core.catalogue import TYPES, capacity, knows, price_region, price_usd_h, type_of
+from chalicelib.core.host import Offering
+from chalicelib.core.pool import PoolSpec
+from chalicelib.core.settings import effective, faults
+
+NEW = {"c99z.large": {"vcpus": 2, "memory_mib": 4096, "price_usd_h": 0.05, "arch": "arm64"}}
+
+
+def offering(name: str, **more: Any) -> Offering:
+    return Offering(**{"region": "us-east-1", "instance_type": name, **more})
+
+
+def said(*offerings: Offering, **more: Any) -> list[tuple[str, str]]:
+    return [(f.field, f.message) for f in faults(PoolSpec(offerings=offerings, **more))]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("c7i.lareg", "did you mean c7i.large?"),
+        ("c7i.huge", "c7i has large, xlarge, 2xlarge"),
+        ("c7j.large", "c7i.large"),
+        ("banana", "`spillway offerings` lists what there is"),
+        ("", "`spillway offerings` lists what there is"),
+    ],
+)
+def test_an_unknown_type_is_refused_with_the_nearest_and_not_with_all(name: str, hint: str) -> None:
+    ((field, message),) = said(offering("m7i.large"), offering(name))
+    assert field == "offerings[1].instance_type"
+    assert hint in message
+    assert "spillway offerings add" in message
+    assert len(message) < 400
+
+
+def test_two_architectures_need_two_pools() -> None:
+    """Hosts of a pool boot one image."""
+    ((field, message),) = said(offering("c7i.large"), offering("m7i.large"), offering("c8g.large"))
+    assert field == "offerings[2].instance_type"
+    assert "c8g.large is arm64, but c7i.large is x86_64" in message
+    assert said(offering("c8g.large"), offering("m8g.large", market="spot")) == []
+
+
+def test_what_is_never_sold_as_spot_is_refused_as_spot() -> None:
+    ((field, message),) = said(offering("hpc7g.4xlarge", market="spot"))
+    assert field == "offerings[0].market"
+    assert "only on_demand" in message
+    assert said(offering("hpc7g.4xlarge")) == []
+
+
+def test_a_limit_above_the_on_demand_price_or_without_spot_is_said_to_do_nothing() -> None:
+    """It harms nobody, so it is no fault."""
+    limits = (
+        offering("c7i.large", market="spot", max_price_usd_h=0.2),
+        offering("c7i.large", market="spot", max_price_usd_h=0.05),
+        offering("c7i.large", max_price_usd_h=0.05),
+        offering("c7i.large", market="spot", max_price_usd_h=9, region="eu-west-1"),
+    )
+    assert said(*limits) == []
+    told = {w.field: w.message for w in offering_faults.warnings(PoolSpec(offerings=limits))}
+    assert set(told) == {f"offerings[{n}].max_price_usd_h" for n in (0, 2, 3)}
+    assert "above the on-demand price of c7i.large, 0.08925" in told["offerings[0].max_price_usd_h"]
+    assert "is for spot" in told["offerings[2].max_price_usd_h"]
+    assert "the price of us-east-1; that of eu-west-1 is not known" in told["offerings[3].max_price_usd_h"]
+
+
+def test_a_type_that_is_newer_than_the_release_is_a_setting() -> None:
+    """No deployment: the stage says what it has and costs, and every pool may name it."""
+    there = offering("c99z.large")
+    assert [field for field, _ in said(there)] == ["offerings[0].instance_type"]
+    spec = effective({"types": NEW}, {"offerings": [{"region": "us-east-1", "instance_type": "c99z.large"}]})
+    assert faults(spec) == []
+    assert (capacity(there, spec).cpu, capacity(there, spec).memory_mib) == (2.0, 4096 - 384)
+    assert price_usd_h(there, spec) == 0.05
+    assert not knows(there, PoolSpec())
+    assert [
+        f.field
+        for f in faults(
+            effective(
+                {"types": NEW},
+                {"offerings": [{"region": "us-east-1", "instance_type": n} for n in ("c7i.large", "c99z.large")]},
+            )
+        )
+    ] == ["offerings[1].instance_type"]
+
+
+def test_types_of_the_stage_and_of_the_pool_are_known_together() -> None:
+    """A pool that adds one of its own does not lose the stage's; the pool's word of the same type counts."""
+    own = {
+        "c98z.large": {**NEW["c99z.large"], "vcpus": 8},
+        "c7i.large": {"vcpus": 2, "memory_mib": 4096, "price_usd_h": 0.01},
+    }
+    spec = effective({"types": {**NEW, "c98z.large": NEW["c99z.large"]}}, {"types": own})
+    assert set(spec.types) == {"c98z.large", "c99z.large", "c7i.large"}
+    assert capacity(offering("c98z.large"), spec).slots == 8
+    assert price_usd_h(offering("c7i.large"), spec) == 0.01
+
+
+def test_a_price_says_whose_region_it_is() -> None:
+    """The list has few regions; elsewhere the first one's price stands in, and nobody may think otherwise."""
+    assert price_region(offering("c7i.large")) == "us-east-1"
+    assert price_region(offering("c7i.large", region="eu-west-1")) == "us-east-1"
+    assert price_usd_h(offering("c7i.large", region="eu-west-1")) == TYPES["c7i.large"].price_usd_h
+
+
+def test_every_type_of_the_catalogue_is_whole() -> None:
+    """A launch, a budget and the advisor can count with each of them."""
+    assert len(TYPES) > 1000
+    for name, kind in TYPES.items():
+        assert name in TYPES
+        assert TYPES[name] is kind
+        assert type_of(name) is kind
+        assert kind.vcpus >= 1
+        assert kind.memory_mib >= 512
+        assert kind.price_usd_h > 0
+        assert kind.arch in ("x86_64", "arm64")
+        assert 1 <= kind.cores <= kind.vcpus
+        assert 0.0 <= kind.speed < 5.0
+
+
+@pytest.mark.parametrize("name", ["", ".", "c7i", "c7i.", ".large", "c7i.large.large", "C7I.LARGE", 7, None])
+def test_what_is_no_type_is_not_there(name: object) -> None:
+    assert name not in TYPES
