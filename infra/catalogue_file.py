@@ -7,12 +7,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from chalicelib.core.catalogue import InstanceType
 
 FILE = Path(__file__).resolve().parents[1] / "chalicelib" / "core" / "catalogue_rows.py"
-T = TypeVar("T")
 WIDTH = 138
 
 HEAD = '''"""Instance types by family, written by `spillway offerings refresh` or `python -m bench.catalogue`: do not edit.
@@ -54,7 +52,7 @@ def _line(
 ) -> str:
     kinds = list(sizes.values())
     virtual = [kind for size, kind in sizes.items() if not size.startswith("metal")] or kinds
-    threads = _commonest(kind.vcpus // kind.cores if kind.cores else 1 for kind in virtual)
+    threads = int(_commonest(kind.vcpus // kind.cores if kind.cores else 1 for kind in virtual))
     clock = _commonest(kind.clock_ghz for kind in virtual)
     flags = "".join(
         letter
@@ -77,5 +75,7 @@ def _line(
     return " ".join([family, kinds[0].arch, str(threads), f"{clock:g}", str(round(100 * speed)), flags or "-", *told])
 
 
-def _commonest(values: Iterable[T]) -> T:
-    return Counter(values).most_common(1)[0][0]
+def _commonest(values: Iterable[float]) -> float:
+    """Of equally common ones the greatest, so that the order of sizes makes no difference."""
+    counts = Counter(values)
+    return max(counts, key=lambda value: (counts[value], value))
