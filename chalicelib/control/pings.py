@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.control import self_report, settle
 from chalicelib.control.durations import Lessons
-from chalicelib.control.interruptions import interrupted
+from chalicelib.control.interruptions import Cause, Leaving, leaves
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.core.host import GIVEN_BACK, Host, HostEvent, HostState
@@ -255,7 +255,12 @@ def _idle(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _interrupted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    interrupted(plane, host, float(ping["interrupt_at"]), "its agent")
+    leaves(plane, host, Leaving(Cause.INTERRUPTION, float(ping["interrupt_at"]), "its agent"))
+    return True
+
+
+def _rebalance(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    leaves(plane, host, Leaving(Cause.REBALANCE, float(ping["notice_at"]), "its agent"))
     return True
 
 
@@ -275,5 +280,6 @@ _HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
     "progress": _progress,
     "idle": _idle,
     "interrupted": _interrupted,
+    "rebalance": _rebalance,
     "bye": _bye,
 }

@@ -9,9 +9,11 @@ from typing import Any
 
 from chalicelib.control.decide import decide
 from chalicelib.control.durations import learned
+from chalicelib.control.notices import notify
 from chalicelib.control.perform import Performer
 from chalicelib.control.tokens import Tokens
 from chalicelib.control.wake import wake
+from chalicelib.core import ladder
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.fairness import clocks
@@ -20,6 +22,7 @@ from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Assign, Missed, Plan, Start
 from chalicelib.core.pool import Pool
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.spoken import clock
 from chalicelib.core.story import of_pool
 from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log, metrics, verbose
@@ -59,10 +62,12 @@ def run(plane: Plane, name: str) -> Plan | None:
         list_due_at=list_due_at,
         wake_at=wake_at,
         scaling=plan.scaling or pool.scaling,
+        **({"supply": plan.supply} if plan.supply not in (None, pool.supply) else {}),
         clocks=clocks(pool.clocks, snapshot.backlog, plan.placed),
     ):
         log.info("a newer pass has begun; this one does nothing")
         return None
+    pool = _told_supply(plane, pool, plan)
     if plan.target is not None and plan.target.hosts != pool.scaling.target:
         change = f"{pool.scaling.target} → {plan.target.hosts} hosts: {plan.target.why}"
         plane.tell(of_pool(name), "target", change)
@@ -93,6 +98,29 @@ def run(plane: Plane, name: str) -> Plan | None:
         },
     )
     return plan
+
+
+def _told_supply(plane: Plane, pool: Pool, plan: Plan) -> Pool:
+    """The pool with what this pass remembers of where hosts come from; people are told what has changed, and that loudly."""
+    before, after = pool.supply, plan.supply or pool.supply
+    subject = of_pool(pool.name)
+    if after.spot_until > max(before.spot_until, plane.clock()):
+        plane.tell(subject, "spot", f"no spot until {clock(after.spot_until)}: EC2 took back two hosts within 15 min")
+    if after.protected_at is not None and before.protected_at is None:
+        plane.tell(subject, "protected", ladder.PROTECTED)
+        notify(
+            plane,
+            "protected_mode",
+            "error",
+            subject=subject,
+            reason=f"{ladder.PROTECTED}. {ladder.ADVICE}",
+            pool=pool.name,
+        )
+    if after.protected_at is None and before.protected_at is not None:
+        reason = "a host has said hello: protected mode is over"
+        plane.tell(subject, "protected", reason)
+        notify(plane, "protected_mode_over", "info", subject=subject, reason=reason, pool=pool.name)
+    return replace(pool, supply=after)
 
 
 def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[Snapshot, float]:

@@ -10,6 +10,7 @@ from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
 from chalicelib.core.retry import Verdict, began_and_was_lost, never_began, verdict
+from chalicelib.core.spoken import clock
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -19,10 +20,14 @@ JOB_TTL_S = 90 * 86_400.0
 
 def finished(plane: Plane, pool: str, host: str, userid: str, job_id: str, attempt: int, finish: Finish) -> Job | None:
     """Apply an agent's finish ping; the job as it is then, or None if the ping was late and changed nothing."""
+    interrupted = False
+    if finish.outcome == "infrastructure":  # the same message may have told of it, so the row as it is now
+        row = plane.stores.hosts.get(pool, host)
+        interrupted = row is not None and row.interrupt_at is not None
     job = plane.stores.jobs.get(job_id)
     moved = None
     if job is not None and job.attempt == attempt and not job.ended and job.host == host:
-        moved = _apply(plane, job, verdict(job, finish), userid=userid, finish=finish)
+        moved = _apply(plane, job, verdict(job, finish, interrupted=interrupted), userid=userid, finish=finish)
     plane.stores.hosts.unassign(pool, host, f"{job_id}#{attempt}", plane.clock())
     return moved
 
@@ -32,7 +37,7 @@ def gone(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job |
     job = plane.stores.jobs.get(assignment.job)
     moved = None
     if _is_current(job, host.id, assignment.attempt) and job is not None:
-        moved = _apply(plane, job, _ruling(plane, job, host.userid, reason))
+        moved = _apply(plane, job, _ruling(plane, job, host, reason))
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 
@@ -46,7 +51,7 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
     if not _won_back(plane, host.userid, assignment.job, assignment.attempt):
         plane.stores.hosts.mark(host.pool, host.id, assignment.key, started_at=plane.clock())
         return None
-    moved = _apply(plane, job, never_began(job, reason, fault=True))
+    moved = _apply(plane, job, never_began(job, reason, fault=host.interrupt_at is None))
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 
@@ -56,7 +61,7 @@ def abandoned(plane: Plane, job: Job, host: Host | None, reason: str) -> Job | N
 
     Where the host's row is no more (it has expired), nobody knows whose claim to win, and the attempt may have begun.
     """
-    ruling = began_and_was_lost(job, reason) if host is None else _ruling(plane, job, host.userid, reason)
+    ruling = began_and_was_lost(job, reason) if host is None else _ruling(plane, job, host, reason)
     return _apply(plane, job, ruling)
 
 
@@ -73,11 +78,14 @@ def withdraw(plane: Plane, job: Job) -> Job | None:
     )
 
 
-def _ruling(plane: Plane, job: Job, userid: str | None, reason: str) -> Verdict:
+def _ruling(plane: Plane, job: Job, host: Host, reason: str) -> Verdict:
     """What becomes of an attempt whose host is gone; a host without userid never had an instance."""
-    if _won_back(plane, userid, job.id, job.attempt):
-        return never_began(job, reason, fault=userid is not None)
-    return began_and_was_lost(job, reason)
+    interrupted = host.interrupt_at is not None
+    if host.interrupt_at is not None:
+        reason = f"EC2 took {host.id} back at {clock(host.interrupt_at)}: {reason}"
+    if _won_back(plane, host.userid, job.id, job.attempt):
+        return never_began(job, reason, fault=host.userid is not None and not interrupted)
+    return began_and_was_lost(job, reason, interrupted=interrupted)
 
 
 def _is_current(job: Job | None, host: str, attempt: int) -> bool:
@@ -118,6 +126,7 @@ def _apply(
         finish=finish,
         charge=ruling.charge,
         fault=ruling.fault,
+        interruption=ruling.interruption,
         expires_at=now + JOB_TTL_S,
     )
     if moved is None:

@@ -12,6 +12,7 @@ from chalicelib.core.host import LIVE, HostState
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Action, Adopt, Missed, Reclaim, Resume, Settle, Vanish
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.spoken import clock
 
 RESUME_AFTER_S = 35.0  # longer than a pass may run: then nobody is waiting for that answer any more
 LIST_LAG_S = 120.0  # EC2's lists are eventually consistent
@@ -46,8 +47,16 @@ def actions(s: Snapshot) -> Iterator[Action]:
                     yield Reclaim(host, assignment, f"host {host.id} is unhealthy: {host.reason}")
         elif host.userid is not None:  # before that nobody could win a claim against it
             for assignment in host.assignments:
-                if assignment.cancel and assignment.started_at is None:
+                if assignment.started_at is not None:
+                    continue
+                if assignment.cancel:
                     yield Reclaim(host, assignment, f"host {host.id} had not begun it")
+                elif host.interrupt_at is not None:
+                    yield Reclaim(
+                        host,
+                        assignment,
+                        f"EC2 takes {host.id} back at {clock(host.interrupt_at)}; it had not begun there",
+                    )
 
 
 def _compare(s: Snapshot, listed: tuple[Instance, ...], unrecorded: set[str]) -> Iterator[Action]:

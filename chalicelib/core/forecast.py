@@ -26,7 +26,9 @@ OVERRUN_SHARE = 0.5  # a job that outlived its estimate is believed to take half
 PATIENCE_S = 300.0  # at least so long a job may be put off with what is believed of hosts that are there
 
 Shape = tuple[float, int, int]  # cpu, MiB, slots
-_Kind = tuple[float, int, int, bool]  # a shape; a lane: is it on a host that boots? a job: must it be?
+_Kind = tuple[
+    float, int, int, bool, bool
+]  # a shape; a lane: is it on a host that boots, is it on demand? a job: must it be?
 
 
 def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float:
@@ -56,7 +58,7 @@ def wider(shape: Shape, beside: Shape) -> Shape:
         return shape
     cpu, memory_mib, slots = shape[0] + beside[0], shape[1] + beside[1], shape[2] + beside[2]
     coarse = (2.0 ** (math.frexp(cpu)[1] - 1), 1 << (memory_mib.bit_length() - 1), 1 << (slots.bit_length() - 1))
-    return coarse if _covers((*coarse, True), (*shape, False)) else shape
+    return coarse if _covers((*coarse, True, True), (*shape, False, False)) else shape
 
 
 class Lanes:
@@ -71,9 +73,9 @@ class Lanes:
         self._first: dict[_Kind, list[tuple[float, _Kind]]] = {}
         self.booting_until = 0.0  # until when jobs may wait for lanes on hosts that boot
 
-    def add(self, shape: Shape, free_at: float, late_at: float = 0.0) -> None:
+    def add(self, shape: Shape, free_at: float, late_at: float = 0.0, on_demand: bool = False) -> None:
         """Room of that shape falls free then. `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
-        kind = (*shape, late_at > 0.0)
+        kind = (*shape, late_at > 0.0, on_demand)
         heap = self._by_kind.get(kind)
         if heap is None:
             heap = self._by_kind[kind] = []
@@ -113,11 +115,12 @@ def late(
     slo_wait_s: float,
     takes_s: Callable[[str, int], float],
     late_max: int,
+    bound: frozenset[str] = frozenset(),
 ) -> tuple[list[Entry], list[tuple[Entry, float]]]:
     """Those that need a further host, and those that do not, each with the moment at which it is believed to begin.
 
     `takes_s(family, timeout_s)`: how long a job is believed to take. Uses up `lanes`. Stops looking when `late_max` jobs need a host:
-    the rest counts as late, whatever the lanes.
+    the rest counts as late, whatever the lanes. `bound`: ranks of those that only lanes on on-demand hosts are for.
     """
     patience_s = max(PATIENCE_S, slo_wait_s + 2.0 * boot_s)
     there = now + boot_s
@@ -127,7 +130,8 @@ def late(
     pending = iter(entries)
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
-        found = lanes.soonest((*shape, now - entry.queued_at > patience_s))
+        must = bool(bound) and entry.rank in bound
+        found = lanes.soonest((*shape, now - entry.queued_at > patience_s, must))
         if found is not None and (found[0] <= latest or found[0] <= entry.queued_at + slo_wait_s):
             free_at, lane = found
             begins_at = free_at if free_at > now else now
@@ -140,10 +144,16 @@ def late(
             break
         ends_s = takes_s(entry.family, entry.timeout_s)
         if ends_s <= slo_wait_s:
-            lanes.add(shape, there + ends_s, there + slo_wait_s)
+            lanes.add(shape, there + ends_s, there + slo_wait_s, must)
             latest = max(latest, there + slo_wait_s)
     return too_late, soon
 
 
 def _covers(lane: _Kind, asked: _Kind) -> bool:
-    return lane[0] >= asked[0] and lane[1] >= asked[1] and lane[2] >= asked[2] and lane[3] >= asked[3]
+    return (
+        lane[0] >= asked[0]
+        and lane[1] >= asked[1]
+        and lane[2] >= asked[2]
+        and lane[3] >= asked[3]
+        and lane[4] >= asked[4]
+    )

@@ -140,7 +140,8 @@ class Host:
     freed_at: float | None = None
     rung_at: float | None = None
     retire_sent_at: float | None = None
-    interrupt_at: float | None = None
+    interrupt_at: float | None = None  # when EC2 takes it back: the earliest moment that anybody named
+    rebalance_at: float | None = None  # when EC2 said that it may soon take it back
     recorded_at: float | None = None  # when EC2's answer to its launch was written down
     holds: frozenset[str] = frozenset()  # SHA-256 sums of uploads that its agent keeps
     missed_lists: int = 0  # how often in a row EC2's list did not have it

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from chalicelib.core import calendar, forecast
+from chalicelib.core import calendar, forecast, ladder
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
 from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
 from chalicelib.core.host import Assignment, Host, HostState, Offering
 from chalicelib.core.placement import Room, pack
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import PoolSpec
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
 
@@ -43,27 +43,32 @@ class Outlook:
     floor: tuple[int, str]
 
 
-def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]) -> Outlook:
-    """`left`: who waits and fits on none of the fleet's rooms; `retiring`: ids of hosts that leave in any case."""
+def outlook(
+    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: frozenset[str] = frozenset()
+) -> Outlook:
+    """`left`: who waits and fits on none of the fleet's rooms; `retiring`: ids of hosts that leave anyway; `bound`: of core/ladder.py."""
     spec = s.pool.spec
     takes_s = _expectations(s)
     boots_s = boot_s(s.learned)
-    sizes = usable(s)
+    sizes = ladder.usable(s)
     counted = [host for host in fleet.hosts if host.state in COUNTED and host.id not in retiring]
     spare = max(0, spec.hosts_max - len(counted))
+    if (launches_max := ladder.launches_max(s)) is not None:
+        spare = min(spare, launches_max)
     jobs_per_host = _jobs_per_host(s)
     late, soon = forecast.late(
         left,
-        _lanes(s, fleet, takes_s, boots_s) if left else forecast.Lanes(),
+        _lanes(s, fleet, takes_s, boots_s, known=bool(bound)) if left else forecast.Lanes(),
         s.now,
         boots_s,
         spec.slo_wait_s,
         takes_s,
         late_max=math.ceil((spare + 1) * jobs_per_host * 2),
+        bound=bound,
     )
     opened: list[Room] = []
     if late and sizes and spare:
-        opened, _ = pack(late, sizes, spare, exclusive=exclusive(s))
+        opened, _ = pack(late, sizes, spare, exclusive=exclusive(s), bound=bound)
     have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
     cost_usd_h = sum(list_price_usd_h(host.offering, s.pool.spec) for host in counted)
     money_usd_h = spec.budget_usd_h - cost_usd_h if spec.budget_usd_h is not None else None
@@ -93,20 +98,6 @@ def outlook(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]
     )
 
 
-def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
-    """The offerings that may be tried now, as ranked by the operator, with what a host of each offers to jobs."""
-    return [
-        (offering, capacity(offering, s.pool.spec))
-        for offering in s.pool.spec.offerings
-        if knows(offering, s.pool.spec) and skipped_until(s.pool, offering) <= s.now
-    ]
-
-
-def skipped_until(pool: Pool, offering: Offering) -> float:
-    """When EC2 may be asked for it again; a past time where it did not refuse what the pool would ask for now."""
-    return pool.supply.skips.get(offering.asked_with(pool.spec.image, pool.spec.launch_template), 0.0)
-
-
 def list_price_usd_h(offering: Offering | None, spec: PoolSpec) -> float:
     """List price; 0 for what the catalogue does not have, which nothing here launches."""
     return price_usd_h(offering, spec) if offering is not None and knows(offering, spec) else 0.0
@@ -126,10 +117,12 @@ def _expectations(s: Snapshot) -> Callable[[str, int], float]:
     return takes_s
 
 
-def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boots_s: float) -> forecast.Lanes:
+def _lanes(
+    s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boots_s: float, *, known: bool
+) -> forecast.Lanes:
     """What running and just placed attempts give back, and when. What is free beside them on their host is free then too.
 
-    Lanes that no waiting job could use in time are left out: of a large pool, most.
+    Lanes that no waiting job could use in time are left out: of a large pool, most. `known`: whether it matters which are on demand.
     """
     slo_wait_s = s.pool.spec.slo_wait_s
     now = s.now
@@ -143,15 +136,16 @@ def _lanes(s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boot
         late_at = host.launched_at + boots_s + slo_wait_s if room.tier == _LAUNCHING else 0.0
         begins_at = there if there > now else now
         beside = (room.cpu, room.memory_mib, room.slots)
+        on_demand = known and room.on_demand
         for a in host.assignments:
             ends_at = forecast.ends_at(a, there, now, takes_s(a.family, a.timeout_s))
             if ends_at <= useful_until:
-                lanes.add(forecast.wider((a.cpu, a.memory_mib, a.slots), beside), ends_at, late_at)
+                lanes.add(forecast.wider((a.cpu, a.memory_mib, a.slots), beside), ends_at, late_at, on_demand)
         for entry in room.taken:
             ends_at = begins_at + takes_s(entry.family, entry.timeout_s)
             if ends_at <= useful_until:
                 shape = (entry.cpu, entry.memory_mib, entry.slots)
-                lanes.add(forecast.wider(shape, beside), ends_at, late_at)
+                lanes.add(forecast.wider(shape, beside), ends_at, late_at, on_demand)
     return lanes
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 from chalicelib.core.backlog import Entry
@@ -23,42 +23,51 @@ from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room
 from chalicelib.core.shelf import Mark, Shelf
 
 Sizes = Sequence[tuple[Offering, Capacity]]
-_Shape = tuple[float, int, int]
+_Shape = tuple[float, int, int, bool]  # cpu, MiB, slots, and whether only on-demand hosts are for it
+_Shaper = Callable[[Entry], _Shape]
 _Filling = tuple[int, dict[_Shape, int], int]  # which of the sizes, how many jobs of each shape, on how many hosts
 
 SHAPES_MAX = 128
 _TRIES = (1.0, 0.97, 0.93, 0.86, 0.75, 0.5)  # of what the hosts could hold if nothing were ever left over
 
 
-def _shape(entry: Entry) -> _Shape:
-    return (entry.cpu, entry.memory_mib, entry.slots)
-
-
 def pack(
-    entries: Sequence[Entry], sizes: Sizes, rooms_max: int, *, exclusive: bool = False, shapes_max: int = SHAPES_MAX
+    entries: Sequence[Entry],
+    sizes: Sizes,
+    rooms_max: int,
+    *,
+    exclusive: bool = False,
+    shapes_max: int = SHAPES_MAX,
+    bound: frozenset[str] = frozenset(),
 ) -> tuple[list[Room], list[Entry]]:
     """New hosts for entries that come in rank order, at most `rooms_max`; and those that still have none, in rank order.
 
     A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all entries find room, who is
     placed first matters to nobody, and they are placed as packs best. When not all do, rank decides: as many of the first as
     there are hosts for are packed, and what is left over goes, in rank order, to those who fit. `exclusive`: one entry a host.
-    Entries of more than `shapes_max` shapes are placed one by one.
+    Entries of more than `shapes_max` shapes are placed one by one. `bound`: ranks of those that only on-demand hosts are for.
     """
+
+    def shape_of(entry: Entry) -> _Shape:
+        return (entry.cpu, entry.memory_mib, entry.slots, bool(bound) and entry.rank in bound)
+
     shapes: dict[_Shape, int | None] = {}
-    for shape in map(_shape, entries):
+    for shape in map(shape_of, entries):
         if shape not in shapes:
             shapes[shape] = _size_for(shape, sizes)
-    possible = [entry for entry in entries if shapes[_shape(entry)] is not None] if rooms_max > 0 else []
+    possible = [entry for entry in entries if shapes[shape_of(entry)] is not None] if rooms_max > 0 else []
     if not possible:
         return [], list(entries)
     if exclusive:
-        rooms = [_open(n, sizes, shapes[_shape(entry)] or 0, exclusive) for n, entry in enumerate(possible[:rooms_max])]
+        rooms = [
+            _open(n, sizes, shapes[shape_of(entry)] or 0, exclusive) for n, entry in enumerate(possible[:rooms_max])
+        ]
         for room, entry in zip(rooms, possible, strict=False):
             room.take(entry)
     elif len(shapes) <= shapes_max:
-        rooms = _host_by_host(possible, sizes, rooms_max)
+        rooms = _host_by_host(possible, sizes, rooms_max, shape_of)
     else:
-        rooms = _sorted_or_ranked(possible, sizes, rooms_max)
+        rooms = _sorted_or_ranked(possible, sizes, rooms_max, shape_of)
     for room in rooms:
         room.taken.sort(key=attrgetter("rank"))
     chosen = {id(entry) for room in rooms for entry in room.taken}
@@ -67,8 +76,10 @@ def pack(
 
 def _size_for(shape: _Shape, sizes: Sizes) -> int | None:
     """Which of the sizes is the first that is large enough."""
-    cpu, memory_mib, slots = shape
-    for number, (_, size) in enumerate(sizes):
+    cpu, memory_mib, slots, bound = shape
+    for number, (offering, size) in enumerate(sizes):
+        if bound and offering.market == "spot":
+            continue
         if cpu <= size.cpu + CPU_GRAIN and memory_mib <= size.memory_mib and slots <= size.slots:
             return number
     return None
@@ -102,17 +113,17 @@ def _fit_at_most(entries: Sequence[Entry], sizes: Sizes, rooms_max: int) -> int:
     return len(entries)
 
 
-def _host_by_host(entries: Sequence[Entry], sizes: Sizes, rooms_max: int) -> list[Room]:
+def _host_by_host(entries: Sequence[Entry], sizes: Sizes, rooms_max: int, shape_of: _Shaper) -> list[Room]:
     most = _fit_at_most(entries, sizes, rooms_max)
     count, fillings = 0, None
     for share in _TRIES:
         count = int(most * share)
-        fillings = _fillings(Counter(map(_shape, entries[:count])), sizes, rooms_max)
+        fillings = _fillings(Counter(map(shape_of, entries[:count])), sizes, rooms_max)
         if fillings is not None:
             break
     waiting: dict[_Shape, list[Entry]] = {}
     for entry in reversed(entries[:count] if fillings else ()):
-        waiting.setdefault(_shape(entry), []).append(entry)
+        waiting.setdefault(shape_of(entry), []).append(entry)
     rooms: list[Room] = []
     for size, filling, hosts in fillings or ():
         for _ in range(hosts):
@@ -121,7 +132,7 @@ def _host_by_host(entries: Sequence[Entry], sizes: Sizes, rooms_max: int) -> lis
                 for _ in range(jobs):
                     room.take(waiting[shape].pop())
             rooms.append(room)
-    _one_by_one(entries[count:] if fillings else entries, sizes, rooms_max, rooms)
+    _one_by_one(entries[count:] if fillings else entries, sizes, rooms_max, rooms, shape_of)
     return rooms
 
 
@@ -133,7 +144,9 @@ def _fillings(counts: Counter[_Shape], sizes: Sizes, rooms_max: int) -> list[_Fi
     hosts_left = rooms_max
     while by_size:
         size = _size_for(by_size[0], sizes) or 0
-        filling = _filling(by_size, counts, sizes[size][1], totals)
+        offering, total = sizes[size]
+        may = [shape for shape in by_size if not shape[3]] if offering.market == "spot" else by_size
+        filling = _filling(may, counts, total, totals)
         hosts = min(counts[shape] // jobs for shape, jobs in filling.items())
         hosts_left -= hosts
         if hosts_left < 0:
@@ -189,28 +202,31 @@ def _largest_first(shape: _Shape, size: Capacity) -> tuple[float, float]:
     return -max(shares), -sum(shares)
 
 
-def _sorted_or_ranked(entries: Sequence[Entry], sizes: Sizes, rooms_max: int) -> list[Room]:
+def _sorted_or_ranked(entries: Sequence[Entry], sizes: Sizes, rooms_max: int, shape_of: _Shaper) -> list[Room]:
     """Largest first if so all find room, else in rank order."""
     rooms: list[Room] = []
     if _fit_at_most(entries, sizes, rooms_max) == len(entries):
-        largest = sorted(entries, key=lambda entry: _largest_first(_shape(entry), sizes[0][1]))
-        if _one_by_one(largest, sizes, rooms_max, rooms):
+        largest = sorted(entries, key=lambda entry: _largest_first(shape_of(entry), sizes[0][1]))
+        if _one_by_one(largest, sizes, rooms_max, rooms, shape_of):
             return rooms
     rooms = []
-    _one_by_one(entries, sizes, rooms_max, rooms)
+    _one_by_one(entries, sizes, rooms_max, rooms, shape_of)
     return rooms
 
 
-def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: list[Room]) -> bool:
+def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: list[Room], shape_of: _Shaper) -> bool:
     """Put entries, in order, into the fullest room or a new one; those that find none are passed over. Whether all found one."""
     present: list[Mark | None] = [_mark(number, room) for number, room in enumerate(rooms)]
     shelf = Shelf(present, range(len(rooms)))
+    on_demand = Shelf(
+        present, [number for number, room in enumerate(rooms) if room.on_demand]
+    )  # for those that are bound
     refused: set[_Shape] = set()
     for entry in entries:
-        shape = _shape(entry)
+        shape = shape_of(entry)
         if shape in refused:
             continue
-        number = shelf.first(shape)
+        number = (on_demand if shape[3] else shelf).first(shape[:3])
         if number is None:
             if len(rooms) >= rooms_max:
                 refused.add(shape)
@@ -221,6 +237,8 @@ def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: l
         rooms[number].take(entry)
         present[number] = _mark(number, rooms[number])
         shelf.behind.add(number)
+        if rooms[number].on_demand:
+            on_demand.behind.add(number)
     return not refused
 
 

@@ -43,17 +43,19 @@ def place(
     style: str = "best_fit",
     seed: int = 0,
     aged_before: float = -math.inf,
+    bound: frozenset[str] = frozenset(),
 ) -> list[Entry]:
     """Put entries, which come in rank order, into rooms; those that fit nowhere are returned in rank order.
 
     `seed` is the chance of the style `random`. An entry queued before `aged_before` that fits nowhere has a room withheld from those
     behind it: the emptiest that is large enough for it once its jobs have ended. So a wide job is not overtaken by small ones for ever.
+    `bound`: ranks of entries that only on-demand rooms are for (`ladder.bound`); to them all others are as if they were not there.
     ValueError for a style that is not one of `STYLES`.
     """
     if style not in STYLES:
         raise ValueError(f"placement {style!r} is none of {', '.join(STYLES)}")
     entries = list(entries)
-    shapes = _Shapes(entries, rooms)
+    shapes = _Shapes(entries, rooms, bound)
     placing = _Placing(rooms, style, seed, shapes)
     withheld = _Withheld(placing)
     left: list[Entry] = []
@@ -69,15 +71,16 @@ def place(
 
 
 class _Shape:
-    """What entries that ask for the same have in common. `needs`: what of their uploads any room holds."""
+    """What entries that ask for the same have in common. `needs`: what of their uploads any room holds; `bound`: on demand or nowhere."""
 
-    __slots__ = ("cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots", "want")
+    __slots__ = ("bound", "cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots", "want")
 
-    def __init__(self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str]) -> None:
+    def __init__(self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str], bound: bool) -> None:
         self.cpu = cpu
         self.memory_mib = memory_mib
         self.slots = slots
         self.needs = needs
+        self.bound = bound
         self.want = (cpu, memory_mib, slots)
         self.refused = False
         self.shelves: list[Shelf] | None = None
@@ -86,18 +89,23 @@ class _Shape:
 
 
 _NOTHING: frozenset[str] = frozenset()
+_Demand = tuple[
+    frozenset[str], bool
+]  # the uploads of a shape, and whether it is bound: what decides which shelves it asks
 
 
 class _Shapes:
-    """The distinct shapes; `of[i]` is that of entry i; `least` and, by needs, `least_of` are less than any of them in every measure."""
+    """The distinct shapes; `of[i]` is that of entry i; `least` and, by demand, `least_of` are less than any of them in every measure."""
 
-    def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room]) -> None:
+    def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room], bound: frozenset[str]) -> None:
         held = frozenset().union(*{room.holds for room in rooms})
-        known: dict[tuple[float, int, int, frozenset[str]], _Shape] = {}
+        known: dict[tuple[float, int, int, frozenset[str], bool], _Shape] = {}
+        if bound and all(room.on_demand for room in rooms):
+            bound = frozenset()
         self.of: list[_Shape] = []
         for entry in entries:
             needs = held.intersection(entry.needs) if held and entry.needs else _NOTHING
-            key = (entry.cpu, entry.memory_mib, entry.slots, needs)
+            key = (entry.cpu, entry.memory_mib, entry.slots, needs, bool(bound) and entry.rank in bound)
             shape = known.get(key)
             if shape is None:
                 shape = known[key] = _Shape(*key)
@@ -105,8 +113,8 @@ class _Shapes:
         self.least = _least(known.values())
         alike = defaultdict(list)
         for shape in known.values():
-            alike[shape.needs].append(shape)
-        self.least_of = {needs: _least(shapes) for needs, shapes in alike.items()}
+            alike[shape.needs, shape.bound].append(shape)
+        self.least_of = {demand: _least(shapes) for demand, shapes in alike.items()}
 
 
 def _least(shapes: Iterable[_Shape]) -> Want:
@@ -139,12 +147,13 @@ class _Placing:
             for number in tiers[tier]:
                 self.on[number] = alone
         self.holding: dict[str, list[int]] | None = None
-        self.sequences: dict[frozenset[str], list[Shelf]] = {_NOTHING: list(self.tiers.values())}
+        self.sequences: dict[_Demand, list[Shelf]] = {(_NOTHING, False): list(self.tiers.values())}
 
     def find(self, shape: _Shape) -> int | None:
         """The number of the room that an entry of this shape takes, or None: then no later one finds a room either."""
         if shape.shelves is None:
-            shape.shelves = self.sequences.get(shape.needs) or self._sequence(shape.needs)
+            demand = (shape.needs, shape.bound)
+            shape.shelves = self.sequences.get(demand) or self._sequence(*demand)
         want = shape.want
         while shape.shelf < len(shape.shelves):
             number = shape.shelves[shape.shelf].first(want)
@@ -202,7 +211,7 @@ class _Placing:
             self.on[number] += (shelf,)
         return shelf
 
-    def _sequence(self, needs: frozenset[str]) -> list[Shelf]:
+    def _sequence(self, needs: frozenset[str], bound: bool) -> list[Shelf]:
         """The shelves in order for entries with these needs: in each tier the rooms that hold most of them first."""
         if self.holding is None:
             self.holding = defaultdict(list)
@@ -212,16 +221,25 @@ class _Placing:
         covers = Counter(number for digest in needs for number in self.holding[digest])
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, cover in covers.items():
-            if self.present[number] is not None:
+            if self.present[number] is not None and (not bound or self.rooms[number].on_demand):
                 groups[self.rooms[number].tier, -cover].append(number)
         sequence: list[Shelf] = []
-        least = self.least_of[needs]
-        for tier, shelf in self.tiers.items():
+        least = self.least_of[needs, bound]
+        for tier, whole in self.tiers.items():
+            shelf, size = (self._on_demand(tier, least), 0) if bound else (whole, self.sizes[tier])
             levels = sorted(level for level in groups if level[0] == tier)
-            sequence += [self._shelf(groups[level], least) for level in levels if len(groups[level]) < self.sizes[tier]]
+            sequence += [self._shelf(groups[level], least) for level in levels if bound or len(groups[level]) < size]
             sequence.append(shelf)
-        self.sequences[needs] = sequence
+        self.sequences[needs, bound] = sequence
         return sequence
+
+    def _on_demand(self, tier: int, least: Want) -> Shelf:
+        """A tier's rooms on demand, on a shelf of their own."""
+        rooms, present = self.rooms, self.present
+        return self._shelf(
+            [n for n, room in enumerate(rooms) if room.tier == tier and room.on_demand and present[n] is not None],
+            least,
+        )
 
 
 def _exponential(text: str) -> float:
@@ -238,7 +256,9 @@ class _Withheld:
         self.placing = placing
         self.most = max(1, int(len(placing.rooms) * WITHHELD_SHARE))
         self.promised: list[Room] = []  # of each withheld room: the whole, less what was promised
-        self.emptiest: dict[Capacity, list[tuple[float, int]]] | None = None  # by size: heaps of (-slack, number)
+        self.emptiest: dict[tuple[Capacity, bool], list[tuple[float, int]]] | None = (
+            None  # by size, on demand or not: (-slack, number)
+        )
 
     def ask(self, shape: _Shape) -> None:
         while shape.promised < len(self.promised):
@@ -250,7 +270,16 @@ class _Withheld:
             room = self.placing.rooms[number]
             total = room.total
             self.promised.append(
-                Room(room.key, room.tier, total, total.cpu, total.memory_mib, total.slots, exclusive=room.exclusive)
+                Room(
+                    room.key,
+                    room.tier,
+                    total,
+                    total.cpu,
+                    total.memory_mib,
+                    total.slots,
+                    exclusive=room.exclusive,
+                    offering=room.offering,
+                )
             )
             self._promise(self.promised[-1], shape)
 
@@ -259,6 +288,7 @@ class _Withheld:
         """Whether the room is large enough for one more such entry beside those that it is promised to."""
         fits = (
             not room.used
+            and (not shape.bound or room.on_demand)
             and shape.cpu <= room.cpu + CPU_GRAIN
             and shape.memory_mib <= room.memory_mib
             and shape.slots <= room.slots
@@ -277,13 +307,14 @@ class _Withheld:
             self.emptiest = defaultdict(list)
             for number, room in enumerate(rooms):
                 if room.tier < NEW_TIER:
-                    self.emptiest[room.total].append((-room.slack(), number))
+                    self.emptiest[room.total, room.on_demand].append((-room.slack(), number))
             for heap in self.emptiest.values():
                 heapify(heap)
         tops: list[list[tuple[float, int]]] = []
-        for total, heap in self.emptiest.items():
+        for (total, on_demand), heap in self.emptiest.items():
             if (
-                shape.cpu <= total.cpu + CPU_GRAIN
+                (on_demand or not shape.bound)
+                and shape.cpu <= total.cpu + CPU_GRAIN
                 and shape.memory_mib <= total.memory_mib
                 and shape.slots <= total.slots
             ):

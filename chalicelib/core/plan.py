@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Assignment, Host, Launch, Offering
 from chalicelib.core.instance import Instance
-from chalicelib.core.pool import Scaling
+from chalicelib.core.pool import Scaling, Supply
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,7 @@ class Plan:
     wake_at: float | None = None
     target: Target | None = None
     scaling: Scaling | None = None  # what the pool's row is to remember
+    supply: Supply | None = None  # … and of where hosts come from
 
     @property
     def placed(self) -> list[Entry]:

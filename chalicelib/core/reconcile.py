@@ -11,9 +11,10 @@ should be; of what it allows, hosts for jobs that fit nowhere come first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from chalicelib.core import consistency, retirement, scaling_step
+from chalicelib.core import consistency, ladder, retirement, scaling_step
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, ring_due
 from chalicelib.core.fleet import Fleet, carried, fleet_of
@@ -29,22 +30,25 @@ AGED_S = 300.0  # a job that has waited so long for room of its size gets room k
 
 def reconcile(s: Snapshot) -> Plan:
     """What to do now, and why. Planning again right after acting plans nothing."""
+    s = ladder.current(s)
     repairs = list(consistency.actions(s))
     fleet = fleet_of(s, gone={action.host.id for action in repairs if isinstance(action, Vanish)})
     there = carried(fleet.hosts, s.backlog)
     waiting: Sequence[Entry] = s.backlog
     if there:
         waiting = [entry for entry in s.backlog if (entry.job, entry.attempt) not in there]
+    bound = ladder.bound(s, waiting)
     left = place(
         waiting,
         fleet.rooms,
         style=s.pool.spec.placement,
         seed=s.pool.pass_no,
         aged_before=s.now - AGED_S,
+        bound=bound,
     )
     given = frozenset(room.key for room in fleet.rooms if room.taken)
     departures = list(retirement.departures(s, fleet.rolled, given))
-    step = scaling_step.decide(s, fleet, left, retiring={a.host.id for a in departures if isinstance(a, Retire)})
+    step = scaling_step.decide(s, fleet, left, {a.host.id for a in departures if isinstance(a, Retire)}, bound)
     back = frozenset(host.id for host in step.recaptured)
     departures = [action for action in departures if action.host.id not in back]
     busy = given | back
@@ -61,6 +65,7 @@ def reconcile(s: Snapshot) -> Plan:
         wake_at=min(_due(s, fleet, step, leaving | busy), default=None),
         target=step.target,
         scaling=step.memory,
+        supply=s.pool.supply,
     )
     return backed_off(s, plan)
 
@@ -107,6 +112,8 @@ def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[f
     if step.starts and any(entry.queued_at < now - AGED_S for entry in s.backlog):
         yield now + 1.0  # what was withheld for those who now get hosts of their own is free for others
     if step.waits:
-        yield from (until for until in s.pool.supply.skips.values() if until > now)
+        supply = s.pool.supply
+        opens_at = (*supply.skips.values(), supply.spot_until, ladder.probe_at(s) or 0.0)
+        yield from (until for until in opens_at if now < until < math.inf)
     if step.next_booking_at is not None:
         yield step.next_booking_at

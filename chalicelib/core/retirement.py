@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from chalicelib.core import ladder
 from chalicelib.core.host import Assignment, Host, HostState
 from chalicelib.core.plan import Drain, Retire, Sicken
 from chalicelib.core.snapshot import Snapshot
@@ -66,8 +67,18 @@ SICKEN_RULES = (
     Rule("deaf", "it does not answer its doorbell", lambda h, s: any(_unheard(a, h, s.now) for a in h.assignments)),
 )
 
-DRAIN_RULES = (
+TAKEN_RULES = (
     Rule("interrupted", "EC2 is taking it back", lambda h, s: h.interrupt_at is not None),  # nothing outranks it
+    # A hint, and no deadline: what runs there goes on, and without another offering to go to, it is as good as any host.
+    Rule(
+        "rebalanced",
+        "EC2 may soon take it back, and another offering is to be had",
+        lambda h, s: h.rebalance_at is not None and ladder.elsewhere(s, h.offering),
+    ),
+)
+
+DRAIN_RULES = (
+    *TAKEN_RULES,
     Rule("expired", "its life is over", lambda h, s: s.now - h.launched_at > s.pool.spec.lifetime_max_s),
     Rule("killed", "a person killed the pool's hosts", lambda h, s: s.pool.spec.killed),
 )
@@ -76,6 +87,7 @@ RETIRE_RULES: dict[HostState, tuple[Rule, ...]] = {
     HostState.LAUNCHING: (
         Rule("slow", "it did not say hello in time", _slow),
         Rule("killed", "a person killed the pool's hosts", lambda h, s: s.pool.spec.killed and not h.assignments),
+        Rule("interrupted", "EC2 is taking it back", lambda h, s: h.interrupt_at is not None and not h.assignments),
     ),
     HostState.DRAINING: (Rule("empty", "it is drained and empty", lambda h, s: not h.assignments),),
     HostState.UNHEALTHY: (
@@ -107,7 +119,7 @@ def unfit(host: Host, s: Snapshot) -> str | None:
         case HostState.DRAINING:
             return why(SICKEN_RULES, host, s) or why(DRAIN_RULES, host, s) or _outdated(host, s)
         case HostState.LAUNCHING:
-            return why(RETIRE_RULES[HostState.LAUNCHING], host, s)
+            return why(RETIRE_RULES[HostState.LAUNCHING], host, s) or why(TAKEN_RULES, host, s)
         case _:
             return f"it is {host.state}"
 

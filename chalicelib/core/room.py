@@ -39,6 +39,11 @@ class Room:
         """Whether it takes nothing more, however small."""
         return self.exclusive and (self.used or bool(self.taken))
 
+    @property
+    def on_demand(self) -> bool:
+        """Whether EC2 leaves its host to us for as long as we want it."""
+        return self.offering is None or self.offering.market != "spot"
+
     def fits(self, entry: Entry) -> bool:
         return (
             entry.slots <= self.slots

@@ -51,14 +51,16 @@ class Step:
     next_booking_at: float | None
 
 
-def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str]) -> Step:
+def decide(
+    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: frozenset[str] = frozenset()
+) -> Step:
     """What to do about the number of hosts.
 
     `left`: who waits and fits on none of the fleet's rooms, in rank order. `retiring`: ids of hosts that leave in any case - but
-    draining ones may still be taken back.
+    draining ones may still be taken back. `bound`: ranks of those that only on-demand hosts are for.
     """
     spec = s.pool.spec
-    o = outlook(s, fleet, left, retiring)
+    o = outlook(s, fleet, left, retiring, bound)
     target, memory = wanted(o.view, s.pool, price_usd_h(o.sizes[0][0], s.pool.spec) if o.sizes else None, o.floor)
     have = len(o.have)
     rooms = _allowed(o, target.hosts - o.view.busy_hosts if spec.scaling_enabled else 0)
@@ -74,7 +76,9 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
     if rooms:
         launched_for = {entry.rank for room in rooms for entry in room.taken}
         waiting = [entry for entry in left if entry.rank not in launched_for]
-        waiting = place(waiting, rooms)  # who could have waited for another takes what is left on new hosts
+        waiting = place(
+            waiting, rooms, bound=bound
+        )  # who could have waited for another takes what is left on new hosts
     over = have + len(rooms) - target.hosts if spec.scaling_enabled else 0
     since = memory.surplus_since
     return Step(
@@ -85,7 +89,7 @@ def decide(s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str])
         idle=o.idle,
         surplus=max(0, over),
         agreed=since is not None and s.now - since >= spec.scale_in_agree_s,
-        waits=tuple(waits(s, waiting, begins, o.sizes, target, full=o.spare <= len(rooms) + len(back))),
+        waits=tuple(waits(s, waiting, begins, target, full=o.spare <= len(rooms) + len(back), bound=bound)),
         begins=begins,
         next_booking_at=calendar.next_change(s.pool.calendar, s.now, o.view.boot_s),
     )

@@ -1,39 +1,45 @@
-"""What each job that found no place is waiting for, in a sentence."""
+"""What each job that found no place is waiting for, in a sentence: which offering is tried for it, and what comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from chalicelib.core import ladder
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import Capacity
-from chalicelib.core.host import Offering
-from chalicelib.core.outlook import skipped_until
 from chalicelib.core.plan import Target
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.spoken import count
 
-REFUSED = "EC2 refused it: no capacity now, or a launch that it does not accept (the pool's story says which)"
+INTERRUPTED = "EC2 took back the host of {}, so it is tried again on demand"
 
 
 def waits(
     s: Snapshot,
     waiting: Iterable[Entry],
     begins: Mapping[str, float],
-    sizes: list[tuple[Offering, Capacity]],
     target: Target,
     full: bool,
+    bound: frozenset[str] = frozenset(),
 ) -> Iterator[tuple[Entry, str]]:
-    """What each job that found no place is waiting for, as a sentence. `begins`: rank → when it is believed to begin, where it is."""
+    """What each job that found no place is waiting for, as a sentence. `begins`: rank → when it is believed to begin, where it is.
+
+    `full`: no further host may be had, whatever is offered. `bound`: ranks of those that only on-demand hosts are for.
+    """
     spec = s.pool.spec
-    skips = {o.key: until for o in spec.offerings if (until := skipped_until(s.pool, o)) > s.now}
-    fits: dict[tuple[float, int, int], bool] = {}
+    rungs = ladder.rungs(s)
+    protected = ladder.protection(s) if s.pool.supply.protected_at is not None else ""
+    known: dict[tuple[float, int, int, bool], tuple[bool, str]] = {}
     soon: dict[int, str] = {}
     for entry in waiting:
-        shape = (entry.cpu, entry.memory_mib, entry.slots)
-        if shape not in fits:
-            fits[shape] = any(
-                entry.cpu <= size.cpu and entry.memory_mib <= size.memory_mib and entry.slots <= size.slots
-                for _, size in sizes
-            )
+        on_demand = bool(bound) and entry.rank in bound
+        shape = (entry.cpu, entry.memory_mib, entry.slots, on_demand)
+        if shape not in known:
+            its = [
+                rung for rung in rungs if rung.holds(entry) and not (on_demand and rung.offering.market == ladder.SPOT)
+            ]
+            known[shape] = any(not rung.closed_until for rung in its), ladder.words(its)
+        is_open, tried = known[shape]
+        again = f"{INTERRUPTED.format(count(entry.interruptions, 'attempt'))}; " if on_demand else ""
         if (begins_at := begins.get(entry.rank)) is not None:
             in_s = max(1, round(begins_at - s.now))
             if in_s not in soon:
@@ -41,19 +47,13 @@ def waits(
             yield entry, soon[in_s]
         elif spec.killed:
             yield entry, f"the pool has no hosts: {target.why}"
-        elif not fits[shape] and skips:
-            key, until = min(skips.items(), key=lambda item: item[1])
-            yield entry, f"{REFUSED}; next try: {key} at {_clock(until)} UTC"
-        elif not fits[shape]:
-            yield entry, "no offering that may be tried now is large enough for it"
+        elif not is_open:
+            yield entry, f"{again}{tried}"
         elif not spec.scaling_enabled:
             yield entry, "scaling of this pool is switched off, and no host that is there has room for it"
+        elif protected:
+            yield entry, f"{again}{protected}; {tried}"
         elif full:
-            yield entry, f"all {spec.hosts_max} hosts that the pool may have are taken"
+            yield entry, f"{again}all {spec.hosts_max} hosts that the pool may have are taken"
         else:
-            yield entry, f"no host has room for it; {target.why}"
-
-
-def _clock(at: float) -> str:
-    seconds = int(at) % 86_400
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}"
+            yield entry, f"{again}no host has room for it; {target.why}; {tried}"

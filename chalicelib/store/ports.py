@@ -23,7 +23,7 @@ from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 
 HOST_FACTS = frozenset(
-    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "missed_lists", "holds"}
+    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
 PASS_FACTS = frozenset({"list_due_at", "wake_at", "supply", "scaling", "clocks"})  # what Registry.note_pass sets
 
@@ -196,7 +196,8 @@ class Hosts(Protocol):
         """Set single fields of one assignment; False if the host does not carry it."""
 
     def touch(self, pool: str, host_id: str, **facts: Any) -> None:
-        """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, missed_lists, holds.
+        """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, rebalance_at,
+        missed_lists, holds.
 
         None removes a fact.
         """

@@ -134,6 +134,7 @@ class HostRow(HostsTable):
     rung_at = Float(null=True)
     retire_sent_at = Float(null=True)
     interrupt_at = Float(null=True)
+    rebalance_at = Float(null=True)
     recorded_at = Float(null=True)
     holds = Json(frozenset[str], default=frozenset())
     missed_lists = Int(default=0)

@@ -71,7 +71,7 @@ def test_what_ec2_did_not_give_waits_again_with_a_reason() -> None:
     assert len(town.cloud.compute.machines) == 3
     waiting = [town.job(j.id) for j in jobs if town.job(j.id).state is JobState.PENDING]
     assert len(waiting) == 5
-    assert all("no capacity" in job.waiting_for for job in waiting)
+    assert all("no c7i.large on-demand in us-east-1 until" in job.waiting_for for job in waiting)
     town.run_until_quiet()
     assert {town.job(j.id).state for j in jobs} == {JobState.SUCCEEDED}
 

@@ -34,6 +34,7 @@ def test_what_was_created_is_read_back(stores: Stores) -> None:
         rung_at=0.0,
         retire_sent_at=NOW,
         interrupt_at=NOW,
+        rebalance_at=NOW - 1,
         missed_lists=1,
         reason="told",
         assignments=carried,
