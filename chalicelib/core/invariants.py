@@ -195,7 +195,11 @@ def _begun_once(world: World) -> Iterator[str]:
     for (job_id, _), count in world.began.items():
         total[job_id] += count
     for job in world.jobs:
-        allowed = job.spec.max_attempts if job.spec.max_attempts == 1 else job.spec.max_attempts + job.faults
+        allowed = (
+            job.spec.max_attempts
+            if job.spec.max_attempts == 1
+            else job.spec.max_attempts + job.faults + job.interruptions
+        )
         if total[job.id] > allowed:
             yield f"{job.id} began {total[job.id]} times and allows {allowed}"
 
