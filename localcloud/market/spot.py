@@ -119,11 +119,18 @@ class SpotMarket:
 
     def _put(self, fields: dict[str, Any]) -> None:
         zone, instance_type = str(fields["zone"]), str(fields["instance_type"])
-        for name in ("price", "on_demand"):
-            if isinstance(fields[name], bool) or not isinstance(fields[name], int | float | None):
-                raise ValueError(f"{name} must be a number of USD an hour, not {fields[name]!r}.")
+        for name in ("price", "on_demand", "warning_s"):
+            value = fields[name]
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float | None)
+                or (name == "price" and value is None)
+            ):
+                raise ValueError(f"{name} must be a number, not {value!r}.")
         if fields["on_demand"] is not None:
             self.prices.on_demand[zone[:-1], instance_type] = float(fields["on_demand"])
+        if fields["warning_s"] is not None:
+            self._warning_s = float(fields["warning_s"])
         self.prices.put(Offer(zone, instance_type), f"{float(fields['price']):.6f}")
 
     def _wake(self) -> None:

@@ -226,8 +226,7 @@ def test_time_runs_faster_after_the_start_and_at_its_own_pace_before(history: st
 def test_a_price_above_the_maximum_interrupts_with_warning_and_end(cloud: MachineCloud) -> None:
     """Event and metadata first, the end later, only those who are outbid: by their max price, else by the on-demand price."""
     where = {"zone": "us-east-1a", "instance_type": "c5.large"}
-    cloud.faults.set({"kind": "spot_price", **where, "price": 0.03, "on_demand": 0.085})
-    cloud.faults.spot._warning_s = 0.6
+    cloud.faults.set({"kind": "spot_price", **where, "price": 0.03, "on_demand": 0.085, "warning_s": 0.6})
     (poor,), (default,), (rich,) = (launch(cloud, 1, "us-east-1a", **spot(bid)) for bid in ("0.05", None, "1.0"))
     (own,) = launch(cloud, 1, "us-east-1a")
     cloud.faults.set({"kind": "spot_price", **where, "price": 0.06})
