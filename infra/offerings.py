@@ -11,7 +11,8 @@ from typing import Any
 from chalicelib.core.advice import Advice, advise
 from chalicelib.core.advice import Wish as Wish
 from chalicelib.core.catalogue import AS_OF, PRICED_REGIONS, TYPES, InstanceType
-from infra.catalogue_file import FILE, render
+from infra.catalogue_file import FILE as FILE
+from infra.catalogue_file import render
 from infra.errors import InfraError
 from infra.price_list import PRICING_REGION, asked_prices, described, listed_prices, spot_prices
 

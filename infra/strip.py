@@ -29,7 +29,6 @@ SERVICES: dict[str, tuple[str, ...] | None] = {
         "DescribeImages",
         "DescribeInstances",
         "DescribeInstanceTypeOfferings",
-        "DescribeInstanceTypes",
         "DescribeLaunchTemplateVersions",
         "DescribeSpotPriceHistory",
         "RunInstances",

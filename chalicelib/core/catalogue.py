@@ -12,7 +12,7 @@ the price of the first one stands in for it: `price_region` says whose price it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.core import catalogue_rows
 from chalicelib.core.host import Offering
@@ -115,6 +115,7 @@ def _sizes(line: str, regions: tuple[str, ...]) -> Iterator[tuple[str, InstanceT
         )
 
 
+_UNKNOWN = InstanceType(vcpus=0, memory_mib=0, price_usd_h=0.0)
 TYPES: Mapping[str, InstanceType] = Types(catalogue_rows.TEXT, catalogue_rows.REGIONS)
 
 
@@ -130,11 +131,13 @@ class Capacity:
 def type_of(name: str, spec: PoolSpec | None = None) -> InstanceType | None:
     """What is known of a type: what the stage or the pool says of it (`spec.types`), else this release; None: nothing."""
     if spec is not None and (said := spec.types.get(name)) is not None:
-        return InstanceType(
+        return replace(
+            TYPES.get(name, _UNKNOWN),
             vcpus=int(said["vcpus"]),
             memory_mib=int(said["memory_mib"]),
             price_usd_h=float(said["price_usd_h"]),
             arch=str(said.get("arch", "x86_64")),
+            prices={},  # in every region what was said
         )
     return TYPES.get(name)
 
@@ -160,12 +163,10 @@ def price_usd_h(offering: Offering, spec: PoolSpec | None = None) -> float:
     return _type(offering, spec).price_in(offering.region)
 
 
-def price_region(offering: Offering) -> str:
-    """The region whose price `price_usd_h` gives."""
-    kind = TYPES.get(offering.instance_type)
-    if kind is None or offering.region in kind.prices:
-        return offering.region
-    return next(iter(kind.prices))
+def price_region(offering: Offering, spec: PoolSpec | None = None) -> str:
+    """The region whose price `price_usd_h` gives; what was said of a type (`spec.types`) counts for every region. KeyError as there."""
+    prices = _type(offering, spec).prices
+    return offering.region if offering.region in prices or not prices else next(iter(prices))
 
 
 def _type(offering: Offering, spec: PoolSpec | None) -> InstanceType:

@@ -39,7 +39,7 @@ def warnings(spec: PoolSpec) -> Iterator[Fault]:
         limit, field = offering.max_price_usd_h, f"offerings[{index}].max_price_usd_h"
         if limit is None or not catalogue.knows(offering, spec):
             continue
-        price, of = catalogue.price_usd_h(offering, spec), catalogue.price_region(offering)
+        price, of = catalogue.price_usd_h(offering, spec), catalogue.price_region(offering, spec)
         where = "" if of == offering.region else f" (the price of {of}; that of {offering.region} is not known here)"
         if offering.market != "spot":
             yield Fault(field, "is for spot: on demand there is only the list price, and this limit does nothing")

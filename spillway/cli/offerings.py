@@ -98,6 +98,9 @@ def refresh(
             "--price-list", help="AWS's bulk price file of the region (CSV), instead of asking the price list."
         ),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write there, to look at it first (else the checkout's own file).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write this checkout's catalogue anew from EC2: its types, and prices of a region. The next deployment takes it along."""
@@ -108,7 +111,8 @@ def refresh(
         from infra import offerings as catalogue
 
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        done = catalogue.refresh(boto3.session.Session(), region, today, price_list=price_list)
+        written = out or catalogue.FILE
+        done = catalogue.refresh(boto3.session.Session(), region, today, price_list=price_list, file=written)
     if as_json:
         emit(done)
         return
