@@ -82,6 +82,8 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     heard = _Heard()
     aws = Aws(metadata.credentials, manifest.home_region, manifest.bucket, heard.now)
     userid = _userid(manifest, metadata, aws)
+    if manifest.group:
+        manifest = manifest._replace(host="host-" + userid.partition(":")[2])
 
     def delivered(ping: dict[str, Any]) -> None:
         if ping["kind"] == "finish":

@@ -82,6 +82,7 @@ class Manifest(NamedTuple):
     settings: Settings
     assignments: tuple[Assignment, ...]
     inbox: bool
+    group: str = ""  # the Auto Scaling group that launched it; its hosts are called by their instances' ids
 
 
 def _number(document: Mapping[str, Any], name: str, default: float, least: float) -> float:
@@ -186,7 +187,8 @@ def read(text: str, index: int) -> tuple[Manifest, list[str]]:
     try:
         document = json.loads(text)
         hosts = document["hosts"]
-        entry = hosts[index]
+        group = _text(document, "group", "")
+        entry = {"host": ""} if group else hosts[index]
     except (ValueError, KeyError, TypeError) as error:
         raise Wrong("the manifest is no manifest: %r" % (error,)) from error
     except IndexError:
@@ -211,5 +213,6 @@ def read(text: str, index: int) -> tuple[Manifest, list[str]]:
         settings=settings(document.get("settings") or {}),
         assignments=tuple(assignments),
         inbox=bool(entry.get("inbox", False)),
+        group=group,
     )
     return found, problems

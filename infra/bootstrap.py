@@ -64,7 +64,7 @@ def bootstrap(
     region = check_region(region)
     host_regions = [region, *(r for r in map(check_region, host_regions) if r != region)]
     chalice_config.read(project_dir)  # fail before anything is created
-    with _explained():
+    with explained():
         session = boto3.session.Session(region_name=region)
         identity = session.client("sts").get_caller_identity()
         account, partition = identity["Account"], identity["Arn"].split(":")[1]
@@ -102,7 +102,8 @@ def bootstrap(
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """What AWS says becomes an InfraError with a sentence, where there is one."""
     try:
         yield
     except StoreUnavailable as error:

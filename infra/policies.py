@@ -2,7 +2,7 @@
 
 policies/*.json are valid IAM documents with wildcards for region, account and stage: `arn:aws:sqs:*:*:spillway-*-wakes.fifo`. Prefixes
 would not keep stages apart (`spillway-a-*` also matches what belongs to a stage `a-b`), so each wildcard is replaced by the fact.
-EC2 and Run Command keep their region open: a pool may have offerings in any.
+EC2, Auto Scaling and Run Command keep their region open: a pool may have offerings in any.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from infra.errors import InfraError
 
-ANY_REGION = frozenset({"ec2", "ssm"})
+ANY_REGION = frozenset({"autoscaling", "ec2", "ssm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def _settle(cfn: Any, name: str, report: Report) -> dict[str, Any] | None:
     deadline = time.monotonic() + WAIT_MAX_S
     said = ""
     while True:
-        stack = _describe(cfn, name)
+        stack = described(cfn, name)
         if (
             stack is None
             or not stack["StackStatus"].endswith("_IN_PROGRESS")
@@ -88,7 +88,8 @@ def _settle(cfn: Any, name: str, report: Report) -> dict[str, Any] | None:
         time.sleep(POLL_S)
 
 
-def _describe(cfn: Any, name: str) -> dict[str, Any] | None:
+def described(cfn: Any, name: str) -> dict[str, Any] | None:
+    """The stack as CloudFormation describes it; None if there is none."""
     try:
         stacks = cfn.describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:

@@ -23,6 +23,13 @@ from typing import Any
 from infra.errors import InfraError
 
 SERVICES: dict[str, tuple[str, ...] | None] = {
+    "autoscaling": (
+        "DescribeAutoScalingGroups",
+        "DescribeAutoScalingInstances",
+        "SetDesiredCapacity",
+        "SetInstanceProtection",
+        "TerminateInstanceInAutoScalingGroup",
+    ),
     "dynamodb": None,
     "ec2": (
         "CreateTags",

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any, Protocol
 
+from localcloud.asg import AutoScaling
 from localcloud.faults import Faults
 from localcloud.front import Front
 from localcloud.gaps import apigateway_import, install_all
@@ -63,6 +64,7 @@ class Cloud:
         self.sqs = SqsSources(self.functions, self.front)
         self.rest = RestApi(self.front, self.functions)
         self.fleet = Fleet(self.front, self.identities, state_dir, self.bus.publish, fleet)
+        self.groups = AutoScaling(self.front, self.bus.publish)
         self.faults.connect(self.fleet, self.functions, self._hooks)
         self.front.mount("/_iam", self.authorizer.app)
         self.status = StatusRoute(self.front, self.functions, self.fleet, self.rest)
@@ -71,6 +73,7 @@ class Cloud:
             ("functions", self.functions),
             ("instances", self.fleet),
             ("faults", self.faults),
+            ("groups", self.groups),
             ("rest", self.rest),
             ("events", self.bus),
             ("notifications", self.sns),

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from localcloud.calls import AwsCall
 from localcloud.identity import ACCOUNT_ID
+from localcloud.needs_asg import autoscaling
 from localcloud.needs_ec2 import Context, ec2, ssm
 from localcloud.policy import Request
 
@@ -242,12 +243,6 @@ def _iam(call: AwsCall, context: Context) -> Iterator[Request]:
     yield Request(f"iam:{call.action}", resource, context)
 
 
-def _autoscaling(call: AwsCall, context: Context) -> Iterator[Request]:
-    group = call.params.get("AutoScalingGroupName")
-    name = f"autoScalingGroup:*:autoScalingGroupName/{group}"
-    yield Request(f"autoscaling:{call.action}", call.arn("autoscaling", name) if group else "*", context)
-
-
 OF_SERVICE: dict[str, Callable[[AwsCall, Context], Iterator[Request]]] = {
     "dynamodb": _dynamodb,
     "sqs": _sqs,
@@ -260,5 +255,5 @@ OF_SERVICE: dict[str, Callable[[AwsCall, Context], Iterator[Request]]] = {
     "iam": _iam,
     "ec2": ec2,
     "ssm": ssm,
-    "autoscaling": _autoscaling,
+    "autoscaling": autoscaling,
 }

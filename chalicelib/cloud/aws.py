@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chalicelib.cloud.asg import AsgGroups
 from chalicelib.cloud.blobs import S3Blobs
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.compute import Ec2Compute
@@ -36,6 +37,7 @@ def aws_cloud(settings: Settings, *, endpoint_url: str | None = None, session: S
     return AwsCloud(
         compute=Ec2Compute(clients, settings.stage),
         facts=Ec2Facts(clients, settings.stage),
+        groups=AsgGroups(clients, settings.stage),
         blobs=S3Blobs(clients, settings.region, settings.bucket),
         queues=SqsQueues(clients, settings),
         notices=SnsNotices(clients, settings.region, settings.notices_arn),

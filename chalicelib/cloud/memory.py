@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from chalicelib.cloud.memory_calls import Call, Calls
 from chalicelib.cloud.memory_compute import Machine, MemoryCompute, Ring
 from chalicelib.cloud.memory_facts import MemoryFacts
+from chalicelib.cloud.memory_groups import MemoryGroups
 from chalicelib.cloud.memory_queues import MemoryQueue, MemoryQueues, Message
 from chalicelib.cloud.ports import Cloud
 
@@ -33,6 +34,7 @@ __all__ = [
     "MemoryCloud",
     "MemoryCompute",
     "MemoryFacts",
+    "MemoryGroups",
     "MemoryNotices",
     "MemoryQueue",
     "MemoryQueues",
@@ -127,6 +129,7 @@ class MemoryCloud(Cloud):
 
     compute: MemoryCompute
     facts: MemoryFacts
+    groups: MemoryGroups
     blobs: MemoryBlobs
     queues: MemoryQueues
     notices: MemoryNotices
@@ -136,9 +139,11 @@ class MemoryCloud(Cloud):
 def memory_cloud(clock: Callable[[], float] = time.time, *, stage: str = "test") -> MemoryCloud:
     """An empty AWS of its own. `clock` gives epoch seconds."""
     calls = Calls(clock)
+    compute = MemoryCompute(clock, calls, stage)
     return MemoryCloud(
-        compute=MemoryCompute(clock, calls, stage),
+        compute=compute,
         facts=MemoryFacts(calls, stage),
+        groups=MemoryGroups(compute),
         blobs=MemoryBlobs(clock, calls),
         queues=MemoryQueues(clock, calls),
         notices=MemoryNotices(calls),

@@ -178,6 +178,14 @@ class MemoryCompute:
             return "terminated" if at >= machine.ended_at + self.shutdown_s else "shutting-down"
         return "pending" if at < machine.launched_at + self.pending_s else "running"
 
+    def give(self, launch: Launch, index: int) -> Machine | None:
+        """One machine for an Auto Scaling group, which asks again where there is none now."""
+        try:
+            self._free(launch.offering, 1)
+        except CapacityRefused:
+            return None
+        return self._make(launch, index)
+
     # ---- inside
 
     def _make(self, launch: Launch, index: int) -> Machine:

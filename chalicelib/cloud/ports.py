@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from chalicelib.core.groups import Group, Member
 from chalicelib.core.host import Launch
 from chalicelib.core.instance import Instance
 
@@ -48,6 +49,25 @@ class Facts(Protocol):
 
     def spot_prices(self, region: str, types: Sequence[str], at: float) -> Mapping[str, Mapping[str, float]]:
         """Each of the types → zone → the spot price (Linux, USD an hour) in force at that moment."""
+
+
+class Groups(Protocol):
+    """Auto Scaling groups of pools with `capacity: asg`, named `<prefix>-<pool>-spot` and `-on-demand` in each region."""
+
+    def of_pool(self, pool: str, regions: Sequence[str]) -> list[Group]:
+        """Those that exist, with their members."""
+
+    def member(self, region: str, instance_id: str) -> Member | None:
+        """The instance as its group knows it, whatever group that is; None if it is in none."""
+
+    def resize(self, region: str, group: str, desired: int) -> None:
+        """SetDesiredCapacity, without waiting for a cooldown. Raises CapacityRefused where the group may not have so many."""
+
+    def terminate(self, region: str, instance_id: str) -> bool:
+        """TerminateInstanceInAutoScalingGroup with decrement of the desired capacity; False if the instance is in no group."""
+
+    def protect(self, region: str, group: str, instance_ids: Sequence[str]) -> None:
+        """SetInstanceProtection: never the group's own choice when it shrinks."""
 
 
 class Blobs(Protocol):
@@ -110,9 +130,22 @@ class Cloud:
 
     compute: Compute
     facts: Facts
+    groups: Groups
     blobs: Blobs
     queues: Queues
     notices: Notices
 
 
-__all__ = ["Blobs", "Cloud", "Compute", "DeadLetter", "Facts", "Instance", "Notices", "Queues"]
+__all__ = [
+    "Blobs",
+    "Cloud",
+    "Compute",
+    "DeadLetter",
+    "Facts",
+    "Group",
+    "Groups",
+    "Instance",
+    "Member",
+    "Notices",
+    "Queues",
+]

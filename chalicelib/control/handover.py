@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chalicelib.config import Settings
 from chalicelib.core.host import Host, Offering
 from chalicelib.core.job import Job
 from chalicelib.core.pool import Pool
@@ -54,13 +55,31 @@ def manifest(
     owner: str,
 ) -> dict[str, Any]:
     """The manifest of a launch: what every host of it reads at boot, each at its own launch index. It shows `owner`'s jobs only."""
-    settings = plane.settings
+    return {
+        **_manifest(plane.settings, pool, launch, offering.region, slots),
+        "hosts": [
+            {
+                "host": host,
+                "assignments": [assignment(job, job.attempt) for job in jobs if job.owner == owner],
+                "inbox": any(job.spec.uploads or job.owner != owner for job in jobs),
+            }
+            for host, jobs in hosts
+        ],
+    }
+
+
+def group_manifest(settings: Settings, pool: Pool, group: str, region: str, slots: int) -> dict[str, Any]:
+    """The manifest of an Auto Scaling group: the same for all that it will ever launch, so each is called by its instance's id."""
+    return {**_manifest(settings, pool, group, region, slots), "group": group, "hosts": []}
+
+
+def _manifest(settings: Settings, pool: Pool, launch: str, region: str, slots: int) -> dict[str, Any]:
     return {
         "v": 1,
         "stage": settings.stage,
         "pool": pool.name,
         "launch": launch,
-        "region": offering.region,
+        "region": region,
         "home_region": settings.region,
         "role_id": settings.host_role_id,
         "generation": pool.spec.generation,
@@ -79,14 +98,6 @@ def manifest(
             "log_limit_bytes": pool.spec.log_limit_bytes,
             "claim_ttl_s": 1_209_600,
         },
-        "hosts": [
-            {
-                "host": host,
-                "assignments": [assignment(job, job.attempt) for job in jobs if job.owner == owner],
-                "inbox": any(job.spec.uploads or job.owner != owner for job in jobs),
-            }
-            for host, jobs in hosts
-        ],
     }
 
 

@@ -18,12 +18,13 @@ from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
 from chalicelib.core.consistency import RESUME_AFTER_S
 from chalicelib.core.doorbell import RING_AGAIN_S
+from chalicelib.core.groups import SKIP_S, of_group
 from chalicelib.core.host import ADOPTED, Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
 from chalicelib.core.pool import Pool
 from chalicelib.core.rationing import throttled_until
-from chalicelib.errors import CloudUnavailable
+from chalicelib.errors import CapacityRefused, CloudUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -51,6 +52,8 @@ class Performer:
         self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
         self._retired: dict[str, list[str]] = {}
+        self._grouped: set[str] = set()  # instances that leave through their Auto Scaling group
+        self.asked: dict[str, float] = {}
 
     def perform(self, plan: Plan) -> None:
         """All actions in order. An action that AWS failed does not stop the others: the next pass plans it again."""
@@ -101,6 +104,8 @@ class Performer:
             reason=action.reason,
         )
         self.plane.stores.hosts.create([host])
+        if of_group(found.launch):
+            self._grouped.add(found.id)
         self._retired.setdefault(found.region, []).append(found.id)
         self.plane.tell(story.of_pool(self.pool.name), "adopted", action.reason)
         notify(
@@ -153,6 +158,8 @@ class Performer:
             if self._move(host, HostEvent.RETIRE, action.reason, empty=empty) is None:
                 return "lost"
         if host.instance_id is not None:
+            if of_group(host.launch):
+                self._grouped.add(host.instance_id)
             self._retired.setdefault(host.offering.region, []).append(host.instance_id)
             self.plane.stores.hosts.touch(self.pool.name, host.id, retire_sent_at=self.plane.clock())
         return "asked"
@@ -194,6 +201,33 @@ class Performer:
             return "overtaken"
         launched = launches.start(self.plane, self.pool, action, self.pass_no, self.tokens)
         return self._launched(action.offering, launched)
+
+    def resize(self, action: do.Resize) -> str:
+        """When more was asked for is written first, and only while no newer pass has begun: what is on its way is old from then on."""
+        now = self.plane.clock()
+        asked = {**self.pool.asked, **self.asked, **({action.group: now} if action.raised else {})}
+        if not self.plane.stores.registry.note_pass(self.pool.name, self.pass_no, asked=asked):
+            return "overtaken"
+        self.asked = asked
+        skip = now + SKIP_S
+        gave_up = action.gave_up
+        try:
+            self.plane.cloud.groups.resize(action.region, action.group, action.desired)
+        except CapacityRefused as error:
+            self.plane.tell(story.of_pool(self.pool.name), "refused", str(error))
+            return "refused"
+        finally:
+            for offering in gave_up:
+                self.skips[offering.asked_with(self.pool.spec.image, self.pool.spec.launch_template)] = skip
+        if gave_up:
+            self.plane.tell(
+                story.of_pool(self.pool.name), "refused", f"group {action.group} was given up: {action.reason}"
+            )
+        return "asked" if action.raised else "lowered"
+
+    def dismiss(self, action: do.Dismiss) -> str:
+        gone = self.plane.cloud.groups.terminate(action.region, action.instance_id)
+        return "dismissed" if gone else "unknown"
 
     def ring(self, action: do.Ring) -> str:
         """Inboxes first, then the doorbells, region by region."""
@@ -245,7 +279,11 @@ class Performer:
     def _terminate(self, region: str, instance_ids: list[str]) -> None:
         """The rows say `terminating` already: if EC2 does not answer now, a later pass asks again."""
         try:
-            self.plane.cloud.compute.terminate(region, instance_ids)
+            instance_ids = [
+                i for i in instance_ids if not (i in self._grouped and self.plane.cloud.groups.terminate(region, i))
+            ]
+            if instance_ids:  # a group would replace its own
+                self.plane.cloud.compute.terminate(region, instance_ids)
         except CloudUnavailable as error:
             log.warning("a termination failed", extra={"instances": instance_ids, "error": str(error)})
 
@@ -305,5 +343,7 @@ _METHODS: dict[type[Any], Callable[[Performer, Any], str]] = {
     do.Retire: Performer.retire,
     do.Assign: Performer.assign,
     do.Start: Performer.start,
+    do.Resize: Performer.resize,
+    do.Dismiss: Performer.dismiss,
     do.Ring: Performer.ring,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import self_report, settle
+from chalicelib.control import groups, self_report, settle
 from chalicelib.control.durations import Lessons
 from chalicelib.control.interruptions import Cause, Leaving, leaves
 from chalicelib.control.quarantine import quarantine
@@ -78,7 +78,7 @@ def _one(plane: Plane, message: Message, lessons: Lessons) -> set[str]:
         plane.stores.registry.put_setting("canary", {"at": _canary_at(plane, message, document)})
         return set()
     pool, host_id = str(document["pool"]), str(document["host"])
-    host = plane.stores.hosts.get(pool, host_id)
+    host = plane.stores.hosts.get(pool, host_id) or groups.register(plane, pool, host_id, message.sender)
     if host is None:
         log.warning("a ping of an unknown host", extra={"pool": pool, "host": host_id, "sender": message.sender})
         return set()

@@ -107,6 +107,24 @@ def refuse(faults: Sequence[Fault]) -> None:
         raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
 
 
+def check_groups(plane: Plane, name: str, spec: PoolSpec) -> None:
+    """Raises BadRequest where the pool has no Auto Scaling group for an offering: it would wait for ever. CloudUnavailable."""
+    found = plane.cloud.groups.of_pool(name, sorted({offering.region for offering in spec.offerings}))
+    there = {(group.region, group.market) for group in found}
+    lacking = sorted({(o.region, o.market) for o in spec.offerings} - there)
+    if lacking:
+        said = ", ".join(f"{market} in {region}" for region, market in lacking)
+        sentence = (
+            f"is asg, and pool {name} has no Auto Scaling group for {said}: `spillway pool groups {name}` makes them"
+        )
+        raise BadRequest(f"capacity: {sentence}", (Fault("capacity", sentence),))
+
+
+def _places(spec: PoolSpec) -> set[tuple[str, str, str]]:
+    """What groups must be there for."""
+    return {(spec.capacity, offering.region, offering.market) for offering in spec.offerings}
+
+
 def tell(plane: Plane, pool: Pool, event: str, sentences: Sequence[str], by: str) -> None:
     """The audit: lines of the pool's story, each with who and which version."""
     told = [f"{sentence} (by {by}, version {pool.version})" for sentence in sentences]
@@ -154,7 +172,10 @@ def write(
     """
     defaults = plane.stores.registry.defaults()
     spec = settings.effective(defaults.settings, own)
-    for warning in check(spec, present.spec if present else None, checks or Checks(plane)):
+    warnings = check(spec, present.spec if present else None, checks or Checks(plane))
+    if spec.capacity == "asg" and (present is None or _places(present.spec) != _places(spec)):
+        check_groups(plane, name, spec)
+    for warning in warnings:
         warn(warning)
     before = settings.said(present) if present else {}
     if present is not None and present.settings is not None and before == own and present.spec == spec:

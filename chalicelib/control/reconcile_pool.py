@@ -17,6 +17,7 @@ from chalicelib.core import ladder
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.fairness import clocks
+from chalicelib.core.groups import Group
 from chalicelib.core.host import LIVE, Host, HostState, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Assign, Missed, Plan, Start
@@ -130,7 +131,8 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
     limit = backlog_limit(pool)
     backlog = plane.stores.backlog.head(pool.name, limit)
     live = [host for host in hosts if host.state in LIVE]
-    every_s = LIST_EVERY_S if live else LIST_IDLE_S
+    grouped = groups_of(plane, pool)
+    every_s = LIST_EVERY_S if live or any(group.members for group in grouped or ()) else LIST_IDLE_S
     listed = None
     list_due_at = min(pool.list_due_at, now + every_s)  # what was due late while it had none is due sooner
     if list_now or (list_now is None and now >= pool.list_due_at):
@@ -138,7 +140,19 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
         listed = _listed(plane, pool, offered | {host.offering.region for host in live})
         list_due_at = now + every_s
     complete = len(backlog) < limit
-    return snapshot_of(plane, pool, hosts, launches, backlog, backlog_complete=complete, listed=listed), list_due_at
+    seen = snapshot_of(plane, pool, hosts, launches, backlog, backlog_complete=complete, listed=listed, groups=grouped)
+    return seen, list_due_at
+
+
+def groups_of(plane: Plane, pool: Pool) -> tuple[Group, ...] | None:
+    """The pool's Auto Scaling groups, where its capacity comes from them; None where they could not be described."""
+    if pool.spec.capacity != "asg":
+        return ()
+    try:
+        return tuple(plane.cloud.groups.of_pool(pool.name, sorted({o.region for o in pool.spec.offerings})))
+    except CloudUnavailable as error:
+        log.warning("the pool's groups could not be described", extra={"error": str(error)})
+        return None
 
 
 def snapshot_of(
@@ -150,6 +164,7 @@ def snapshot_of(
     *,
     backlog_complete: bool,
     listed: tuple[Instance, ...] | None = None,
+    groups: tuple[Group, ...] | None = (),
 ) -> Snapshot:
     """What was read, with what this process remembers beside it. Without EC2's list nothing is concluded from an absence."""
     now = plane.clock()
@@ -165,6 +180,7 @@ def snapshot_of(
         listed=listed,
         canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,
         learned=learned(plane, pool.name),
+        groups=groups,
     )
 
 

@@ -43,6 +43,9 @@ def patch_defaults(
         return before
     checks = Checks(plane)
     warnings = check(settings.effective({}, said), settings.effective({}, before.settings), checks)
+    if said.get("capacity") == "asg":
+        sentence = "asg is said of each pool, because each needs groups of its own"
+        refuse([Fault("capacity", sentence)])
     _check_pools(plane.stores.registry.pools(), said, checks)
     after = Defaults(version=before.version + 1, settings=said, by=by, at=plane.clock())
     if not plane.stores.registry.put_defaults(after):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chalicelib.core.groups import of_group
 from chalicelib.core.host import LIVE, HostState
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Action, Adopt, Missed, Reclaim, Resume, Settle, Vanish
@@ -79,5 +80,16 @@ def _compare(s: Snapshot, listed: tuple[Instance, ...], unrecorded: set[str]) ->
     for instance in listed:
         if now - instance.launched_at <= RESUME_AFTER_S:
             continue  # a pass that overlaps with this one may have launched it after this one read the rows
+        if _may_boot(s, instance):
+            continue
         if instance.id not in known and instance.id in there and instance.launch not in unrecorded:
             yield Adopt(instance, f"instance {instance.id} runs with our tags and no host row knows it")
+
+
+def _may_boot(s: Snapshot, instance: Instance) -> bool:
+    """Whether an Auto Scaling group launched it and it has yet to say hello; nobody had a row for it before."""
+    if not of_group(instance.launch):
+        return False
+    members = {member.instance_id for group in s.groups or () for member in group.counted}
+    young = s.now - instance.launched_at <= s.pool.spec.boot_timeout_s
+    return s.groups is None or (instance.id in members and young)

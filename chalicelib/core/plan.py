@@ -108,6 +108,31 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Set the desired capacity of an Auto Scaling group.
+
+    `raised`: more is asked for than is on its way; `gave_up`: offerings that it serves and did not deliver.
+    """
+
+    group: str
+    region: str
+    desired: int
+    raised: bool
+    gave_up: tuple[Offering, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Take a dead instance out of its Auto Scaling group, and its place with it."""
+
+    group: str
+    region: str
+    instance_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ring:
     """Write these hosts' inboxes and ring their doorbells."""
 
@@ -126,7 +151,21 @@ class Target:
 
 
 Action = (
-    Resume | Adopt | Missed | Vanish | Settle | Reclaim | Sicken | Drain | Recapture | Retire | Assign | Start | Ring
+    Resume
+    | Adopt
+    | Missed
+    | Vanish
+    | Settle
+    | Reclaim
+    | Sicken
+    | Drain
+    | Recapture
+    | Retire
+    | Assign
+    | Start
+    | Resize
+    | Dismiss
+    | Ring
 )
 
 

@@ -23,6 +23,10 @@ def subject(action: Action) -> str:
             return action.instance.id
         case do.Start():
             return action.offering.key
+        case do.Resize():
+            return action.group
+        case do.Dismiss():
+            return action.instance_id
         case do.Ring():
             return next(iter(action.hosts), "")
         case _:
@@ -42,7 +46,7 @@ def hosts_of(action: Action) -> Iterator[str]:
         yield action.host
     elif isinstance(action, do.Resume):
         yield from action.launch.hosts
-    elif not isinstance(action, do.Adopt | do.Start):
+    elif not isinstance(action, do.Adopt | do.Start | do.Resize | do.Dismiss):
         yield action.host.id
 
 
@@ -92,5 +96,7 @@ _WORDS: dict[type[Any], Callable[[Any], str]] = {
     do.Retire: lambda a: f"terminate host {a.host.id}",
     do.Assign: lambda a: f"place {a.entry.job} (attempt {a.entry.attempt}) on host {a.host}",
     do.Start: _start,
+    do.Resize: lambda a: f"ask group {a.group} for {count(a.desired, 'host')} in all",
+    do.Dismiss: lambda a: f"take instance {a.instance_id} out of group {a.group}",
     do.Ring: lambda a: f"ring {count(len(a.hosts), 'host')}",
 }

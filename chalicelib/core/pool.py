@@ -113,4 +113,7 @@ class Pool:
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
     supply: Supply = Supply()
     scaling: Scaling = Scaling()
+    asked: Mapping[str, float] = field(
+        default_factory=dict
+    )  # Auto Scaling group → when its desired capacity was last raised
     clocks: Mapping[str, float] = field(default_factory=dict)  # priority class → virtual time served (core/fairness.py)

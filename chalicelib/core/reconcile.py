@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from chalicelib.core import consistency, ladder, retirement, scaling_step
+from chalicelib.core import consistency, groups, ladder, retirement, scaling_step
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, ring_due
 from chalicelib.core.fleet import Fleet, carried, fleet_of
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.placement import place
-from chalicelib.core.plan import Assign, Plan, Recapture, Retire, Ring, Vanish
+from chalicelib.core.plan import Action, Assign, Plan, Recapture, Retire, Ring, Vanish
 from chalicelib.core.rationing import backed_off
 from chalicelib.core.scaling_step import Step
 from chalicelib.core.snapshot import Snapshot
@@ -32,6 +32,9 @@ def reconcile(s: Snapshot) -> Plan:
     """What to do now, and why. Planning again right after acting plans nothing."""
     s = ladder.current(s)
     repairs = list(consistency.actions(s))
+    owed = groups.on_the_way(s)
+    repairs += groups.dismissals(owed)
+    s = groups.seen(s, owed)
     fleet = fleet_of(s, gone={action.host.id for action in repairs if isinstance(action, Vanish)})
     there = carried(fleet.hosts, s.backlog)
     waiting: Sequence[Entry] = s.backlog
@@ -57,10 +60,15 @@ def reconcile(s: Snapshot) -> Plan:
     assigns = list(_assigns(s, fleet, there))
     ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
+    starts: Sequence[Action] = step.starts
+    waits = [*step.waits, *_expectant(fleet)]
+    if s.pool.spec.capacity == "asg":
+        starts, asked = groups.resizes(s, owed, step.starts)
+        waits += asked
     leaving = {action.host.id for action in (*departures, *scale_in)}
     plan = Plan(
-        actions=(*repairs, *departures, *scale_in, *recaptures, *assigns, *step.starts, *rings),
-        waits=step.waits,
+        actions=(*repairs, *departures, *scale_in, *recaptures, *assigns, *starts, *rings),
+        waits=tuple(waits),
         begins=step.begins,
         wake_at=min(_due(s, fleet, step, leaving | busy), default=None),
         target=step.target,
@@ -87,12 +95,19 @@ def _assigns(s: Snapshot, fleet: Fleet, there: Mapping[tuple[str, int], str]) ->
         if (host := there.get((entry.job, entry.attempt))) is not None:
             yield Assign(entry, host, "the host carries it already; the rest was not written")
     for room in fleet.rooms:
-        if room.taken:
+        if room.taken and not room.key.startswith(groups.EXPECTED):
             fits = f"it fits on {room.key}"
             held = f"{fits}, which holds inputs of it already"
             for entry in room.taken:
                 there_already = entry.needs and not room.holds.isdisjoint(entry.needs)
                 yield Assign(entry, room.key, held if there_already else fits)
+
+
+def _expectant(fleet: Fleet) -> Iterator[tuple[Entry, str]]:
+    """Those who get a host that is on its way, and stay in the backlog until it says hello."""
+    for room in fleet.rooms:
+        if room.taken and room.key.startswith(groups.EXPECTED):
+            yield from ((entry, f"a host of group {fleet.fit[room.key].launch} is on its way") for entry in room.taken)
 
 
 def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[float]:
@@ -115,5 +130,8 @@ def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[f
         supply = s.pool.supply
         opens_at = (*supply.skips.values(), supply.spot_until, ladder.probe_at(s) or 0.0)
         yield from (until for until in opens_at if now < until < math.inf)
+    for name, at in s.pool.asked.items():
+        if (due := at + groups.GIVE_UP_S) > now and any(host.launch == name for host in fleet.hosts):
+            yield due
     if step.next_booking_at is not None:
         yield step.next_booking_at

@@ -130,8 +130,10 @@ def _faults(spec: PoolSpec) -> Iterator[Fault]:
         yield Fault("idle_max_s", f"is {spec.idle_max_s}, less than ping_every_s, {spec.ping_every_s}")
     if spec.image is not None and len({offering.region for offering in spec.offerings}) > 1:
         yield Fault("image", f"is {spec.image}, but an image lives in one region and the offerings name several")
-    if spec.capacity == "asg":  # its parts are being built; until it works from end to end nobody may switch it on
-        yield Fault("capacity", "asg is not available yet; hosts come from RunInstances (capacity=ec2)")
+    if spec.capacity == "asg" and spec.launch_template is not None:
+        yield Fault(
+            "launch_template", "is not used where capacity is asg: the groups have launch templates of their own"
+        )
     yield from parameters.faults(spec.policy, spec.parameters)
 
 

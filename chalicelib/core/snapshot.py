@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.durations import Learned
+from chalicelib.core.groups import Group
 from chalicelib.core.host import Host, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.pool import Pool
@@ -18,6 +19,8 @@ class Snapshot:
 
     `listed` is None when EC2 was not asked in this pass: then nothing may be concluded from an instance's absence.
 
+    `groups`: the pool's Auto Scaling groups, where its capacity comes from them; None: they could not be described,
+    so nothing may be asked.
     `canary_at`: when the tick's last canary ping that came back was sent; silence of hosts counts only up to there.
     `learned`: how long jobs took, by `durations.key_of(family)`. `backlog_complete`: whether `backlog` is all there is.
     """
@@ -32,3 +35,4 @@ class Snapshot:
     listed: tuple[Instance, ...] | None = None
     canary_at: float | None = None
     learned: Mapping[str, Learned] = field(default_factory=dict)
+    groups: tuple[Group, ...] | None = ()

@@ -26,6 +26,13 @@ class DynamoHosts:
     def create(self, hosts: Sequence[Host]) -> None:
         write_batch(self._row, puts=map(self._of, hosts))
 
+    def register(self, host: Host) -> bool:
+        try:
+            self._of(host).save(condition=self._row.id.does_not_exist())
+        except ConditionFailed:
+            return False
+        return True
+
     def get(self, pool: str, host_id: str) -> Host | None:
         try:
             return _host(self._row.get(pool, host_id, consistent_read=True))

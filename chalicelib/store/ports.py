@@ -25,7 +25,9 @@ from chalicelib.core.story import Line
 HOST_FACTS = frozenset(
     {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
-PASS_FACTS = frozenset({"list_due_at", "wake_at", "supply", "scaling", "clocks"})  # what Registry.note_pass sets
+PASS_FACTS = frozenset(
+    {"list_due_at", "wake_at", "supply", "scaling", "clocks", "asked"}
+)  # what Registry.note_pass sets
 
 
 def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
@@ -131,6 +133,9 @@ class Backlog(Protocol):
 class Hosts(Protocol):
     def create(self, hosts: Sequence[Host]) -> None:
         """Rows of a new launch (fresh ids, so no condition), batched by 25. A row's assignments are a map keyed `job#attempt`."""
+
+    def register(self, host: Host) -> bool:
+        """The row of one host that nobody launched by name; False if its id exists."""
 
     def get(self, pool: str, host_id: str) -> Host | None: ...
 
@@ -255,7 +260,7 @@ class Registry(Protocol):
     def pass_no(self, name: str) -> int | None: ...
 
     def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
-        """SET list_due_at, wake_at, supply, scaling, clocks - only if `pass_no` is still the row's (the fence). None removes."""
+        """SET list_due_at, wake_at, supply, scaling, clocks, asked - only if `pass_no` is still the row's (the fence). None removes."""
 
     def token(self, sha256: str) -> Token | None: ...
 

@@ -212,6 +212,7 @@ def _pool(row: PoolRow) -> Pool:
         interest=row.interest,
         scaling=row.scaling,
         clocks=row.clocks,
+        asked=row.asked,
     )
 
 

@@ -187,6 +187,7 @@ class PoolRow(RegistryTable):
     interest = Int(default=0)
     scaling = Json(Scaling, default=Scaling)
     clocks = Floats(default=dict)
+    asked = Floats(default=dict)
 
 
 class TokenRow(RegistryTable):

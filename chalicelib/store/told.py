@@ -101,6 +101,12 @@ class ToldHosts:
         for host in hosts:
             self._teller.changed(Line(at=host.entered_at, subject=host.id, event=str(host.state), reason=host.reason))
 
+    def register(self, host: Host) -> bool:
+        registered = self._hosts.register(host)
+        if registered:
+            self._teller.changed(Line(at=host.entered_at, subject=host.id, event=str(host.state), reason=host.reason))
+        return registered
+
     def move(self, pool: str, host_id: str, event: HostEvent, *, at: float, reason: str, **facts: Any) -> Host | None:
         moved = self._hosts.move(pool, host_id, event, at=at, reason=reason, **facts)
         if moved is not None:

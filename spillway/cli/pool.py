@@ -129,6 +129,33 @@ def start(name: Name, url: Url = None, token: Token = None, stage: Stage = None,
 
 @pool.command()
 @command
+def groups(
+    name: Name,
+    stage: Annotated[str, typer.Option(help="The stage's name, as it was bootstrapped from here.")],
+    as_json: Json = False,
+) -> None:
+    """Make the Auto Scaling groups of a pool, or bring them to its settings. Needs a checkout; then set capacity=asg."""
+    import dataclasses
+
+    from spillway.checkout import import_from_checkout
+    from spillway.cli.stage import explained
+
+    root = import_from_checkout()
+    from infra import groups as infra_groups
+    from infra import terminal
+
+    with explained():
+        made = infra_groups.make(stage, name, root, report=terminal.progress)
+    if as_json:
+        emit(dataclasses.asdict(made))
+        return
+    for region, names in made.groups.items():
+        typer.echo(f"{region}: {', '.join(names)}")
+    typer.echo(f"Next: spillway pool set {name} capacity=asg, or spillway pool restart {name} where it is so already")
+
+
+@pool.command()
+@command
 def defaults(
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="What to change; nothing: show them.")

@@ -56,6 +56,7 @@ class World(Protocol):
     def published(self) -> list[tuple[dict[str, Any], dict[str, str]]]: ...
     def download(self, url: str) -> bytes: ...
     def upload(self, url: str, body: bytes, headers: Mapping[str, str]) -> None: ...
+    def make_group(self, *, size_max: int = 10, protects: bool = True) -> str: ...
 
 
 @dataclass
@@ -89,6 +90,11 @@ class MemoryWorld:
 
     def upload(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
         self.cloud.blobs.send(url, body, headers)
+
+    def make_group(self, *, size_max: int = 10, protects: bool = True) -> str:
+        """The spot group of pool default."""
+        offering = Offering(region=REGION, instance_type="c7i.large", market="spot")
+        return self.cloud.groups.make("default", offering, b"", size_max=size_max, protects=protects)
 
 
 @dataclass
@@ -141,6 +147,33 @@ class AwsWorld:
             urllib.request.urlopen(request, timeout=10).close()
         except urllib.error.HTTPError as error:
             raise PermissionError(error.read().decode()) from error
+
+    def make_group(self, *, size_max: int = 10, protects: bool = True) -> str:
+        """The spot group of pool default, as `infra/groups.py` makes it."""
+        name = f"spillway-{self.stage}-default-spot"
+        template = {"LaunchTemplateName": f"spillway-{self.stage}-host", "Version": "1"}
+        scaling = self.client("autoscaling")
+        scaling.create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            MinSize=0,
+            MaxSize=size_max,
+            AvailabilityZones=[f"{REGION}a"],
+            NewInstancesProtectedFromScaleIn=protects,
+            MixedInstancesPolicy={
+                "InstancesDistribution": {"OnDemandPercentageAboveBaseCapacity": 0},
+                "LaunchTemplate": {
+                    "LaunchTemplateSpecification": template,
+                    "Overrides": [{"InstanceType": "c7i.large"}, {"InstanceType": "m7i.large"}],
+                },
+            },
+            Tags=[
+                {"Key": "spillway:stage", "Value": self.stage, "PropagateAtLaunch": True},
+                {"Key": "spillway:pool", "Value": "default", "PropagateAtLaunch": True},
+                {"Key": "spillway:launch", "Value": name, "PropagateAtLaunch": True},
+            ],
+        )
+        scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["AZRebalance", "ReplaceUnhealthy"])
+        return name
 
 
 def memory_world() -> MemoryWorld:

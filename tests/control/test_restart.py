@@ -6,7 +6,7 @@ import pytest
 from meddling import a_pool, story
 from town import OFFERING, Town
 
-from chalicelib.control import pools, restart, settings
+from chalicelib.control import restart, settings
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Conflict, NotFound
@@ -100,9 +100,3 @@ def test_a_pool_that_is_not_there_is_told_so() -> None:
     for action in (restart.restart, restart.kill, restart.start):
         with pytest.raises(NotFound, match="no pool named none"):
             action(town.plane, "none", by="alice")
-
-
-def test_groups_cannot_be_switched_on_before_they_work() -> None:
-    town = Town()
-    with pytest.raises(Exception, match="capacity: asg is not available yet"):
-        pools.patch(town.plane, "default", {"capacity": "asg"}, by="alice")

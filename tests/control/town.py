@@ -253,7 +253,8 @@ class Town:
         script = gzip.decompress(machine.launch.user_data).decode()
         line = next(text for text in script.splitlines() if text.startswith("MANIFEST = r'''"))
         manifest = json.loads(line.removeprefix("MANIFEST = r'''").removesuffix("'''"))
-        entry = manifest["hosts"][machine.index]
+        grouped = {"host": f"host-{machine.id}", "assignments": [], "inbox": False}
+        entry = grouped if "group" in manifest else manifest["hosts"][machine.index]
         return Agent(machine, f"{ROLE}:{machine.id}", manifest, entry, boot_at=self.now + self.boot_s)
 
     def _agent(self, agent: Agent) -> bool:

@@ -22,6 +22,8 @@ WIDE = {  # EC2 knows no narrower resource for any of them
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeSpotPriceHistory",
+    "autoscaling:DescribeAutoScalingGroups",
+    "autoscaling:DescribeAutoScalingInstances",
 }
 
 
@@ -72,7 +74,7 @@ def test_a_rendered_policy_has_no_wildcard_for_stage_account_or_bucket(function:
             _, _, service, region, account, rest = resource.split(":", 5)
             assert "spillway-*" not in rest
             assert account in ("111122223333", "")
-            assert region in ("eu-central-1", "") or service in ("ec2", "ssm")
+            assert region in ("eu-central-1", "") or service in ("autoscaling", "ec2", "ssm")
     assert '"*"' not in json.dumps([s.get("Condition", {}) for s in statements(rendered)])
 
 

@@ -25,6 +25,14 @@ class MemoryHosts:
             for host in hosts:
                 self._hosts.setdefault(host.pool, {})[host.id] = host
 
+    def register(self, host: Host) -> bool:
+        with self._lock:
+            hosts = self._hosts.setdefault(host.pool, {})
+            if host.id in hosts:
+                return False
+            hosts[host.id] = host
+            return True
+
     def get(self, pool: str, host_id: str) -> Host | None:
         with self._lock:
             return self._hosts.get(pool, {}).get(host_id)

@@ -1,0 +1,209 @@
+"""Auto Scaling groups: what a pool with `capacity: asg` asks of them, and what it must not ask twice.
+
+Theory of operation. Such a pool has two groups in each region, one for spot and one for on-demand backup. Nobody knows the hosts that
+were asked for by name before they speak: a host row comes with a host's first ping. So a plan counts what is *on its way* - desired
+capacity less the members whose rows are there - as hosts that boot (`expected`), and everything that counts hosts counts them: one job
+never causes two. Jobs are placed on them in thought only; they stay in the backlog until the host says hello.
+
+The group replaces nothing of itself (its processes for that are suspended, `infra/groups.py`): desired capacity is ours alone. A member
+that is dead keeps its place until it is `Dismiss`ed with decrement. What a group does not deliver within `GIVE_UP_S` is given up:
+desired capacity goes down to what is there, and its offerings are skipped like those that EC2 refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from chalicelib.core.backlog import Entry
+from chalicelib.core.catalogue import TYPES, capacity
+from chalicelib.core.host import LIVE, Host, HostState, Offering
+from chalicelib.core.plan import Dismiss, Resize, Start
+from chalicelib.core.pool import Pool
+
+if TYPE_CHECKING:
+    from chalicelib.core.snapshot import Snapshot
+
+GIVE_UP_S = 180.0  # an instance that a group can have is there after some seconds
+SKIP_S = 180.0
+EXPECTED = "expected-"  # how ids of hosts begin that are on their way
+MARKETS = {"spot": "spot", "on_demand": "on-demand"}  # market → how the group's name ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An instance of a group. `state`: the group's word for its life (Pending…, InService, Terminating…); `healthy`: EC2 has it running."""
+
+    instance_id: str
+    group: str
+    state: str
+    instance_type: str = ""
+    zone: str | None = None
+    protected: bool = False
+    healthy: bool = True
+
+    @property
+    def counts(self) -> bool:
+        """Whether it takes a place of the desired capacity."""
+        return self.state.startswith("Pending") or self.state == "InService"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group as Auto Scaling describes it. `market`: spot or on_demand."""
+
+    name: str
+    region: str
+    market: str
+    desired: int
+    size_max: int
+    members: tuple[Member, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Member, ...]:
+        return tuple(member for member in self.members if member.counts)
+
+
+def group_name(stage: str, pool: str, market: str) -> str:
+    """The name of a pool's group in each region."""
+    return f"spillway-{stage}-{pool}-{MARKETS[market]}"
+
+
+def names(stage: str, pool: str) -> dict[str, str]:
+    """Group name → market, of a pool."""
+    return {group_name(stage, pool, market): market for market in MARKETS}
+
+
+def of_group(launch: str) -> bool:
+    """Whether a host's or an instance's `launch` is the name of a group: that of a RunInstances begins otherwise, or is empty."""
+    return bool(launch) and not launch.startswith("launch-")
+
+
+def host_id(instance_id: str) -> str:
+    """The id of a group's host, which it can know itself: its user data is the same for all."""
+    return f"host-{instance_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class OnTheWay:
+    """What a group owes: `booting` members have no row yet, `missing` ones are not there at all; `late`: longer than it may take."""
+
+    group: Group
+    booting: int
+    missing: int
+    late: bool
+    dead: tuple[Member, ...]
+
+
+def on_the_way(s: Snapshot) -> list[OnTheWay]:
+    """Of each group of the pool."""
+    rows = {host.instance_id: host for host in (*s.past, *s.hosts) if host.instance_id}
+    found = []
+    for group in s.groups or ():
+        counted = group.counted
+        dead = tuple(m for m in counted if not m.healthy or ((r := rows.get(m.instance_id)) and r.state not in LIVE))
+        booting = sum(m.instance_id not in rows and m.healthy for m in counted)
+        missing = max(0, group.desired - len(counted))
+        late = bool(missing) and s.now - s.pool.asked.get(group.name, 0.0) >= GIVE_UP_S
+        found.append(OnTheWay(group, booting, missing, late or (bool(missing) and s.pool.spec.killed), dead))
+    return found
+
+
+def seen(s: Snapshot, owed: Sequence[OnTheWay]) -> Snapshot:
+    """The snapshot with what is on its way as hosts that boot, and with the offerings skipped whose group does not deliver."""
+    expected = [host for each in owed for host in _expected(s, each)]
+    skips = {
+        offering.asked_with(s.pool.spec.image, s.pool.spec.launch_template): s.now + SKIP_S
+        for offering in given_up(s, owed)
+    }
+    if not expected and not skips:
+        return s
+    pool = replace(s.pool, supply=replace(s.pool.supply, skips={**s.pool.supply.skips, **skips}))
+    return replace(s, pool=pool, hosts=(*s.hosts, *expected))
+
+
+def given_up(s: Snapshot, owed: Iterable[OnTheWay]) -> tuple[Offering, ...]:
+    """Offerings of groups that do not deliver; not where a person wants none."""
+    late = {(each.group.region, each.group.market) for each in owed if each.late and not s.pool.spec.killed}
+    return tuple(o for o in s.pool.spec.offerings if (o.region, o.market) in late)
+
+
+def _expected(s: Snapshot, owed: OnTheWay) -> Iterator[Host]:
+    offering = _offering(s.pool, owed.group)
+    if offering is None:
+        return
+    size = capacity(offering, s.pool.spec)
+    for number in range(owed.booting + (0 if owed.late else owed.missing)):
+        yield Host(
+            id=f"{EXPECTED}{owed.group.name}-{number:04d}",
+            pool=s.pool.name,
+            state=HostState.LAUNCHING,
+            offering=offering,
+            launch=owed.group.name,
+            launch_index=number,
+            cpu=size.cpu,
+            memory_mib=size.memory_mib,
+            slots=size.slots,
+            launched_at=s.pool.asked.get(owed.group.name, s.now),
+            generation=s.pool.spec.generation,
+        )
+
+
+def _offering(pool: Pool, group: Group) -> Offering | None:
+    """What a host of the group most likely is: the first offering that it serves."""
+    return next(
+        (
+            o
+            for o in pool.spec.offerings
+            if (o.region, o.market) == (group.region, group.market) and o.instance_type in TYPES
+        ),
+        None,
+    )
+
+
+def dismissals(owed: Iterable[OnTheWay]) -> Iterator[Dismiss]:
+    """Dead members, which would keep their places in their groups."""
+    for each in owed:
+        for member in each.dead:
+            yield Dismiss(
+                each.group.name, each.group.region, member.instance_id, "it is dead, and keeps a place in its group"
+            )
+
+
+def resizes(
+    s: Snapshot, owed: Iterable[OnTheWay], starts: Iterable[Start]
+) -> tuple[list[Resize], list[tuple[Entry, str]]]:
+    """Launches as desired capacities, and what those who are to get these hosts wait for."""
+    by_place = {(each.group.region, each.group.market): each for each in owed}
+    more: dict[tuple[str, str], int] = dict.fromkeys(by_place, 0)
+    reasons: dict[tuple[str, str], str] = {}
+    waits: list[tuple[Entry, str]] = []
+    for start in starts:
+        place = (start.offering.region, start.offering.market)
+        entries = [entry for load in start.loads for entry in load]
+        if place not in by_place:
+            lack = "cannot be asked now" if s.groups is None else "has no Auto Scaling group for it"
+            waits += [
+                (e, f"{start.offering.key} {lack}; `spillway pool groups` makes the pool's groups") for e in entries
+            ]
+            continue
+        more[place] += len(start.loads)
+        reasons.setdefault(place, start.reason)
+        waits += [(e, f"group {by_place[place].group.name} is asked for a host for it") for e in entries]
+    actions = []
+    for place, each in by_place.items():
+        group = each.group
+        base = group.desired - (each.missing if each.late else 0)
+        desired = min(max(group.size_max, group.desired), base + more[place])
+        if desired != group.desired or each.late:
+            why = reasons.get(place) or _gave_up(s, each)
+            gave_up = given_up(s, [each])
+            actions.append(Resize(group.name, group.region, desired, desired > base, gave_up, why))
+    return actions, waits
+
+
+def _gave_up(s: Snapshot, each: OnTheWay) -> str:
+    if s.pool.spec.killed:
+        return "a person killed the pool's hosts"
+    return f"it did not deliver {each.missing} of {each.group.desired} hosts within {GIVE_UP_S:.0f} s"

@@ -1,0 +1,240 @@
+"""Pools whose hosts come from Auto Scaling groups: one job one host, nothing replaced that we let go, nothing believed that a ping says."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from fragile import fragile
+from meddling import a_pool, story
+from town import ROLE, Crash, Town
+
+from chalicelib.cloud.user_data import user_data
+from chalicelib.control import pools, restart, settings
+from chalicelib.control.handover import group_manifest
+from chalicelib.core import invariants
+from chalicelib.core.host import HostState, Offering
+from chalicelib.core.job import JobState
+from chalicelib.core.pool import PoolSpec
+from chalicelib.errors import BadRequest
+
+SPOT = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
+BACKUP = Offering(region="us-east-1", instance_type="m7i.large", market="on_demand")
+SPOT_GROUP, BACKUP_GROUP = "spillway-town-default-spot", "spillway-town-default-on-demand"
+
+
+def a_town(*offerings: Offering, **spec: Any) -> Town:
+    """A town whose pool has a group for each market that it offers."""
+    town = Town(PoolSpec(offerings=offerings or (SPOT, BACKUP), capacity="asg", missed_pings_s=3600, **spec))
+    pool = a_pool(town)
+    for offering in pool.spec.offerings:
+        name = f"spillway-town-default-{'spot' if offering.market == 'spot' else 'on-demand'}"
+        document = group_manifest(town.plane.settings, pool, name, offering.region, 2)
+        script = "#!/usr/bin/python3\nMANIFEST = r'''{}'''\n"
+        assert town.cloud.groups.make("default", offering, user_data(document, script)) == name
+    return town
+
+
+def desired(town: Town, group: str = SPOT_GROUP) -> int:
+    return town.cloud.groups.groups["us-east-1", group].desired
+
+
+def launched(town: Town) -> int:
+    return len(town.cloud.compute.machines)
+
+
+def test_a_job_gets_one_host_of_the_spot_group_and_everything_goes_back_to_zero() -> None:
+    town = a_town()
+    job = town.submit("run 30")
+    town.run(2)
+    assert town.job(job.id).waiting_for == f"group {SPOT_GROUP} is asked for a host for it"
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert (launched(town), desired(town), town.cloud.calls.count("ec2.RunInstances")) == (1, 0, 0)
+    assert town.cloud.calls.count("ec2.TerminateInstances") == 0
+
+
+def test_many_looks_while_hosts_boot_ask_for_no_more_than_the_jobs_need() -> None:
+    """What was asked for and is not there yet counts."""
+    town = a_town()
+    town.boot_s = 100
+    for _ in range(8):
+        town.submit("run 300")
+        town.run(7)
+    town.run(200)
+    assert launched(town) == 4  # two slots each
+    town.run_until_quiet()
+    assert (launched(town), desired(town)) == (4, 0)
+
+
+def test_what_a_group_does_not_deliver_is_given_up_for_the_backup_group() -> None:
+    town = a_town()
+    town.cloud.compute.limit(SPOT, 0)
+    job = town.submit("run 30")
+    town.run(170)
+    assert desired(town) == 1
+    town.run(200)
+    assert (desired(town), town.job(job.id).state) == (0, JobState.SUCCEEDED)
+    assert town.hosts()[0].offering == BACKUP
+    assert any(f"group {SPOT_GROUP} was given up" in line for line in story(town))
+    town.run_until_quiet()
+
+
+def test_a_member_that_dies_loses_its_place_and_its_job_gets_another() -> None:
+    town = a_town(interruption_ladder=False)
+    job = town.submit("run 600", max_attempts=3)
+    town.run(60)
+    (machine,) = town.cloud.compute.alive()
+    town.cloud.compute.interrupt(machine.id)
+    town.run(200)
+    assert machine.id not in town.cloud.groups.groups["us-east-1", SPOT_GROUP].members
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert (desired(town), desired(town, BACKUP_GROUP)) == (0, 0)
+
+
+def test_a_host_that_never_speaks_is_terminated_through_its_group() -> None:
+    town = a_town(boot_timeout_s=120)
+    town.unmanned = {"i-00000000000000001"}
+    job = town.submit("run 30")
+    town.run(600)
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert (
+        town.cloud.calls.of("autoscaling.TerminateInstanceInAutoScalingGroup")[0].detail["instance_id"]
+        == "i-00000000000000001"
+    )
+    town.run_until_quiet()
+    assert desired(town) == 0
+
+
+def test_an_instance_of_another_pools_group_is_no_host_of_this_one() -> None:
+    """The ping names the pool, the group proves it."""
+    town = a_town()
+    stranger = town.cloud.groups.make("other", SPOT, b"x")
+    town.cloud.groups.resize("us-east-1", stranger, 1)
+    (machine,) = town.cloud.compute.alive()
+    town.unmanned = {machine.id}
+    for host, sender in (
+        (f"host-{machine.id}", f"{ROLE}:{machine.id}"),
+        (f"host-{machine.id}", f"AROAOTHER:{machine.id}"),
+        ("host-i-1", f"{ROLE}:i-1"),
+    ):
+        body = {"v": 1, "pool": "default", "host": host, "pings": [{"kind": "hello", "at": town.now}]}
+        town.cloud.queues.heartbeats.send(json.dumps(body), town.now, sender=sender)
+    town.run(10)
+    assert town.hosts() == []
+
+
+def test_two_first_pings_at_once_make_one_row_and_lose_no_assignment() -> None:
+    town = a_town()
+    town.duplicate = 1.0
+    job = town.submit("run 30")
+    town.run(60)
+    assert [h.state for h in town.hosts()] == [HostState.READY]
+    town.run_until_quiet()
+    assert town.job(job.id).attempt == 1
+
+
+def test_hosts_are_protected_though_their_group_does_not_protect_them() -> None:
+    town = a_town()
+    town.cloud.groups.groups["us-east-1", SPOT_GROUP].protects = False
+    town.submit("run 300")
+    town.run(60)
+    group = town.cloud.groups.groups["us-east-1", SPOT_GROUP]
+    assert group.protected == set(group.members)
+
+
+def test_a_killed_pool_asks_for_nothing_and_what_is_on_its_way_is_called_off() -> None:
+    town = a_town()
+    town.cloud.compute.limit(SPOT, 0)
+    town.submit("run 30")
+    town.run(5)
+    assert desired(town) == 1
+    restart.kill(town.plane, "default", by="alice", force=True)
+    town.run(5)
+    assert desired(town) == 0
+    restart.start(town.plane, "default", by="alice")
+    town.cloud.compute.limit(SPOT, None)
+    town.run_until_quiet()
+
+
+def test_a_restart_replaces_the_hosts_of_a_group() -> None:
+    town = a_town(hosts_min=2)
+    town.run(60)
+    old = {machine.id for machine in town.cloud.compute.alive()}
+    restart.restart(town.plane, "default", by="alice")
+    town.run(600)
+    new = {machine.id for machine in town.cloud.compute.alive()}
+    assert (len(old), len(new), old & new, desired(town)) == (2, 2, set(), 2)
+
+
+def test_a_pool_without_groups_says_what_is_missing() -> None:
+    town = Town(PoolSpec(offerings=(SPOT,), capacity="asg"))
+    job = town.submit("run 30")
+    town.run(5)
+    assert "spillway pool groups" in (town.job(job.id).waiting_for or "")
+    assert launched(town) == 0
+
+
+def test_groups_are_asked_for_only_where_they_are() -> None:
+    """A pool that would wait for ever is refused when it is written, with the command that helps; the whole stage cannot be set to it."""
+    town = Town()
+    sentence = (
+        "pool default has no Auto Scaling group for on_demand in us-east-1: `spillway pool groups default` makes them"
+    )
+    with pytest.raises(BadRequest, match=sentence):
+        pools.patch(town.plane, "default", {"capacity": "asg"}, by="alice")
+    town.cloud.groups.make("default", replace(BACKUP, instance_type="c7i.large"), b"x")
+    assert pools.patch(town.plane, "default", {"capacity": "asg"}, by="alice").spec.capacity == "asg"
+    offerings = [{"region": "us-east-1", "instance_type": "c7i.large", "market": "spot"}]
+    with pytest.raises(BadRequest, match="no Auto Scaling group for spot in us-east-1"):
+        pools.patch(town.plane, "default", {"offerings": offerings}, by="alice")
+    with pytest.raises(BadRequest, match="is said of each pool"):
+        settings.patch_defaults(town.plane, {"capacity": "asg"}, by="root")
+
+
+def test_a_group_that_replaces_of_itself_ends_at_zero_too() -> None:
+    """Somebody resumed its processes: what it launches for itself is a host like any other, and leaves when idle."""
+    town = a_town()
+    town.cloud.groups.groups["us-east-1", SPOT_GROUP].replaces = True
+    job = town.submit("run 600", max_attempts=3)
+    town.run(60)
+    town.cloud.compute.interrupt(town.cloud.compute.alive()[0].id)
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert desired(town) == 0
+
+
+def scenario(burn_at: set[int]) -> tuple[Town, list[str], int]:
+    """Two jobs on a spot group that gives no host, so that the backup group is asked; the control plane crashes there."""
+    town = a_town()
+    town.cloud.compute.limit(SPOT, 0)
+    fuse = fragile(town)
+    fuse.burn_at = burn_at
+    jobs: list[str] = []
+    for number in range(2):
+        while len(jobs) == number:  # a client retries with the same key until it is answered
+            with suppress(Crash):
+                jobs.append(town.submit("run 250", idempotency_key=f"key-{number}").id)
+    town.run_until_quiet()
+    return town, jobs, fuse.calls
+
+
+@cache
+def calls() -> int:
+    return scenario(set())[2]
+
+
+@pytest.mark.parametrize("slice_", range(8))
+def test_a_crash_at_any_single_call_leaves_nothing_behind(slice_: int) -> None:
+    """Desired capacity is asked for in one call and remembered in another: whoever dies in between causes no second host for good."""
+    for point in range(1 + slice_, calls() + 1, 8):
+        town, jobs, _ = scenario({point})
+        broken = invariants.at_rest(town.world())
+        assert not broken, f"crash at call {point}: {broken}"
+        assert [town.job(job).state for job in jobs] == [JobState.SUCCEEDED] * 2
+        assert (desired(town), desired(town, BACKUP_GROUP)) == (0, 0), f"crash at call {point}"
