@@ -164,7 +164,7 @@ def test_a_killed_pool_asks_for_nothing_and_what_is_on_its_way_is_called_off() -
 
 def test_a_restart_replaces_the_hosts_of_a_group() -> None:
     town = a_town(hosts_min=2)
-    town.run(60)
+    town.run(120)
     old = {machine.id for machine in town.cloud.compute.alive()}
     restart.restart(town.plane, "default", by="alice")
     town.run(600)

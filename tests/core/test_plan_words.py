@@ -27,6 +27,8 @@ ACTIONS: list[do.Action] = [
     do.Retire(a_host(), "it is empty"),
     do.Assign(an_entry(), "host-1", "it fits."),
     do.Start(OFFERING, ((an_entry("job-1"), an_entry("job-2")), ()), "they fit nowhere"),
+    do.Resize("spillway-dev-default-spot", "us-east-1", 3, True, (), "a job fits nowhere"),
+    do.Dismiss("spillway-dev-default-spot", "us-east-1", "i-9", "it is dead"),
     do.Ring(("host-1", "host-2"), "they have work"),
 ]
 
@@ -43,7 +45,9 @@ def test_every_action_is_a_sentence_with_a_subject_and_a_reason(action: do.Actio
     assert not words.endswith("..")
     assert action.reason.rstrip(".") in words
     assert plan_words.subject(action)
-    assert any(True for _ in plan_words.hosts_of(action)) or isinstance(action, do.Adopt | do.Start)
+    assert any(True for _ in plan_words.hosts_of(action)) or isinstance(
+        action, do.Adopt | do.Start | do.Resize | do.Dismiss
+    )
 
 
 def test_a_plan_knows_whom_it_concerns() -> None:
