@@ -6,7 +6,7 @@ host of that pool says Auto Scaling: it must be a living member of one of the po
 
 from __future__ import annotations
 
-from chalicelib.core.catalogue import TYPES, capacity
+from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.groups import Member, host_id, names
 from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.pool import Pool
@@ -42,7 +42,8 @@ def _member(plane: Plane, pool: Pool, instance_id: str) -> tuple[str, Member] | 
         member = plane.cloud.groups.member(region, instance_id)
         if member is None:
             continue
-        if member.group in ours and member.counts and member.healthy and member.instance_type in TYPES:
+        known = knows(Offering(region=region, instance_type=member.instance_type), pool.spec)
+        if member.group in ours and member.counts and member.healthy and known:
             return region, member
         log.warning(
             "an instance speaks that is no host of the pool",

@@ -101,6 +101,8 @@ class Performer:
             entered_at=now,
             retire_sent_at=now,
             instance_id=found.id,
+            # A host of a group that never spoke counts as a boot that failed, as one that was launched by name does.
+            userid=f"{self.plane.settings.host_role_id}:{found.id}" if of_group(found.launch) else None,
             reason=action.reason,
         )
         self.plane.stores.hosts.create([host])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import TYPES, capacity
+from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.host import LIVE, Host, HostState, Offering
 from chalicelib.core.plan import Dismiss, Resize, Start
 from chalicelib.core.pool import Pool
@@ -156,7 +156,7 @@ def _offering(pool: Pool, group: Group) -> Offering | None:
         (
             o
             for o in pool.spec.offerings
-            if (o.region, o.market) == (group.region, group.market) and o.instance_type in TYPES
+            if (o.region, o.market) == (group.region, group.market) and knows(o, pool.spec)
         ),
         None,
     )
