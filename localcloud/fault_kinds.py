@@ -26,7 +26,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {  # how the cloud is, until set anew
     "ec2_buckets": {"speed": 1.0},
     "capacity": {**OFFERING, "instances": ...},
     "vcpu_quota": {"region": "us-east-1", "market": "on_demand", "vcpus": ...},
-    "spot_prices": {"file": ..., "start": None, "speed": 1.0, "warning_s": 120.0},
+    "spot_prices": {"file": ..., "start": None, "speed": 1.0, "warning_s": 120.0, "on_demand": None},
     "spot_price": {"zone": ..., "instance_type": ..., "price": ..., "on_demand": None, "warning_s": None},
     "slow_listing": {"launched_s": 0.0, "ended_s": 0.0},
 }

@@ -113,6 +113,12 @@ class SpotMarket:
             start = price_file.at(fields["start"]) if fields["start"] else file.begin
         except (TypeError, ValueError):
             raise ValueError(f"start must be a time like 2015-05-01T00:00:00Z, not {fields['start']!r}.") from None
+        on_demand = fields["on_demand"] or {}
+        if not isinstance(on_demand, dict) or not all(isinstance(each, int | float) for each in on_demand.values()):
+            raise ValueError(f"on_demand must be an object of instance types and their USD an hour, not {on_demand!r}.")
+        for offer in file.offers:
+            if offer.instance_type in on_demand:
+                file.on_demand[offer.zone[:-1], offer.instance_type] = float(on_demand[offer.instance_type])
         self.prices.begin(file, start, float(speed))
         self._warning_s = float(warning_s)
         self._told = fields

@@ -1,4 +1,4 @@
-"""EC2's throttling, and launches that are only recorded: through real clients."""
+"""EC2's throttling, through real clients that do not try again."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -122,44 +122,3 @@ def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(asked: list[tuple
         for at, number in given_at[start:]:
             total += number
             assert total <= 5 + 2 * (at - begin) + 1e-6
-
-
-def test_a_recorded_machine_is_running_for_ec2_and_nothing_runs_on_it(cloud: MachineCloud) -> None:
-    """Boots that never succeed, and the cheap way to have a thousand instances: no process, no port, no folder."""
-    (instance_id,) = launch(cloud, UserData="#!/bin/sh\n")
-    cloud.until(instance_id, "running")
-    cloud.heard(lambda: cloud.states(instance_id) == ["pending", "running"])
-    machine = cloud.fleet.machine(instance_id)
-    assert (machine.metadata_port, machine.channel, machine.registered_at) == (0, None, None)
-    assert not machine.folder.exists()
-    assert cloud.described(instance_id)["State"]["Name"] == "running"
-    cloud.ec2.terminate_instances(InstanceIds=[instance_id])
-    cloud.until(instance_id, "terminated")
-
-
-def test_ec2_gives_up_on_machines_and_says_why(cloud: MachineCloud) -> None:
-    """`count` counts instances: two of three never come up, the third boots."""
-    cloud.faults.clear()
-    cloud.faults.set(
-        {"kind": "no_boot", "how": "terminated", "count": 2, "instance_type": "c5.large", "market": "on_demand"}
-    )
-    ids = cloud.launch("#!/bin/sh\n", count=3)
-    for each in ids[:2]:
-        cloud.until(each, "terminated")
-        assert cloud.described(each)["StateReason"]["Code"] == "Server.InternalError"
-    cloud.ran(ids[2])
-
-
-def test_a_thousand_instances_are_recorded_in_ten_calls(cloud: MachineCloud) -> None:
-    """The launch bench counts on it; 3 s on a quiet machine, so the limit only keeps out what grows with the square."""
-    import time
-
-    began = time.monotonic()
-    tags = [{"ResourceType": "instance", "Tags": [{"Key": "spillway:pool", "Value": "thousand"}]}]
-    ids = [each for n in range(10) for each in launch(cloud, 100, TagSpecifications=tags, ClientToken=f"thousand-{n}")]
-    assert len(set(ids)) == 1000
-    assert time.monotonic() - began < 40
-    pages = cloud.ec2.get_paginator("describe_instances").paginate(
-        Filters=[{"Name": "tag:spillway:pool", "Values": ["thousand"]}]
-    )
-    assert sum(len(r["Instances"]) for page in pages for r in page["Reservations"]) == 1000

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
 
 from localcloud.faults import BadFault
-from localcloud.market.price_file import Offer, read
+from localcloud.market.price_file import Offer, PriceFile, Series, read
 from localcloud.market.prices import Prices
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data/spot"
@@ -223,6 +225,33 @@ def test_time_runs_faster_after_the_start_and_at_its_own_pace_before(history: st
     assert [p.price for p in prices.newest_first(large, 0.0, now)] == ["0.5", "0.022", "0.100", "0.030", "0.020"]
 
 
+@given(
+    st.lists(st.floats(0, 1000), min_size=1, max_size=20, unique=True),
+    st.floats(0, 1000),
+    st.floats(0.5, 100),
+    st.lists(st.floats(0, 50), max_size=10),
+)
+def test_at_every_moment_the_newest_change_is_the_price(
+    times: list[float], start: float, speed: float, steps: list[float]
+) -> None:
+    """Whatever the speed: the price is that of the history's last change, the next change comes when it is told, and no other before."""
+    times.sort()
+    offer, now = Offer("us-east-1a", "c5.large"), 0.0
+    prices = Prices(lambda: now)
+    series = Series(times, [str(number) for number in range(len(times))])
+    prices.begin(PriceFile({offer: series}, {}, times[0], times[-1]), start, speed)
+    for step in [0.0, *steps]:
+        now += step
+        passed = [number for number, at in enumerate(times) if at <= start + now * speed]
+        assert prices.now(offer) == (float(passed[-1]) if passed else None)
+        coming = prices.next_change(offer)
+        assert (coming is None) == (len(passed) == len(times))
+        assert (
+            coming is None
+            or abs(coming - (times[len(passed)] - start) / (speed if times[len(passed)] >= start else 1)) < 1e-6
+        )
+
+
 def test_a_price_above_the_maximum_interrupts_with_warning_and_end(cloud: MachineCloud) -> None:
     """Event and metadata first, the end later, only those who are outbid: by their max price, else by the on-demand price."""
     where = {"zone": "us-east-1a", "instance_type": "c5.large"}
@@ -267,6 +296,7 @@ def test_a_file_that_cannot_be_replayed_is_refused_with_a_sentence(
         ({"file": str(tmp_path / "bad.csv")}, "price 1"),
         ({"file": history, "start": "yesterday"}, "start must be a time"),
         ({"file": history, "speed": 0}, "above 0"),
+        ({"file": history, "on_demand": {"c5.large": "cheap"}}, "USD an hour"),
     ]
     for fields, words in cases:
         with pytest.raises(BadFault, match=words):
