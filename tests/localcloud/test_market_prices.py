@@ -1,8 +1,7 @@
-"""What EC2 has and what it costs, through real clients: capacity, quotas, prices, placement scores, and lists that lag behind."""
+"""Spot prices replayed and set by hand, and whom they interrupt, through real clients."""
 
 import csv
 import gzip
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
+from machine_cloud import MachineCloud
+from market_cloud import emptied, launch, market_cloud, refused, spot
 
 from localcloud.faults import BadFault
 from localcloud.market.price_file import Offer, PriceFile, Series, read
@@ -32,16 +32,14 @@ HISTORY = """timestamp,availability_zone,instance_type,product,price,on_demand_p
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
-    with machine_cloud(tmp_path_factory.mktemp("market"), isolation="none", boot_s=0.0, boots="silent") as started:
+    with market_cloud(tmp_path_factory.mktemp("market")) as started:
         yield started
 
 
 @pytest.fixture
 def cloud(whole: MachineCloud) -> Iterator[MachineCloud]:
     yield whole
-    whole.faults.clear()
-    if left := whole.fleet.alive():
-        whole.ec2.terminate_instances(InstanceIds=left)
+    emptied(whole)
 
 
 @pytest.fixture
@@ -49,105 +47,6 @@ def history(tmp_path: Path) -> str:
     path = tmp_path / "history.csv.gz"
     path.write_bytes(gzip.compress(HISTORY.encode()))
     return str(path)
-
-
-def spot(max_price: str | None = None) -> dict[str, Any]:
-    options = {"SpotInstanceType": "one-time"} | ({"MaxPrice": max_price} if max_price else {})
-    return {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
-
-
-def launch(cloud: MachineCloud, count: int = 1, zone: str | None = None, **more: Any) -> list[dict[str, Any]]:
-    arguments = {"ImageId": IMAGE, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": count, **more}
-    if zone:
-        arguments["Placement"] = {"AvailabilityZone": zone}
-    return list(cloud.ec2.run_instances(**arguments)["Instances"])
-
-
-def refused(cloud: MachineCloud, **arguments: Any) -> str:
-    with pytest.raises(ClientError) as error:
-        launch(cloud, **arguments)
-    return str(error.value.response["Error"]["Code"])
-
-
-# Capacity and quotas
-
-
-def test_an_offering_has_so_many_machines_and_gives_what_is_left(cloud: MachineCloud) -> None:
-    """Between MinCount and MaxCount a launch is fulfilled partly; at the end it is refused; a terminated machine comes back."""
-    cloud.faults.set(
-        {"kind": "capacity", "zone": "us-east-1a", "instance_type": "c5.large", "market": "spot", "instances": 3}
-    )
-    first = launch(cloud, 2, "us-east-1a", **spot())
-    assert len(first) == 2
-    assert refused(cloud, count=4, zone="us-east-1a", MinCount=2, **spot()) == "InsufficientInstanceCapacity"
-    assert len(launch(cloud, 4, "us-east-1a", **spot())) == 1
-    assert refused(cloud, zone="us-east-1a", **spot()) == "InsufficientInstanceCapacity"
-    assert len(launch(cloud, 2, "us-east-1a")) == 2, "on-demand is another offering"
-    assert len(launch(cloud, 2, "us-east-1b", **spot())) == 2, "so is another zone"
-    cloud.ec2.terminate_instances(InstanceIds=[first[0]["InstanceId"]])
-    assert len(launch(cloud, 9, "us-east-1a", **spot())) == 1
-    (shown,) = cloud.faults.listed()
-    assert (shown["instances"], shown["left"]) == (3, 0)
-
-
-def test_ec2_chooses_the_zone_with_most_room_where_the_launch_names_none(cloud: MachineCloud) -> None:
-    """A launch without a zone is not refused while any zone has a machine."""
-    for zone, number in (("us-east-1a", 0), ("us-east-1b", 1), ("us-east-1c", 2), ("us-east-1d", 0), ("us-east-1f", 0)):
-        cloud.faults.set({"kind": "capacity", "zone": zone, "instance_type": "c5.large", "instances": number})
-    made = launch(cloud, 5)
-    assert [each["Placement"]["AvailabilityZone"] for each in made] == ["us-east-1c", "us-east-1c"]
-    assert [each["Placement"]["AvailabilityZone"] for each in launch(cloud, 5)] == ["us-east-1b"]
-    assert refused(cloud) == "InsufficientInstanceCapacity"
-    cloud.faults.set({"kind": "capacity", "zone": "us-east-1b", "instance_type": "c5.large", "instances": None})
-    assert len(launch(cloud, 5)) == 5
-
-
-def test_launches_at_once_do_not_share_what_is_left(cloud: MachineCloud) -> None:
-    """Two functions ask for the last three machines in the same moment."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    cloud.faults.set({"kind": "capacity", "instance_type": "c5.large", "instances": 3})
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(launch, cloud, 2) for _ in range(4)]
-    assert sum(len(each.result()) for each in waiting if each.exception() is None) == 3
-
-
-@pytest.mark.parametrize(
-    ("market", "more", "code"),
-    [("on_demand", {}, "VcpuLimitExceeded"), ("spot", spot(), "MaxSpotInstanceCountExceeded")],
-)
-def test_a_launch_over_the_quota_is_refused_whole(
-    cloud: MachineCloud, market: str, more: dict[str, Any], code: str
-) -> None:
-    """A quota of 8 vCPUs holds four machines of two; halving the number of a refused launch finds what fits."""
-    cloud.faults.set({"kind": "vcpu_quota", "market": market, "vcpus": 8})
-    assert refused(cloud, count=6, **more) == code
-    assert len(launch(cloud, 3, **more)) == 3
-    assert refused(cloud, InstanceType="c5.xlarge", **more) == code
-    assert len(launch(cloud, 1, **more)) == 1
-    other = {} if more else spot()
-    assert len(launch(cloud, 9, **other)) == 9, "the other market has a quota of its own"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "MaxSpotInstanceCountExceeded",
-        "VcpuLimitExceeded",
-        "UnfulfillableCapacity",
-        "Unsupported",
-        "InsufficientFreeAddressesInSubnet",
-        "SpotMaxPriceTooLow",
-    ],
-)
-def test_every_capacity_error_can_be_had_on_command(cloud: MachineCloud, code: str) -> None:
-    """Once, and then the same launch succeeds."""
-    cloud.faults.set({"kind": "refuse_capacity", "code": code, "count": 1})
-    assert refused(cloud) == code
-    assert launch(cloud)
-
-
-# Prices
 
 
 def prices_of(cloud: MachineCloud, **query: Any) -> list[tuple[str, str, str]]:
@@ -161,7 +60,7 @@ def prices_of(cloud: MachineCloud, **query: Any) -> list[tuple[str, str, str]]:
 
 def test_prices_are_answered_from_the_replay_by_our_clock(cloud: MachineCloud, history: str) -> None:
     """The last seven days are the file's seven days before the start, newest first; and the price that was valid when they began."""
-    cloud.faults.set({"kind": "spot_prices", "file": history, "start": "2015-04-08T00:30:00Z"})
+    cloud.faults.set({"kind": "spot_prices", "file": history, "start": "2015-04-08T00:30:00Z", "speed": 5})
     now = datetime.now(UTC)
     valid_now = [("a", "c5.large", "0.030"), ("b", "c5.large", "0.025")]
     assert prices_of(cloud, StartTime=now, InstanceTypes=["c5.large"]) == valid_now
@@ -215,6 +114,9 @@ def test_time_runs_faster_after_the_start_and_at_its_own_pace_before(history: st
     assert prices.next_change(large) == now + 60
     (latest, oldest) = list(prices.newest_first(large, 0.0, now))
     assert (latest.at, oldest.at) == (now - 5 * DAY, now - 7 * DAY)
+    assert list(prices.newest_first(large, latest.at, now)) == [latest], (
+        "it began at that very moment: nothing older was valid"
+    )
     now += 60
     assert (prices.now(large), prices.next_change(large)) == (0.1, now + 60)
     now += 60
@@ -320,77 +222,3 @@ def test_real_histories_are_read() -> None:
     assert {o.instance_type for o in read(SHARED / "us-east-1_2021_m5large_aws-instance-selector.csv.gz").offers} == {
         "m5.large"
     }
-
-
-# Placement scores and lists
-
-
-def test_placement_scores_follow_what_is_left(cloud: MachineCloud) -> None:
-    """All that is wanted: 9; half: 4; nothing: 1; one or two types: low, whatever there is."""
-    types = ["c5.large", "m5.large", "c7i.large"]
-    for each in types:
-        cloud.faults.set(
-            {
-                "kind": "capacity",
-                "zone": "us-east-1b",
-                "instance_type": each,
-                "instances": 5 if each == "c5.large" else 0,
-            }
-        )
-        cloud.faults.set({"kind": "capacity", "zone": "us-east-1c", "instance_type": each, "instances": 0})
-    found = cloud.ec2.get_spot_placement_scores(
-        InstanceTypes=types, TargetCapacity=10, SingleAvailabilityZone=True, RegionNames=["us-east-1"]
-    )
-    by_zone = {each["AvailabilityZoneId"]: each["Score"] for each in found["SpotPlacementScores"]}
-    assert (by_zone["use1-az6"], by_zone["use1-az1"], by_zone["use1-az2"]) == (9, 4, 1)
-    regions = cloud.ec2.get_spot_placement_scores(
-        InstanceTypes=types, TargetCapacity=10, RegionNames=["us-east-1", "us-west-2"]
-    )
-    assert [(s["Region"], s["Score"]) for s in regions["SpotPlacementScores"]] == [("us-east-1", 9), ("us-west-2", 9)]
-    few = cloud.ec2.get_spot_placement_scores(InstanceTypes=["c5.large"], TargetCapacity=1)["SpotPlacementScores"]
-    assert {each["Score"] for each in few} == {3}
-    assert len(few) == 10
-
-
-def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(cloud: MachineCloud) -> None:
-    """EC2's lists are eventually consistent; what DescribeInstances does not show runs all the same."""
-
-    def states(instance_id: str) -> list[str]:
-        found = cloud.ec2.describe_instances(Filters=[{"Name": "instance-type", "Values": ["c5.large"]}])[
-            "Reservations"
-        ]
-        return [i["State"]["Name"] for r in found for i in r["Instances"] if i["InstanceId"] == instance_id]
-
-    cloud.faults.set({"kind": "slow_listing", "launched_s": 1.0, "ended_s": 1.0})
-    (made,) = launch(cloud)
-    instance_id = made["InstanceId"]
-    assert states(instance_id) == []
-    with pytest.raises(ClientError) as error:
-        cloud.ec2.describe_instances(InstanceIds=[instance_id])
-    assert error.value.response["Error"]["Code"] == "InvalidInstanceID.NotFound"
-    eventually(lambda: states(instance_id) == ["running"])
-    assert time.time() - cloud.fleet.machine(instance_id).launched_at >= 1.0
-    reply = cloud.ec2.terminate_instances(InstanceIds=[instance_id])
-    assert reply["TerminatingInstances"][0]["CurrentState"]["Name"] != "running"
-    assert states(instance_id) == ["running"]
-    eventually(lambda: states(instance_id) == ["terminated"])
-    cloud.faults.clear()
-    (made,) = launch(cloud)
-    assert states(made["InstanceId"]) != []
-
-
-def test_rebalance_is_recommended_by_event_and_metadata(tmp_path: Path) -> None:
-    """On command; the machine itself reads it at events/recommendations/rebalance."""
-    with machine_cloud(tmp_path, isolation="none") as cloud:
-        script = (
-            "#!/bin/sh\nM=$AWS_EC2_METADATA_SERVICE_ENDPOINT/latest\n"
-            "T=$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $M/api/token)\n"
-            'curl -s -H "X-aws-ec2-metadata-token: $T" $M/meta-data/events/recommendations/rebalance\n'
-        )
-        instance_id = cloud.booted(**spot())
-        cloud.faults.set({"kind": "rebalance", "instance_id": instance_id})
-        kind = "EC2 Instance Rebalance Recommendation"
-        cloud.heard(
-            lambda: any(e["detail-type"] == kind and e["detail"]["instance-id"] == instance_id for e in cloud.events)
-        )
-        assert "noticeTime" in cloud.said(instance_id, *script.splitlines()[1:])

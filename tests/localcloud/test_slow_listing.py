@@ -1,0 +1,66 @@
+"""What EC2 shows late, and what it warns of early."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+from machine_cloud import MachineCloud, eventually, machine_cloud
+from market_cloud import emptied, launch, market_cloud, spot
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
+    with market_cloud(tmp_path_factory.mktemp("market")) as started:
+        yield started
+
+
+@pytest.fixture
+def cloud(whole: MachineCloud) -> Iterator[MachineCloud]:
+    yield whole
+    emptied(whole)
+
+
+def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(cloud: MachineCloud) -> None:
+    """EC2's lists are eventually consistent; what DescribeInstances does not show runs all the same."""
+
+    def states(instance_id: str) -> list[str]:
+        found = cloud.ec2.describe_instances(Filters=[{"Name": "instance-type", "Values": ["c5.large"]}])[
+            "Reservations"
+        ]
+        return [i["State"]["Name"] for r in found for i in r["Instances"] if i["InstanceId"] == instance_id]
+
+    cloud.faults.set({"kind": "slow_listing", "launched_s": 1.0, "ended_s": 1.0})
+    (made,) = launch(cloud)
+    instance_id = made["InstanceId"]
+    assert states(instance_id) == []
+    with pytest.raises(ClientError) as error:
+        cloud.ec2.describe_instances(InstanceIds=[instance_id])
+    assert error.value.response["Error"]["Code"] == "InvalidInstanceID.NotFound"
+    eventually(lambda: states(instance_id) == ["running"])
+    assert time.time() - cloud.fleet.machine(instance_id).launched_at >= 1.0
+    reply = cloud.ec2.terminate_instances(InstanceIds=[instance_id])
+    assert reply["TerminatingInstances"][0]["CurrentState"]["Name"] != "running"
+    assert states(instance_id) == ["running"]
+    eventually(lambda: states(instance_id) == ["terminated"])
+    cloud.faults.clear()
+    (made,) = launch(cloud)
+    assert states(made["InstanceId"]) != []
+
+
+def test_rebalance_is_recommended_by_event_and_metadata(tmp_path: Path) -> None:
+    """On command; the machine itself reads it at events/recommendations/rebalance."""
+    with machine_cloud(tmp_path, isolation="none") as cloud:
+        script = (
+            "#!/bin/sh\nM=$AWS_EC2_METADATA_SERVICE_ENDPOINT/latest\n"
+            "T=$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $M/api/token)\n"
+            'curl -s -H "X-aws-ec2-metadata-token: $T" $M/meta-data/events/recommendations/rebalance\n'
+        )
+        instance_id = cloud.booted(**spot())
+        cloud.faults.set({"kind": "rebalance", "instance_id": instance_id})
+        kind = "EC2 Instance Rebalance Recommendation"
+        cloud.heard(
+            lambda: any(e["detail-type"] == kind and e["detail"]["instance-id"] == instance_id for e in cloud.events)
+        )
+        assert "noticeTime" in cloud.said(instance_id, *script.splitlines()[1:])
