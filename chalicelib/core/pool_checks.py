@@ -77,8 +77,7 @@ def faults(question: Question, said: Answers, spec: PoolSpec, stage: str) -> Ite
         return
     image = question.image or said.template_image
     if said.image_arch == "":
-        names = "image" if question.image else "launch_template"
-        yield Fault(names, f"there is no image {image} in {region}, or this account may not use it")
+        yield _no_image(question, image, stage)
     for index, offering in question.offerings:
         yield from _of_offering(index, offering, said, image, spec)
 
@@ -110,6 +109,16 @@ def _of_offering(index: int, offering: Offering, said: Answers, image: str, spec
                 f"is {offering.max_price_usd_h:g}, below every spot price of {name} in {offering.zone or offering.region} now: "
                 f"the cheapest is {here[cheapest]:g} USD an hour in {cheapest}{on_demand}",
             )
+
+
+def _no_image(question: Question, image: str, stage: str) -> Fault:
+    message = f"there is no image {image} in {question.region}, or this account may not use it"
+    if question.image is not None:
+        return Fault("image", message)
+    if question.template is not None:
+        return Fault("launch_template", f"boots {image}, but {message}")
+    again = f"the stage's own template boots it; `spillway bootstrap --stage {stage}` looks for the newest again"
+    return Fault(f"offerings[{question.offerings[0][0]}].region", f"{message}: {again}")
 
 
 def _no_template(question: Question, stage: str) -> Fault:

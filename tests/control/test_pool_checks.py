@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from meddling import a_pool, story
+from meddling import a_pool, meddled, story
 from town import Town
 
 from chalicelib.control import pools, settings
@@ -54,6 +54,19 @@ def test_an_image_that_does_not_exist_is_refused() -> None:
     field, message = refused(Town(), {"image": "ami-0123456789abcdef0"})
     assert field == "image"
     assert "there is no image ami-0123456789abcdef0 in us-east-1" in message
+
+
+def test_the_image_that_a_template_boots_must_be_there_too() -> None:
+    """Old images are withdrawn; who named what must look elsewhere for it."""
+    town = Town()
+    town.cloud.facts.templates["old"] = "ami-0123456789abcdef0"
+    field, message = refused(town, {"launch_template": "old"})
+    assert field == "launch_template"
+    assert "boots ami-0123456789abcdef0, but there is no image" in message
+    town.cloud.facts.images.clear()
+    field, message = refused(town, {"offerings": [in_region(), in_region(market="spot")]})
+    assert field == "offerings[0].region"
+    assert "`spillway bootstrap --stage town`" in message
 
 
 def test_an_image_of_another_architecture_is_refused_at_the_type() -> None:
@@ -143,6 +156,17 @@ def test_what_was_answered_before_the_silence_still_counts() -> None:
     town.cloud.facts.images[ARM] = "arm64"
     town.cloud.calls.fail("ec2.DescribeInstanceTypeOfferings", CloudUnavailable("slow"))
     assert refused(town, {"image": ARM})[0] == "offerings[0].instance_type"
+
+
+def test_a_change_that_is_tried_again_warns_and_asks_once() -> None:
+    """Somebody else changed the pool in the same moment: the second try is the one that counts."""
+    town = Town()
+    plane = meddled(town, "put_pool", lambda: pools.patch(town.plane, "default", {"linger_s": 5}, by="bob"))
+    told: list[Fault] = []
+    change = {"offerings": [in_region(market="spot", max_price_usd_h=0.2)]}
+    assert pools.patch(plane, "default", change, by="alice", warn=told.append).spec.linger_s == 5
+    assert len(told) == 1
+    assert asked(town) == list(ASKS)
 
 
 def test_only_what_changed_is_asked() -> None:

@@ -193,8 +193,8 @@ def test_whoever_may_change_a_job_or_a_host_may_tell_it(function: str) -> None:
     assert tells or not any(changes)
 
 
-def test_the_api_may_read_all_that_explains_a_plan() -> None:
-    """Hosts, the queue, jobs that have not ended, EC2's list - and it may neither launch nor terminate."""
+def test_the_api_may_read_all_that_explains_a_plan_or_checks_a_pool() -> None:
+    """Hosts, the queue, jobs that have not ended, EC2's list, what pools name - and it may neither launch nor terminate."""
     document = json.dumps(render(POLICIES["api_handler"], facts("a")))
     table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-"
     for action, resource, decision in (
@@ -203,6 +203,10 @@ def test_the_api_may_read_all_that_explains_a_plan() -> None:
         ("dynamodb:Query", table + "jobs", Decision.ALLOW),
         ("dynamodb:Query", table + "jobs/index/by_active", Decision.ALLOW),
         ("ec2:DescribeInstances", "*", Decision.ALLOW),
+        ("ec2:DescribeImages", "*", Decision.ALLOW),
+        ("ec2:DescribeInstanceTypeOfferings", "*", Decision.ALLOW),
+        ("ec2:DescribeLaunchTemplateVersions", "*", Decision.ALLOW),
+        ("ec2:DescribeSpotPriceHistory", "*", Decision.ALLOW),
         ("ec2:RunInstances", "*", Decision.IMPLICIT_DENY),
         ("ec2:TerminateInstances", "*", Decision.IMPLICIT_DENY),
     ):
