@@ -38,6 +38,7 @@ SERVICES: dict[str, tuple[str, ...] | None] = {
         "DescribeInstanceTypeOfferings",
         "DescribeLaunchTemplateVersions",
         "DescribeSpotPriceHistory",
+        "GetSpotPlacementScores",
         "RunInstances",
         "TerminateInstances",
     ),

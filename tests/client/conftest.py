@@ -77,6 +77,7 @@ class Server:
     pools: dict[str, dict[str, Any]] = field(default_factory=lambda: {"default": {"hosts_min": 0, "hosts_max": 20}})
     defaults: dict[str, Any] = field(default_factory=dict)
     calendars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[dict[str, Any]] = field(default_factory=list)  # what changes of settings are answered with
     lookers: list[tuple[str, str, int]] = field(default_factory=list)
     if_match: str | None = None  # of the request that is being answered
     fail: deque[int | str] = field(default_factory=deque)
@@ -157,6 +158,7 @@ class Server:
                 "effective": {"linger_s": 60, "hosts_max": 20} | self.defaults,
                 "changed_by": "root",
                 "changed_at": 1000.0,
+                "warnings": self.warnings,
             }
         if parts[0] == "pools":
             return self._pools(method, parts[1:], body)
@@ -279,6 +281,7 @@ class Server:
             "calendar": list(self.calendars.get(parts[0], {}).values()),
             "scaling": {"target": 3, "why": "12 jobs wait"},
             "interest": 5,
+            **({"warnings": self.warnings} if method in ("PUT", "PATCH") else {}),
         }
 
     def _patched(self, said: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

@@ -156,3 +156,13 @@ def test_a_change_within_a_change_is_refused() -> None:
 
 def test_a_new_pool_has_nothing_to_take_back() -> None:
     assert without_nulls({"a": None, "p": {"x": None, "y": 1}}) == {"p": {"y": 1}}
+
+
+def test_what_a_change_could_not_be_checked_for_is_said(run: Any, server: Any) -> None:
+    """It is written all the same, so nobody would know otherwise."""
+    server.warnings = [{"field": "offerings[0].region", "message": "was not checked with EC2: it is silent"}]
+    done = run("pool", "set", "default", "linger_s=5")
+    assert done.code == 0
+    assert "Warning: offerings[0].region was not checked with EC2: it is silent" in done.out.splitlines()
+    assert "warnings\t" not in done.out
+    assert "Warning: " in run("pool", "defaults", "linger_s=5").out
