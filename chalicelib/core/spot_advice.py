@@ -75,7 +75,7 @@ def _of(place: Place, terms: Terms, now: float, holes: Sequence[tuple[float, flo
     first_end = now + terms.launch_s + terms.chunk_s(0)
     out = [on_demand]
     for zone in market.zones:
-        if limit is None or prices.at(zone) > limit or not fits(state, terms, first_end, limit):
+        if prices.at(zone) > limit or not fits(state, terms, first_end, limit):
             continue
         played = [play(_first(zone, limit, terms, outlook), market, terms, begin) for begin in starts]
         out.append(_spot(place, zone, prices.at(zone), limit, played, _todo(zone, choice, prices)))

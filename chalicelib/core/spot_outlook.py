@@ -1,9 +1,10 @@
 """What the rest of a job may be expected to cost on spot, learned from the prices of the past weeks: the memory behind `spot_decide`.
 
 **The chain.** The past is sampled once a step (the time of a chunk and its save). Each sample is put into a cell: the prices of all zones,
-each rounded to a ratio (1.15, or coarser until there are few enough cells). What followed on each cell, how often, makes a
-Markov chain of all zones together: that zones rise and fall together, how long spikes last and where prices return to is all in it,
-without a formula for any of it. Holes in the record are skipped.
+rounded finely where they are low and coarsely in spikes, and how long ago the cheapest zone was notably cheaper (a spike that has
+just begun is soon over, a level that has held for a day stays). What followed on each cell, how often, makes a Markov chain of all zones
+together: that zones rise and fall together, how long spikes last and where prices return to is all in it, without a formula for any of
+it. Rarely seen cells are half believed to be like all others. Holes in the record are skipped.
 
 **The values.** For `left` chunks, `slack` seconds until the last moment at which on demand would still do, and a cell:
     on[left][z][slack]  = min(chunk on the host in z, then E on[left - 1][z][slack - save], or `off`: leave)
@@ -15,16 +16,22 @@ two equations, with the real prices of now in the place of the cell's, are the d
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from chalicelib.core.spot_world import Prices, Terms
 
-RATIOS = (1.15, 1.25, 1.4, 1.7, 2.2, 3.0, 5.0)
-CELLS_MAX = 48
+COARSENESS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)  # of cells; the first that gives few enough of them
+CELLS_MAX = 64
+PRIOR_VISITS = 0.5  # how much a cell is believed to be like all others, in visits to it
 HISTORY_S = 14 * 86_400
-FLOOR_USD_H = 1e-4  # no spot host costs less; keeps logarithms finite
+LOWER = 0.93  # "was cheaper" is below this share of the price now
+AGES = (6, 34)  # steps since it was: lately, a while ago (6 h), else long ago
+LOOK_BACK = AGES[-1]
+AGE_WEIGHT = 0.3  # of one age, in the logarithm of a price, where the nearest cell is looked for
+FLOOR_USD_H = 1e-5  # no spot host costs less; keeps logarithms finite
 
 Cell = tuple[int, ...]
 Vector = list[float]
@@ -34,27 +41,27 @@ Vector = list[float]
 class Chain:
     """How the zones' prices move together, a step at a time.
 
-    `follow[c]`: (cell, probability) pairs; `now[z][c]`: zone z's mean price at a sample in the cell; `ahead[z][c]`: its mean over the step
-    that follows. In USD an hour.
+    A cell is the place of each zone's price between its `edges`, and an age. `follow[c]`: (cell, probability) pairs; `now[z][c]`: zone z's
+    mean price at a sample in the cell; `ahead[z][c]`: its mean over the step that follows, in USD an hour; `visits[c]`: samples.
     """
 
     zones: tuple[str, ...]
-    ratio: float
+    edges: tuple[tuple[float, ...], ...]
     cells: tuple[Cell, ...]
     follow: tuple[tuple[tuple[int, float], ...], ...]
     now: tuple[Vector, ...]
     ahead: tuple[Vector, ...]
-    samples: int
+    visits: tuple[int, ...]
 
-    def cell(self, prices: Sequence[float]) -> int:
-        """The cell of prices, or the one that is nearest to them."""
-        wanted = _cell(prices, self.ratio)
+    def cell(self, prices: Sequence[float], age: int) -> int:
+        """The cell of prices and age, or the one that is nearest to them."""
+        wanted = (*_cell(prices, self.edges), age)
         if wanted in self._index:
             return self._index[wanted]
         logs = [math.log(max(FLOOR_USD_H, usd_h)) for usd_h in prices]
 
         def far(number: int) -> float:
-            return sum(
+            return AGE_WEIGHT * abs(self.cells[number][-1] - age) + sum(
                 abs(math.log(max(FLOOR_USD_H, mean[number])) - log) for mean, log in zip(self.now, logs, strict=True)
             )
 
@@ -65,8 +72,34 @@ class Chain:
         return {cell: number for number, cell in enumerate(self.cells)}
 
 
-def _cell(prices: Sequence[float], ratio: float) -> Cell:
-    return tuple(round(math.log(max(FLOOR_USD_H, usd_h)) / math.log(ratio)) for usd_h in prices)
+def _cell(prices: Sequence[float], edges: Sequence[Sequence[float]]) -> Cell:
+    return tuple([bisect_right(each, usd_h) for usd_h, each in zip(prices, edges, strict=True)])
+
+
+def _age(lowest: Sequence[float]) -> int:
+    """How long ago the cheapest zone was notably cheaper than at the end: 0 lately, 1 a while ago, 2 long ago."""
+    limit = lowest[-1] * LOWER
+    for back, usd_h in enumerate(reversed(lowest)):
+        if usd_h < limit:
+            return next(number for number, most in enumerate(AGES) if back <= most)
+    return len(AGES)
+
+
+def age_now(prices: Prices, step_s: int) -> int:
+    """The age of now, for `Chain.cell`."""
+    sampled = [prices.sampled(zone, prices.now - LOOK_BACK * step_s, step_s, LOOK_BACK + 1) for zone in prices.zones]
+    return _age([min(row) for row in zip(*sampled, strict=True)])
+
+
+def _edges(usd_h: Sequence[float], coarseness: float) -> tuple[float, ...]:
+    """Where one cell ends and the next begins: close together near the lowest price, where most of a job is bought, far apart in spikes.
+
+    They are even on the scale log(1 + log(price / lowest)).
+    """
+    lowest = min(usd_h)
+    top = math.log1p(math.log(max(usd_h) / lowest))
+    count = math.ceil(top / coarseness - 0.5)
+    return tuple(lowest * math.exp(math.expm1((number + 0.5) * coarseness)) for number in range(max(1, count)))
 
 
 def learn(
@@ -86,12 +119,15 @@ def learn(
     sampled = [prices.sampled(zone, begin, step_s, count + 1) for zone in zones]
     means = [prices.means(zone, begin, step_s, count) for zone in zones]
     rows = list(zip(*sampled, strict=True))
+    lowest = [min(row) for row in rows]
+    ages = [_age(lowest[max(0, n - LOOK_BACK) : n + 1]) for n in range(len(lowest))]
     good = [
         not any(begin + n * step_s < end and start < begin + (n + 1) * step_s for start, end in holes)
         for n in range(count)
     ]
-    for ratio in RATIOS:
-        keys = [_cell(row, ratio) for row in rows]
+    for coarseness in COARSENESS:
+        edges = tuple(_edges(values, coarseness) for values in sampled)
+        keys = [(*_cell(row, edges), age) for row, age in zip(rows, ages, strict=True)]
         cells = sorted({key for key, fine in zip(keys, good, strict=False) if fine} | {keys[-1]})
         if len(cells) <= cells_max:
             break
@@ -122,7 +158,7 @@ def learn(
         tuple((to, times / sum(row.values())) for to, times in sorted(row.items())) if row else ((cell, 1.0),)
         for cell, row in enumerate(counts)
     )
-    return Chain(zones, ratio, tuple(cells), follow, tuple(now), tuple(ahead), sum(good))
+    return Chain(zones, edges, tuple(cells), follow, tuple(now), tuple(ahead), tuple(seen))
 
 
 def slack_grid(slack_s: float, step_s: int) -> list[float]:
@@ -142,6 +178,9 @@ class Outlook:
         self.step_s = terms.checkpoint_s + terms.save_s
         self.grid = slack_grid(max(0.0, terms.deadline_s - terms.on_demand_s(0)), self.step_s)
         size, points = len(chain.cells), len(self.grid)
+        seen = sum(chain.visits) or 1
+        self._often = [visits / seen for visits in chain.visits]
+        self._doubt = [PRIOR_VISITS / (PRIOR_VISITS + visits) for visits in chain.visits]
         zero = [[0.0] * size for _ in range(points)]
         # [left][point][cell]: expected over what follows on the cell; e_on also by zone
         self.e_off: list[list[Vector]] = [zero]
@@ -209,7 +248,12 @@ class Outlook:
         return [a + share * (b - a) for a, b in zip(values[low], values[low + 1], strict=True)]
 
     def _expect(self, values: Vector) -> Vector:
-        return [sum([share * values[to] for to, share in row]) for row in self.chain.follow]
+        """What each cell leads to: what followed on it, and the less often it was seen, the more the mean of all."""
+        anything = sum([value * often for value, often in zip(values, self._often, strict=True)])
+        return [
+            doubt * anything + (1 - doubt) * sum([share * values[to] for to, share in row])
+            for doubt, row in zip(self._doubt, self.chain.follow, strict=True)
+        ]
 
 
 def _place(grid: Sequence[float], slack_s: float) -> tuple[int, float]:

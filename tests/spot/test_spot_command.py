@@ -15,6 +15,7 @@ from spillway.cli import app
 
 NAMES = {"ours", "on_demand", "cheapest_now", "max_price_on_demand", "percentile_90", "clairvoyant"}
 KEYS = {"cost", "cost_p95", "mean_hours", "deadline_missed", "interruptions"}
+REAL = Path(__file__).parents[3] / "shared/data/spot/us-east-1_2015_prateek-s.csv.gz"
 DAYS = 12
 
 
@@ -153,3 +154,15 @@ def test_a_plot_without_its_library_says_what_to_install(record: Path, tmp_path:
         assert (code, "spillway[plots]" in answer["error"]) == (2, True)
     else:
         pytest.skip("matplotlib is installed")
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"the recorded prices of 2015 are not there: {REAL}")
+def test_a_slice_of_the_real_backtest_keeps_its_promise() -> None:
+    """40 of the 500 starts of `make bench`: at most 1.12 times the clairvoyant, no deadline missed, the references where they belong."""
+    code, answer = run("spot", "backtest", "--history", REAL, "--starts", 40, "--json")
+    assert code == 0
+    figures = answer["strategies"]
+    assert figures["ours"]["ratio"] <= 1.12
+    assert figures["ours"]["deadline_missed"] == 0
+    assert figures["ours"]["cost"] < figures["cheapest_now"]["cost"]
+    assert 6 < figures["on_demand"]["ratio"] < 9
