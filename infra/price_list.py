@@ -28,6 +28,8 @@ PRODUCT = {
     "preInstalledSw": "NA",
     "capacitystatus": "Used",
     "licenseModel": "No License required",
+    "marketoption": "OnDemand",
+    "operation": "RunInstances",
 }
 COLUMNS = {
     "operatingSystem": "Operating System",
@@ -35,6 +37,8 @@ COLUMNS = {
     "preInstalledSw": "Pre Installed S/W",
     "capacitystatus": "CapacityStatus",
     "licenseModel": "License Model",
+    "marketoption": "MarketOption",
+    "operation": "operation",
 }
 
 

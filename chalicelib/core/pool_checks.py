@@ -130,7 +130,8 @@ def _no_template(question: Question, stage: str) -> Fault:
         )
     return Fault(
         f"offerings[{question.offerings[0][0]}].region",
-        f"stage {stage} has no launch template in {region} yet: run `spillway bootstrap --stage {stage} --host-region {region}`",
+        f"stage {stage} has no launch template in {region} yet: run `spillway bootstrap --stage {stage} --host-region {region}`, "
+        "or name another region in offerings",
     )
 
 

@@ -26,7 +26,7 @@ HEADS = [
     "Operating System",
     "Tenancy",
 ]
-HEADS += ["Pre Installed S/W", "CapacityStatus", "License Model"]
+HEADS += ["Pre Installed S/W", "CapacityStatus", "License Model", "MarketOption", "operation"]
 ROW = [
     "S",
     "OnDemand",
@@ -40,6 +40,8 @@ ROW = [
     "NA",
     "Used",
     "No License required",
+    "OnDemand",
+    "RunInstances",
 ]
 
 

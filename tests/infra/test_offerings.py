@@ -133,6 +133,8 @@ def test_the_price_list_is_asked_page_by_page_for_linux_by_the_hour() -> None:
         "preInstalledSw": "NA",
         "capacitystatus": "Used",
         "licenseModel": "No License required",
+        "marketoption": "OnDemand",
+        "operation": "RunInstances",
     }
     assert len(asked) == 2
 
@@ -148,7 +150,7 @@ HEADS = [
     "Operating System",
     "Tenancy",
 ]
-HEADS += ["Pre Installed S/W", "CapacityStatus", "License Model"]
+HEADS += ["Pre Installed S/W", "CapacityStatus", "License Model", "MarketOption", "operation"]
 ROW = [
     "S",
     "OnDemand",
@@ -162,6 +164,8 @@ ROW = [
     "NA",
     "Used",
     "No License required",
+    "OnDemand",
+    "RunInstances",
 ]
 
 
@@ -185,6 +189,8 @@ def test_the_bulk_file_gives_the_same_prices_without_credentials(tmp_path: Path)
         changed(Operating_System="Windows", PricePerUnit="0.9"),
         changed(Tenancy="Dedicated", PricePerUnit="0.9"),
         changed(CapacityStatus="UnusedCapacityReservation", PricePerUnit="0.9"),
+        changed(MarketOption="CapacityBlock", PricePerUnit="0.9"),
+        changed(operation="RunInstances:00g0", PricePerUnit="0.9"),
         changed(Region_Code="us-east-1", PricePerUnit="0.9"),
         changed(PricePerUnit="0.0000"),
     ]
