@@ -97,12 +97,16 @@ def tick(event: Any) -> None:
 @app.on_cw_event(
     {
         "source": ["aws.ec2"],
-        "detail-type": ["EC2 Instance State-change Notification", "EC2 Spot Instance Interruption Warning"],
-        "detail": {"state": ["terminated", {"exists": False}]},  # of the states only the last; interruptions have none
+        "detail-type": [
+            "EC2 Instance State-change Notification",
+            "EC2 Spot Instance Interruption Warning",
+            "EC2 Instance Rebalance Recommendation",
+        ],
+        "detail": {"state": ["stopping", "shutting-down", "terminated", {"exists": False}]},  # warnings have no state
     }
 )
 def ec2_events(event: Any) -> None:
-    """Instances that have ended, and spot interruptions: of every instance in the account, so few kinds and cheap ones."""
+    """Instances that end or have ended, and those that EC2 wants back: of every instance in the account, so few kinds and cheap ones."""
     events.receive(wiring.plane(), event.to_dict())
 
 

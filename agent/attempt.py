@@ -8,6 +8,7 @@ ends in one finish ping, which the journal holds until it is delivered.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ from agent.logs import Log
 from agent.manifest import Assignment, Manifest
 from agent.paths import Paths
 from agent.pings import Pings
-from agent.sandbox import Ask, Choice
+from agent.sandbox import INTERRUPTION, Ask, Choice
 from agent.supervise import Bounds, Command, Stopper
 
 DOUBT_S = 1.0
@@ -69,10 +70,24 @@ class Attempt(threading.Thread):
         self._work = self._folder + "/work"
         self._log: Optional[Log] = None
         self._started_at = 0.0
+        self._taken: Optional[dict[str, Any]] = None
 
     def stop(self, why: str) -> None:
         """End it: "cancel" or "stopped"."""
         self._stopper.stop(why)
+
+    def warn(self, at: float, action: str) -> None:
+        """EC2 takes the machine back at `at` (epoch seconds). One that has not begun is given back; a command that runs finds the deadline
+        in the file that $SPILLWAY_INTERRUPTION names: time to save what it has."""
+        self._taken = {"interrupt_at": at, "action": action}
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self.begun and self._taken is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # the folder is the command's own: it may have filled it, or put something in the way
+                folder.put(self._folder + "/tmp", INTERRUPTION, json.dumps(self._taken))
 
     @property
     def log_bytes(self) -> int:
@@ -147,6 +162,8 @@ class Attempt(threading.Thread):
                 raise Refusal("unhealthy", problems[0])
             if fault:
                 raise Refusal("unprepared", fault)
+            if self._taken is not None:
+                raise Refusal("interrupted", "EC2 takes the machine back")
         if not self._claim():
             self._finish("infrastructure", "it was claimed here before, and the journal does not say what became of it")
         elif self._stopper.why == "cancel":
@@ -229,6 +246,7 @@ class Attempt(threading.Thread):
             self._started_at = round(time.time(), 6)
             self._note("begun", at=self._started_at)
             self.begun = True
+            self._pass_on()  # what was announced a moment ago
             self._ping("start")
             command = Command(launch, group, limits.pairs())
             self._note("begun", pid=command.pid, pid_started=processes.started(command.pid))

@@ -151,7 +151,11 @@ def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable
     )
     loop.look = watch.look
     watch.start()
-    InterruptionWatch(metadata, lambda at, action: events.put(lambda: loop.on_interruption(at, action))).start()
+    InterruptionWatch(
+        metadata,
+        lambda at, action: events.put(lambda: loop.on_interruption(at, action)),
+        lambda at: events.put(lambda: loop.on_rebalance(at)),
+    ).start()
     Doorbell(host.paths.run, watch.look).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: events.put(loop.on_terminate))

@@ -21,6 +21,7 @@ class Facts(NamedTuple):
     age_s: float
     idle_s: float
     unreachable_s: float
+    interrupted: bool = False  # EC2 takes the machine back, at a known moment
 
 
 class Rule(NamedTuple):
@@ -31,6 +32,7 @@ class Rule(NamedTuple):
 
 
 RULES = (
+    Rule(lambda f, s: "EC2 takes the machine back", lambda f, s: f.interrupted),
     Rule(lambda f, s: "told to stop: %s" % f.stop, lambda f, s: f.stop is not None),
     Rule(
         lambda f, s: "at the end of its life of %d s" % s.lifetime_max_s,

@@ -46,6 +46,7 @@ class Loop:
         self._pass_no = host.journal.at_start.pass_no
         self._stop: Optional[str] = None
         self._terminated = False
+        self._interrupted = False
         self._troubles: dict[str, str] = {}
         self._problems_told: list[str] = []
         self._idle_told = False
@@ -180,8 +181,15 @@ class Loop:
         self._idle_since = time.monotonic()
 
     def on_interruption(self, at: float, action: str) -> None:
-        """EC2 takes the spot instance away at `at`; what runs goes on until then."""
+        """EC2 takes the spot instance away at `at`: what runs is told and goes on until then, and nothing more begins."""
+        self._interrupted = True
         self.host.pings.post("interrupted", interrupt_at=at, action=action)
+        for attempt in self._running.values():
+            attempt.warn(at, action)
+
+    def on_rebalance(self, at: float) -> None:
+        """EC2 said at `at` that it may soon take the spot instance away; who gives work out decides what that means."""
+        self.host.pings.post("rebalance", notice_at=at)
 
     def on_terminate(self) -> None:
         """SIGTERM: the agent goes, the machine may stay."""
@@ -219,6 +227,7 @@ class Loop:
             age_s=now - self._born,
             idle_s=now - self._idle_since,
             unreachable_s=now - self._heard_at(),
+            interrupted=self._interrupted,
         )
 
     def _admit(self) -> None:

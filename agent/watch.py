@@ -1,4 +1,4 @@
-"""Two threads that look outside for the loop: into the inbox when asked to, and for a spot interruption every few seconds."""
+"""Two threads that look outside for the loop: into the inbox when asked to, and every few seconds whether EC2 wants the machine back."""
 
 from __future__ import annotations
 
@@ -45,10 +45,14 @@ class InboxWatch:
 
 
 class InterruptionWatch:
-    """Posts (interrupt_at in epoch seconds, action) once, when EC2 announces that it takes the spot instance away."""
+    """Calls `interrupted(at, action)` once, when EC2 announces that it takes the spot instance away at that moment (epoch seconds); and
+    before that `rebalance(at)` once, when EC2 said at that moment that it may."""
 
-    def __init__(self, metadata: Metadata, post: Callable[[float, str], None]) -> None:
-        self._metadata, self._post = metadata, post
+    def __init__(
+        self, metadata: Metadata, interrupted: Callable[[float, str], None], rebalance: Callable[[float], None]
+    ) -> None:
+        self._metadata, self._interrupted, self._rebalance = metadata, interrupted, rebalance
+        self._recommended = False
         self._thread = threading.Thread(target=self._run, name="interruption", daemon=True)
 
     def start(self) -> None:
@@ -56,12 +60,26 @@ class InterruptionWatch:
         self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
-                text = self._metadata.get("meta-data/spot/instance-action", tries=1)
-                if text:
-                    document = json.loads(text)
-                    at = timegm(strptime(document["time"][:19], "%Y-%m-%dT%H:%M:%S"))
-                    self._post(float(at), str(document["action"]))
-                    return
+        while not self._look():
             time.sleep(INTERRUPTION_EVERY_S)
+
+    def _look(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
+            text = self._metadata.get("meta-data/spot/instance-action", tries=1)
+            if text:
+                document = json.loads(text)
+                self._interrupted(_moment(document["time"]), str(document["action"]))
+                return True
+        with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
+            text = (
+                None if self._recommended else self._metadata.get("meta-data/events/recommendations/rebalance", tries=1)
+            )
+            if text:
+                self._rebalance(_moment(json.loads(text)["noticeTime"]))
+                self._recommended = True
+        return False
+
+
+def _moment(text: str) -> float:
+    return float(timegm(strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))

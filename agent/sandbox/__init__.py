@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Mapping, NamedTuple, Optional, Sequence
 
+INTERRUPTION = "spillway-interruption.json"  # appears in an attempt's /tmp when EC2 takes the machine back
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,6 +40,7 @@ def environment(ask: Ask, home: str, tmp: str) -> dict[str, str]:
     found = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": tmp}
     found.update(ask.environment)
     found.update({"SPILLWAY_JOB": ask.job, "SPILLWAY_ATTEMPT": str(ask.attempt)})
+    found["SPILLWAY_INTERRUPTION"] = "%s/%s" % (tmp, INTERRUPTION)
     return found
 
 

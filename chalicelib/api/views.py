@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.control.explain import Planned, Why
-from chalicelib.core import plan_words
+from chalicelib.core import ladder, plan_words
 from chalicelib.core.host import Host
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.plan import Action
@@ -66,6 +66,8 @@ def host(record: Host) -> dict[str, Any]:
         "ready_at": record.ready_at,
         "seen_at": record.seen_at,
         "idle_since": record.idle_since,
+        "interrupt_at": record.interrupt_at,
+        "rebalance_at": record.rebalance_at,
         "reason": record.reason,
         "assignments": [
             {
@@ -110,6 +112,7 @@ def plan(record: Planned) -> dict[str, Any]:
         if target is None
         else {"hosts": target.hosts, "why": target.why, "variables": dict(target.variables)},
         "actions": [_action(action) for action in decided.actions],
+        "supply": ladder.states(ladder.current(seen)),
         "waits": [{"job": entry.job, "reason": reason} for entry, reason in decided.waits[:WAITS_MAX]],
         "waits_more": max(0, len(decided.waits) - WAITS_MAX),
         "wake_at": decided.wake_at,

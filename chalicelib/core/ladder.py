@@ -27,6 +27,7 @@ from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.spoken import sentence
 
 BREAKER_WITHIN_S = 900.0  # two interruptions in so long …
 BREAKER_S = 1800.0  # … and no spot is tried for so long after the second
@@ -179,6 +180,12 @@ def words(ladder: Sequence[Rung]) -> str:
     return f"{name(tried)} is tried next, {_beside(following, tried)} after it"
 
 
+def passed(ladder: Sequence[Rung], offering: Offering) -> str:
+    """Why a host is of this offering and not of one further up; empty where none further up is closed."""
+    above = ladder[: next((n for n, rung in enumerate(ladder) if rung.offering == offering), 0)]
+    return ", ".join(_closed([rung for rung in above if rung.closed_until]))
+
+
 def name(offering: Offering) -> str:
     """`c7i.large spot in us-east-1a`."""
     return f"{offering.instance_type} {_market(offering)} in {offering.zone or offering.region}"
@@ -214,9 +221,13 @@ def states(s: Snapshot) -> list[str]:
     """A sentence on each rung, and on what slows launching down: what `spillway plan` shows."""
     said = [protection(s)] if s.pool.supply.protected_at is not None else []
     for rung in rungs(s):
-        closed = f"closed until {_clock(rung.closed_until)} UTC: {rung.why}" if rung.closed_until else "open"
-        said.append(f"{name(rung.offering)}: {closed}")
-    return said
+        closed = (
+            f"is not tried until {_clock(rung.closed_until)} UTC: {rung.why}"
+            if rung.closed_until
+            else "may be tried now"
+        )
+        said.append(f"{name(rung.offering)} {closed}")
+    return [sentence(text) for text in said]
 
 
 def protection(s: Snapshot) -> str:

@@ -182,11 +182,13 @@ def _view(
     on: Counter[HostState] = Counter()
     for host in fleet.hosts:
         on[host.state] += len(host.assignments)
-    busy = 0
+    busy = busy_spot = 0
     for room in fleet.rooms:
         state = fleet.fit[room.key].state
         on[state] += len(room.taken)
-        busy += bool(room.taken or (room.used and room.tier != _DRAINING))
+        if room.taken or (room.used and room.tier != _DRAINING):
+            busy += 1
+            busy_spot += not room.on_demand
     working = {room.key for room in have}
     queue = left or s.backlog
     usual_s = takes_s("", 86_400)
@@ -206,6 +208,7 @@ def _view(
         hosts=len(have),
         running_hosts=sum(room.tier == 0 for room in fleet.rooms),
         busy_hosts=busy,
+        busy_spot=busy_spot,
         slots=jobs_per_host,
         needed=needed,
         expected_s=mean_s,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from chalicelib.core import calendar
+from chalicelib.core import calendar, ladder
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, price_usd_h
 from chalicelib.core.fleet import TIERS, Fleet, exclusive
@@ -84,7 +84,7 @@ def decide(
     return Step(
         target=target,
         memory=memory,
-        starts=tuple(_starts(rooms, target)),
+        starts=tuple(_starts(rooms, target, ladder.rungs(s) if rooms else ())),
         recaptured=recaptured,
         idle=o.idle,
         surplus=max(0, over),
@@ -142,7 +142,7 @@ def _empty(sizes: list[tuple[Offering, Capacity]], count: int, exclusive: bool) 
     ]
 
 
-def _starts(rooms: Iterable[Room], target: Target) -> Iterator[Start]:
+def _starts(rooms: Iterable[Room], target: Target, rungs: Sequence[ladder.Rung]) -> Iterator[Start]:
     """One request for each offering and owner, at most `LAUNCH_HOSTS_MAX` hosts each: user data holds one owner's jobs.
 
     Where there are many owners, the ones with the fewest hosts share a request.
@@ -162,6 +162,8 @@ def _starts(rooms: Iterable[Room], target: Target) -> Iterator[Start]:
             reason = (
                 f"{some(jobs, 'job')} without room on the hosts that are there; {target.why}" if jobs else target.why
             )
+            if passed := ladder.passed(rungs, offering):
+                reason = f"{reason}; {passed}"
             yield Start(offering, tuple(tuple(room.taken) for room in part), reason)
 
 

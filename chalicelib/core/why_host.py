@@ -136,6 +136,8 @@ def _health(host: Host, pool: Pool, now: float) -> Iterator[str]:
         return
     if host.interrupt_at is not None:
         yield f"EC2 takes it back at {clock(host.interrupt_at)} ({ago(host.interrupt_at, now)})"
+    elif host.rebalance_at is not None:
+        yield f"EC2 said {ago(host.rebalance_at, now)} that it may soon take it back: no new work while another offering is to be had"
     if host.seen_at is not None:
         silent = now - host.seen_at > pool.spec.missed_pings_s
         yield f"Its last ping came {ago(host.seen_at, now)}" + (

@@ -159,5 +159,8 @@ def _ended(story: Sequence[Line]) -> list[_Attempt]:
 def _price(job: Job) -> Iterator[str]:
     if job.charged:
         yield f"{job.charged} of the {count(job.spec.max_attempts, 'attempt')} that it may have are used up"
+    if job.interruptions:
+        again = "" if job.ended else ": it is tried again on demand, where its pool has that"
+        yield f"EC2 took back the host of {count(job.interruptions, 'attempt')}, which cost it nothing{again}"
     if job.faults:
         yield f"{count(job.faults, 'attempt')} ended through no fault of the job and {'was' if job.faults == 1 else 'were'} free"

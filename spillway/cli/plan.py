@@ -54,6 +54,7 @@ def _head(document: Mapping[str, Any]) -> list[str]:
         lines.append("EC2 did not answer: what a look would conclude from its list is missing here.")
     else:
         lines.append(f"EC2 lists {counted(document['listed'], 'instance')} of it.")
+    lines += document.get("supply", ())
     lines.append(
         f"{count} {'action' if count == 1 else 'actions'} would be done." if count else "Nothing would be done."
     )

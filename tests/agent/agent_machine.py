@@ -61,6 +61,7 @@ class Machine:
         self.instance_id = "i-" + uuid.uuid4().hex[:17]
         self.userid = f"{ROLE_ID}:{self.instance_id}"
         self.spot_action = None
+        self.rebalance = None
         self.unauthorised = 0
         self.metadata = Web(self._metadata)
         name = uuid.uuid4().hex[:12]
@@ -132,6 +133,7 @@ class Machine:
                 }
             ),
             "/latest/meta-data/spot/instance-action": self.spot_action,
+            "/latest/meta-data/events/recommendations/rebalance": self.rebalance,
         }
         found = answers.get(path)
         return (404, b"") if found is None else (200, found.encode())

@@ -255,3 +255,25 @@ def test_a_spot_interruption_is_told_once(machine):
     one.start()
     ping = one.wait("interrupted")
     assert (ping["action"], ping["interrupt_at"]) == ("terminate", 1893456000.0)
+
+
+def test_a_rebalance_recommendation_is_passed_on(machine):
+    """A hint: the agent decides nothing by it."""
+    one = machine()
+    one.rebalance = '{"noticeTime": "2030-01-01T00:00:00Z"}'
+    one.start()
+    assert one.wait("rebalance")["notice_at"] == 1893456000.0
+
+
+def test_what_runs_learns_the_deadline_and_what_waits_does_not_begin(machine):
+    """A file appears where $SPILLWAY_INTERRUPTION says; the attempt behind it is left to others, and the machine ends when nothing runs."""
+    waits = 'until [ -e "$SPILLWAY_INTERRUPTION" ]; do sleep 0.05; done; cat "$SPILLWAY_INTERRUPTION"'
+    one = machine(assignments=[a_job(command=waits), a_job("job-2", command="true")], settings={"slots": 1})
+    one.start()
+    one.wait("start")
+    one.spot_action = '{"action": "terminate", "time": "2030-01-01T00:00:00Z"}'
+    finish = one.wait("finish")
+    assert finish["outcome"] == "succeeded"
+    assert json.loads(finish["log"]["text"]) == {"interrupt_at": 1893456000.0, "action": "terminate"}
+    assert one.wait("bye")["reason"] == "EC2 takes the machine back"
+    assert [ping["job"] for ping in one.pings("start")] == [finish["job"]]

@@ -42,6 +42,7 @@ PLAN: dict[str, Any] = {
     "actions": [
         {"kind": "drain", "subject": "host-1-0", "reason": "idle", "words": "Give host-1-0 no new work, because idle."}
     ],
+    "supply": ["No c7i.large spot in us-east-1a until 14:03 UTC."],
     "waits": [{"job": "job-7", "reason": "all 1 hosts are taken"}],
     "waits_more": 2,
     "wake_at": 1060.0,

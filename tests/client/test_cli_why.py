@@ -53,6 +53,7 @@ def test_a_plan_is_printed_with_target_actions_and_who_waits(here: CliRunner) ->
     assert "3 jobs wait in its queue." in text
     assert "Wanted: 2 hosts. 3 jobs wait" in text
     assert "EC2 lists 1 instance of it." in text
+    assert "No c7i.large spot in us-east-1a until 14:03 UTC." in text
     assert "1 action would be done." in text
     assert "waiting_time_s\t12.5" in text
     assert "drain\thost-1-0\tGive host-1-0 no new work, because idle." in text

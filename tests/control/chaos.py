@@ -70,6 +70,7 @@ class ChaosTown(Town):
         self.broken: list[str] = []  # what must never be, and was
         self.lateness = 0.0  # share of deliveries that come later
         self.late_max_s = 30.0
+        self.boots_fail = False  # machines that are launched from now on never say hello
         self.frozen: set[str] = set()  # machines that EC2 calls running and on which nothing moves
         self.mute: dict[str, list[dict[str, Any]]] = {}  # instances whose pings are kept until SQS can be reached again
         self._lives: dict[str, Life] = {}
@@ -145,13 +146,27 @@ class ChaosTown(Town):
     def interrupt(self, instance_id: str, told_by: str) -> None:
         """EC2 takes a machine back in two minutes, and EventBridge or its agent or both say so."""
         ends_at = self.cloud.compute.interrupt(instance_id)
+        ping = {"kind": "interrupted", "interrupt_at": ends_at, "action": "terminate"}
+        self._foretell(instance_id, told_by, ec2_events.WARNING, ping)
+
+    def recommend_rebalance(self, instance_id: str, told_by: str) -> None:
+        """EC2 says that it may take a machine back, and does not."""
+        self._foretell(instance_id, told_by, ec2_events.REBALANCE, {"kind": "rebalance", "notice_at": self.now})
+
+    def _foretell(self, instance_id: str, told_by: str, kind: str, ping: dict[str, Any]) -> None:
         if told_by in ("ec2", "both"):
-            detail = {"instance-id": instance_id, "instance-action": "terminate"}
-            event = {"detail-type": "EC2 Spot Instance Interruption Warning", "detail": detail}
-            self.invoke(ec2_events.receive, event)
+            event = {"detail-type": kind, "detail": {"instance-id": instance_id}}
+            for _ in range(2 if self.chance.random() < self.duplicate else 1):
+                self.invoke(ec2_events.receive, event)
         agent = self.agents.get(instance_id)
         if told_by in ("agent", "both") and agent is not None and agent.said_hello:
-            self._say(agent, {"kind": "interrupted", "interrupt_at": ends_at, "action": "terminate"})
+            self._say(agent, ping)
+
+    def shut_down(self, instance_id: str) -> None:
+        """Somebody ends a machine, and EC2 says that it is going before it is gone."""
+        detail = {"instance-id": instance_id, "state": "shutting-down"}
+        self.invoke(ec2_events.receive, {"detail-type": ec2_events.STATE_CHANGE, "detail": detail})
+        self.cloud.compute.lose(instance_id)
 
     def meanwhile(self, _: type[Exception]) -> None:
         """All that is due elsewhere happens now, in the middle of the function that is running."""
@@ -195,6 +210,7 @@ class ChaosTown(Town):
         self.fuse.heal()
         self.cloud.calls._faults.clear()
         self.duplicate = self.lateness = 0.0
+        self.boots_fail = False
         self.cloud.compute.list_lag_s = 0.0
         for instance_id in [*self.deaf, *self.mute]:
             self.reconnect(instance_id)
@@ -228,6 +244,8 @@ class ChaosTown(Town):
     # -- machines
 
     def _boot(self, machine: Any) -> Agent:
+        if self.boots_fail:
+            self.frozen.add(machine.id)
         self._lives[machine.id] = Life(self.now, self.now)
         return super()._boot(machine)
 

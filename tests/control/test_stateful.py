@@ -89,6 +89,8 @@ changes = st.one_of(
     st.fixed_dictionaries({"slots_per_host": st.sampled_from([None, 1, 4])}),
     st.fixed_dictionaries({"linger_s": st.sampled_from([0, 30, 300])}),
     st.fixed_dictionaries({"scale_in_agree_s": st.sampled_from([0, 30, 120])}),
+    st.fixed_dictionaries({"interruption_ladder": st.booleans()}),
+    st.fixed_dictionaries({"spot_headroom": st.sampled_from([0.0, 0.5])}),
     st.fixed_dictionaries({"lifetime_max_s": st.sampled_from([400, 86_400])}),
     st.just({"generation": +1}),
 )
@@ -199,11 +201,25 @@ class Chaos(RuleBasedStateMachine):
         town = self.town
         alive = [m.id for m in town.cloud.compute.alive() if m.id not in town.unmanned]
         what = chance.choice(
-            ["lose", "lose silently", "freeze", "interrupt", "cut off", "cut off", "reconnect", "orphan"]
+            [
+                "lose",
+                "lose silently",
+                "shut down",
+                "freeze",
+                "interrupt",
+                "rebalance",
+                "cut off",
+                "cut off",
+                "reconnect",
+                "orphan",
+                "boots",
+            ]
         )
         if what == "reconnect":
             for machine in sorted(town.deaf | town.mute.keys()):
                 town.reconnect(machine)
+        elif what == "boots":
+            town.boots_fail = chance.random() < 0.3
         elif what == "orphan":
             if chance.random() < 0.2:
                 town.orphan()
@@ -213,6 +229,10 @@ class Chaos(RuleBasedStateMachine):
                 town.frozen.add(machine)
             elif what == "interrupt":
                 town.interrupt(machine, chance.choice(TOLD_BY))
+            elif what == "rebalance":
+                town.recommend_rebalance(machine, chance.choice(TOLD_BY))
+            elif what == "shut down":
+                town.shut_down(machine)
             elif what == "cut off":
                 town.cut_off(machine, keep=chance.random() < 0.5)
             else:
@@ -278,6 +298,22 @@ class Chaos(RuleBasedStateMachine):
     def spot_takes_a_machine_back(self, data: st.DataObject, told_by: str) -> None:
         self.town.interrupt(self._machine(data), told_by)
         self.town.settle()
+
+    @precondition(_some)
+    @rule(data=st.data(), told_by=st.sampled_from(TOLD_BY))
+    def spot_may_take_a_machine_back(self, data: st.DataObject, told_by: str) -> None:
+        self.town.recommend_rebalance(self._machine(data), told_by)
+        self.town.settle()
+
+    @precondition(_some)
+    @rule(data=st.data())
+    def somebody_shuts_a_machine_down(self, data: st.DataObject) -> None:
+        self.town.shut_down(self._machine(data))
+        self.town.settle()
+
+    @rule(fail=st.booleans())
+    def boots_fail(self, fail: bool) -> None:
+        self.town.boots_fail = fail
 
     @precondition(_some)
     @rule(data=st.data(), keep=st.booleans())
@@ -368,7 +404,7 @@ class Chaos(RuleBasedStateMachine):
         town.cloud.compute.limit(SMALL, None)
         town.cloud.compute.limit(LARGE, None)
         good = {"hosts_min": 0, "hosts_max": 3, "hosts_desired": None, "scaling_enabled": True, "slots_per_host": None}
-        good |= {"policy": "slo", "parameters": {}}
+        good |= {"policy": "slo", "parameters": {}, "spot_headroom": 0.0}
         assert town.insist(lambda: pools.patch(town.plane, "default", good, by="test")) is not None
         town.hosts_max_is(3)
         town.run_until_quiet(REST_S)

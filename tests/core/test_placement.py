@@ -25,6 +25,7 @@ from chalicelib.core.placement import CPU_GRAIN, NEW_TIER, WITHHELD_SHARE, Room,
 READY, DRAINING, LAUNCHING = 0, 1, 2
 SMALL = Offering(region="us-east-1", instance_type="c7i.large")
 LARGE = Offering(region="us-east-1", instance_type="c7i.4xlarge")
+SPOT = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
 SIZES = [(SMALL, Capacity(2.0, 3712, 2)), (LARGE, Capacity(16.0, 32384, 16))]
 
 
@@ -56,23 +57,33 @@ def order_of(room: Room, number: int, entry: Entry, style: str) -> tuple[float, 
     return (room.tier, -cover, room.slack() if style == "best_fit" else -room.slack(), number)
 
 
-def naive(entries: Sequence[Entry], rooms: list[Room], style: str, aged_before: float = -math.inf) -> list[Entry]:
+def naive(
+    entries: Sequence[Entry],
+    rooms: list[Room],
+    style: str,
+    aged_before: float = -math.inf,
+    bound: frozenset[str] = frozenset(),
+) -> list[Entry]:
     left: list[Entry] = []
     withheld: dict[int, Room] = {}  # number → what of the whole room is not promised
     most = max(1, int(len(rooms) * WITHHELD_SHARE))
     for entry in entries:
-        fitting = [(n, room) for n, room in enumerate(rooms) if n not in withheld and room.fits(entry)]
+
+        def may(room: Room, rank: str = entry.rank) -> bool:
+            return room.on_demand or rank not in bound
+
+        fitting = [(n, room) for n, room in enumerate(rooms) if n not in withheld and room.fits(entry) and may(room)]
         if fitting:
             _, room = min(fitting, key=lambda pair: order_of(pair[1], pair[0], entry, style))
             room.take(entry)
             continue
         left.append(entry)
         if entry.queued_at < aged_before:
-            promise = next((whole for whole in withheld.values() if whole.fits(entry)), None)
+            promise = next((whole for whole in withheld.values() if whole.fits(entry) and may(whole)), None)
             could = [
                 (-room.slack(), n)
                 for n, room in enumerate(rooms)
-                if n not in withheld and room.tier < NEW_TIER and whole_of(room).fits(entry)
+                if n not in withheld and room.tier < NEW_TIER and whole_of(room).fits(entry) and may(room)
             ]
             if promise is None and could and len(withheld) < most:
                 promise = withheld[min(could)[1]] = whole_of(rooms[min(could)[1]])
@@ -83,7 +94,16 @@ def naive(entries: Sequence[Entry], rooms: list[Room], style: str, aged_before: 
 
 def whole_of(room: Room) -> Room:
     total = room.total
-    return Room(room.key, room.tier, total, total.cpu, total.memory_mib, total.slots, exclusive=room.exclusive)
+    return Room(
+        room.key,
+        room.tier,
+        total,
+        total.cpu,
+        total.memory_mib,
+        total.slots,
+        exclusive=room.exclusive,
+        offering=room.offering,
+    )
 
 
 @st.composite
@@ -105,6 +125,7 @@ def some_rooms(draw: st.DrawFn) -> list[Room]:
                 exclusive=draw(st.sampled_from([False, False, False, True])),
                 newest=draw(st.sampled_from([NOW - 5, NOW - 50, NOW - 500])) if tier == DRAINING else 0.0,
                 used=used > 0,
+                offering=draw(st.sampled_from([SMALL, SPOT])),
             )
         )
     return rooms
@@ -130,20 +151,25 @@ def some_entries(draw: st.DrawFn, with_needs: bool = True) -> list[Entry]:
 
 def a_copy(rooms: Sequence[Room]) -> list[Room]:
     return [
-        Room(r.key, r.tier, r.total, r.cpu, r.memory_mib, r.slots, r.holds, r.exclusive, r.newest, None, r.used)
+        Room(r.key, r.tier, r.total, r.cpu, r.memory_mib, r.slots, r.holds, r.exclusive, r.newest, r.offering, r.used)
         for r in rooms
     ]
 
 
 @settings(max_examples=300, deadline=None)
-@given(some_entries(), some_rooms(), st.sampled_from(["best_fit", "spread"]), st.booleans())
+@given(
+    some_entries(), some_rooms(), st.sampled_from(["best_fit", "spread"]), st.booleans(), st.sampled_from([0, 1, 2, 5])
+)
 def test_placing_answers_what_asking_every_room_for_every_entry_would(
-    entries: list[Entry], rooms: list[Room], style: str, ageing: bool
+    entries: list[Entry], rooms: list[Room], style: str, ageing: bool, every: int
 ) -> None:
-    """Best fit and spread; with and without uploads that are there already, hosts that are taken back, ageing: exactly the same."""
+    """Best fit and spread; with uploads that are there already, hosts that are taken back, ageing, and every so many entries bound to
+    on-demand hosts, or without: exactly the same."""
     aged_before = NOW - 300 if ageing else -math.inf
+    bound = frozenset(entry.rank for entry in entries[::every]) if every else frozenset()
     others = a_copy(rooms)
-    assert place(entries, rooms, style=style, aged_before=aged_before) == naive(entries, others, style, aged_before)
+    left = place(entries, rooms, style=style, aged_before=aged_before, bound=bound)
+    assert left == naive(entries, others, style, aged_before, bound)
     assert [room.taken for room in rooms] == [room.taken for room in others]
 
 
@@ -406,6 +432,25 @@ def test_new_hosts_are_never_overfull_or_too_many_and_nobody_is_left_who_would_f
     for entry in left:
         assert not any(room.fits(entry) for room in rooms)
         assert len(rooms) == rooms_max or not any(room.fits(entry) for room in fresh)
+
+
+@settings(max_examples=200, deadline=None)
+@given(some_entries(), st.integers(0, 6), st.sampled_from([1, 128]), st.booleans(), st.sampled_from([1, 2, 5]))
+def test_a_bound_entry_gets_a_new_host_on_demand_or_none(
+    entries: list[Entry], rooms_max: int, shapes_max: int, exclusive: bool, every: int
+) -> None:
+    """Host by host or job by job; it may share one with others, and none is left that would fit on one of them."""
+    sizes = [(SPOT, SIZES[0][1]), (replace(LARGE, market="spot"), SIZES[1][1]), *SIZES]
+    bound = frozenset(entry.rank for entry in entries[::every])
+    rooms, left = pack(entries, sizes, rooms_max, exclusive=exclusive, shapes_max=shapes_max, bound=bound)
+    assert Counter(e.job for room in rooms for e in room.taken) + Counter(e.job for e in left) == Counter(
+        e.job for e in entries
+    )
+    for room in rooms:
+        assert room.on_demand or not bound & {entry.rank for entry in room.taken}
+        assert sum(e.cpu for e in room.taken) <= room.total.cpu + 2 * CPU_GRAIN
+    for entry in left:
+        assert not any(room.fits(entry) and (room.on_demand or entry.rank not in bound) for room in rooms)
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,8 +1,9 @@
 """How many hosts a pool is to have: a policy's wish or a person's number, raised by what is booked, within what the pool may have.
 
 Theory of operation. A policy is a wish: it knows nothing of limits. `wanted` asks it (or the person who overrode it), raises the
-wish to the calendar's floor, then keeps the limits: at least `hosts_min`, at most `hosts_max` and what the budget pays for - the
-budget last, since money that is not there cannot be spent. Whatever changed the number is said in `why`, in that order.
+wish to the calendar's floor, adds what is spared for interruptions, then keeps the limits: at least `hosts_min`, at most `hosts_max`
+and what the budget pays for - the budget last, since money that is not there cannot be spent. Whatever changed the number is said in
+`why`, in that order. A policy does not see the hosts that are spared: one that steps from what is there would take them for its own.
 
 The answer comes with what the pool's row is to remember, so that the next look can hold a step, latch a peak and wait for
 agreement. It must be safe to look again at once: with the memory of this answer, the same view gets the same answer.
@@ -40,7 +41,8 @@ def wanted(
     elif not spec.scaling_enabled:
         target = _published(Target(hosts=view.hosts, why="scaling is switched off"), view.hosts)
     else:
-        wish = _at_least(_wish(view, spec), *floor)
+        spared = _spared(view, spec)
+        wish = _with_spared(_at_least(_wish(_without(view, spared), spec), *floor), view, spared)
         target = _published(_within(wish, view, spec, price_usd_h), wish.hosts)
     return target, _memory(view, target)
 
@@ -76,6 +78,27 @@ def _at_least(wish: Target, hosts: int, why: str) -> Target:
     if hosts <= wish.hosts:
         return wish
     return replace(wish, hosts=hosts, why=f"{wish.why}; {why}")
+
+
+def _spared(view: PoolView, spec: PoolSpec) -> int:
+    """How many hosts are kept ready beside the spot hosts with work, so that whoever EC2 interrupts waits for no boot."""
+    return math.ceil(spec.spot_headroom * view.busy_spot - GRAIN) if spec.hosts_desired is None else 0
+
+
+def _without(view: PoolView, spared: int) -> PoolView:
+    """The view without the hosts that are spared, as far as they are there, and without them in the last target."""
+    if not spared:
+        return view
+    memory = replace(view.memory, target=max(0, view.memory.target - spared))
+    return replace(view, hosts=max(view.busy_hosts, view.hosts - spared), memory=memory)
+
+
+def _with_spared(wish: Target, view: PoolView, spared: int) -> Target:
+    if not spared:
+        return wish
+    why = f"{some(spared, 'host')} more beside {some(view.busy_spot, 'spot host')} with work, for those that EC2 takes back"
+    variables = {**wish.variables, "spot_headroom_hosts": float(spared)}
+    return replace(wish, hosts=wish.hosts + spared, why=f"{wish.why}; {why}", variables=variables)
 
 
 def _within(wish: Target, view: PoolView, spec: PoolSpec, price_usd_h: float | None) -> Target:

@@ -15,6 +15,7 @@ class PoolView:
     `on_healthy`: jobs on ready and draining hosts, `on_draining` those of them on draining ones; `on_launching`, `on_unhealthy`.
     `hosts`: ready and launching hosts that may be given work: what a target is compared with. `running_hosts`: those
     of them that are ready. `busy_hosts`: those that carry something, or that this plan gives work to.
+    `busy_spot`: those of them that EC2 may take back.
     `slots`: how many average jobs one more host would take at a time.
     `needed`: how many further hosts it takes so that every waiting job starts within the pool's SLO, after filling the hosts
     that are there (does it *fit*, not slots). `expected_s`: what an average waiting job takes;
@@ -34,6 +35,7 @@ class PoolView:
     hosts: int = 0
     running_hosts: int = 0
     busy_hosts: int = 0
+    busy_spot: int = 0
     slots: float = 1
     needed: int = 0
     expected_s: float = 60.0
