@@ -1,7 +1,7 @@
 """Misbehaviour on command: what AWS does to everybody sooner or later, when we want it.
 
-Told over HTTP, at `/_faults` of the front: POST one JSON object, GET what is set, DELETE to clear; or `spillway local fault`. The
-kinds and their fields are in `fault_kinds.py`. A fault acts `count` times, or until cleared when there is no count; a condition
+Told over HTTP, at `/_faults` of the front: POST one JSON object, GET what is set, DELETE to clear (`?kind=` one kind); or `spillway local
+fault`. The kinds and their fields are in `fault_kinds.py`. A fault acts `count` times, or until cleared when there is no count; a condition
 (how the cloud is: its buckets, its capacity, its prices) holds until it is set anew or cleared.
 """
 
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
 
 from localcloud.calls import AwsCall, AwsReply, refusal
 from localcloud.ec2_buckets import Ec2Buckets
@@ -132,12 +133,15 @@ class Faults:
             self._faults.append(made)
         return made
 
-    def clear(self) -> None:
-        """Nothing goes wrong on purpose any more."""
+    def clear(self, kind: str | None = None) -> None:
+        """Nothing goes wrong on purpose any more; with `kind`, nothing of that kind. Raises BadFault."""
+        if kind is not None and kind not in KINDS:
+            raise BadFault(f"There is no fault of kind {kind!r}; there are {', '.join(KINDS)}.")
         with self._lock:
-            self._faults.clear()
+            self._faults[:] = [fault for fault in self._faults if kind not in (None, fault.kind)]
         for condition in self._conditions:
-            condition.clear()
+            if kind is None or kind in condition.kinds:
+                condition.clear()
 
     def listed(self) -> list[dict[str, Any]]:
         """The faults that are set, with how often each has acted, and the conditions."""
@@ -179,19 +183,19 @@ class Faults:
 
     def app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         """The switch over HTTP."""
-        status, document = self._answer(environ["REQUEST_METHOD"], environ["localcloud.body"])
+        asked = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        status, document = self._answer(environ["REQUEST_METHOD"], environ["localcloud.body"], asked.get("kind"))
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(document).encode()]
 
-    def _answer(self, method: str, body: bytes) -> tuple[str, Any]:
-        if method == "GET":
-            return "200 OK", {"items": self.listed()}
-        if method == "DELETE":
-            self.clear()
-            return "200 OK", {"items": []}
-        if method != "POST":
+    def _answer(self, method: str, body: bytes, kind: str | None) -> tuple[str, Any]:
+        if method not in ("GET", "POST", "DELETE"):
             return "405 Method Not Allowed", {"detail": "The fault switch takes GET, POST and DELETE."}
         try:
+            if method == "DELETE":
+                self.clear(kind)
+            if method != "POST":
+                return "200 OK", {"items": self.listed()}
             document = json.loads(body)
             if not isinstance(document, dict):
                 raise BadFault("A fault is a JSON object.")

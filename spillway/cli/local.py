@@ -117,11 +117,14 @@ def fault(
 @command
 def faults(
     clear: Annotated[bool, typer.Option("--clear", help="Nothing goes wrong on purpose any more.")] = False,
+    kind: Annotated[str | None, typer.Option(help="With --clear: nothing of this kind; the rest stays.")] = None,
     state: State = None,
     as_json: Json = False,
 ) -> None:
     """List what goes wrong in it on purpose."""
-    _say_faults(_faults("DELETE" if clear else "GET", state), as_json=as_json)
+    if kind is not None and not clear:
+        raise BadInput("--kind goes with --clear.")
+    _say_faults(_faults("DELETE" if clear else "GET", state, kind=kind), as_json=as_json)
 
 
 def _field(text: str) -> tuple[str, Any]:
@@ -134,7 +137,9 @@ def _field(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _faults(method: str, state: Path | None, told: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def _faults(
+    method: str, state: Path | None, told: dict[str, Any] | None = None, kind: str | None = None
+) -> list[dict[str, Any]]:
     """What the cloud's fault switch answers. Raises BadInput with its sentence, Unreachable when none runs."""
     import httpx
 
@@ -145,7 +150,7 @@ def _faults(method: str, state: Path | None, told: dict[str, Any] | None = None)
     if url is None:
         raise Unreachable(f"No embedded cloud runs in {folder}. Start one with: spillway local up --detach")
     try:
-        answer = httpx.request(method, f"{url}/_faults", json=told, timeout=60)
+        answer = httpx.request(method, f"{url}/_faults", json=told, params={"kind": kind} if kind else {}, timeout=60)
     except httpx.HTTPError as error:
         raise Unreachable(f"The embedded cloud at {url} does not answer: {error}.") from error
     document = answer.json()

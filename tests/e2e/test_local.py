@@ -50,6 +50,7 @@ def test_up_status_down_reset(tmp_path: Path) -> None:
         for wrong in (["flood"], ["capacity"], ["capacity", "instances"], ["spot_prices", "file=nowhere.csv"]):
             refused = local(state, "fault", *wrong)
             assert (refused.returncode, refused.stdout) == (2, ""), wrong
+        assert local(state, "faults", "--clear", "--kind", "capacity").stdout.startswith("ec2_buckets")
         assert "Nothing goes wrong" in local(state, "faults", "--clear").stdout
     finally:
         down = local(state, "down", "--json")

@@ -103,10 +103,13 @@ def test_the_switch_shows_what_the_buckets_gave_and_refused(cloud: MachineCloud)
     requests, instances = of["RunInstances", "request"], of["RunInstances", "resource"]
     assert (requests["taken"], requests["refused"], instances["taken"], instances["refused"]) == (5, 1, 10, 0)
     assert requests["least"] < 1
-    assert httpx.delete(route).json() == {"items": []}
+    left = httpx.delete(route, params={"kind": "ec2_buckets"}).json()["items"]
+    assert [each["kind"] for each in left] == ["no_boot"], "one kind is cleared, the others stay"
+    assert httpx.delete(route, params={"kind": "flood"}).status_code == 400
     for _ in range(7):
         launch(cloud)
     assert httpx.post(route, json={"kind": "ec2_buckets", "speed": 0}).status_code == 400
+    assert httpx.delete(route).json() == {"items": []}
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 4)), max_size=60))
