@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import ClientError
-from moto.autoscaling.models import InstanceState
+from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState
 from moto.backends import get_backend
 
 from localcloud.calls import AwsCall, AwsReply, refusal
@@ -36,8 +36,45 @@ class Door(Protocol):
     """What of the front is needed here."""
 
     def intercept(self, service: str, action: str, interceptor: Callable[[AwsCall, Forward], AwsReply]) -> None: ...
+    def observe(self, service: str, action: str, observer: Callable[[AwsCall, AwsReply], None]) -> None: ...
     def exclusive(self, service: str) -> Any: ...
     def client(self, service: str, region: str = ...) -> Any: ...
+
+
+class _Member(InstanceState):
+    """moto shows every member with its launch template's default version; this one keeps what it was launched with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        group = self.auto_scaling_group
+        template = group.ec2_launch_template
+        version = str(template.get_version(group.launch_template_version).number)
+        self._booted_with = {"LaunchTemplateId": template.id, "LaunchTemplateName": template.name, "Version": version}
+
+    @property
+    def launch_template(self) -> dict[str, Any] | None:
+        return self._booted_with
+
+
+def _updated(
+    _: Any, original_resource: Any, new_resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+) -> Any:
+    """CloudFormation's update of a group, in place: moto deletes it and makes another, without members."""
+    said = cloudformation_json["Properties"]
+    original_resource.update(
+        availability_zones=said.get("AvailabilityZones", []),
+        desired_capacity=None,
+        max_size=int(said["MaxSize"]),
+        min_size=int(said["MinSize"]),
+        launch_config_name=said.get("LaunchConfigurationName"),
+        launch_template=said.get("LaunchTemplate", {}),
+        vpc_zone_identifier=",".join(said.get("VPCZoneIdentifier", [])) or None,
+        health_check_period=None,
+        health_check_type=said.get("HealthCheckType"),
+        mixed_instances_policy=said.get("MixedInstancesPolicy", {}),
+    )
+    original_resource.tags = said.get("Tags", [])
+    return original_resource
 
 
 class AutoScaling:
@@ -50,8 +87,11 @@ class AutoScaling:
         self._look = threading.Event()
         self._lock = threading.RLock()  # one change of capacity at a time
         self._thread = threading.Thread(target=self._run, name="auto-scaling", daemon=True)
+        self._moto_updates: Any = FakeAutoScalingGroup.__dict__["update_from_cloudformation_json"]
+        setattr(FakeAutoScalingGroup, "update_from_cloudformation_json", classmethod(_updated))  # noqa: B010  # mypy: a method
         front.intercept("autoscaling", "SetDesiredCapacity", self._set_desired)
         front.intercept("autoscaling", "TerminateInstanceInAutoScalingGroup", self._terminate)
+        front.observe("cloudformation", "UpdateStack", self._stack_updated)
         for action in ("DescribeAutoScalingGroups", "DescribeAutoScalingInstances"):
             front.intercept("autoscaling", action, self._describe)
 
@@ -59,6 +99,7 @@ class AutoScaling:
         self._thread.start()
 
     def stop(self) -> None:
+        setattr(FakeAutoScalingGroup, "update_from_cloudformation_json", self._moto_updates)  # noqa: B010  # as above
         self._stop.set()
         self._look.set()
         if self._thread.is_alive():
@@ -132,6 +173,23 @@ class AutoScaling:
                 _mark_dead(group)
         return forward(call)
 
+    def _stack_updated(self, call: AwsCall, reply: AwsReply) -> None:
+        """A group follows its launch template: moto updates only what is written otherwise, and `!GetAtt Template.LatestVersionNumber`
+        reads as before."""
+        for stack in list(get_backend("cloudformation")[ACCOUNT_ID][call.region].stacks.values()):
+            for resource in stack.template_dict.get("Resources", {}).values():
+                said = resource.get("Properties", {})
+                group = _groups(call.region).get(str(said.get("AutoScalingGroupName")))
+                if resource.get("Type") != "AWS::AutoScaling::AutoScalingGroup" or group is None:
+                    continue
+                if "LatestVersionNumber" in str(said):
+                    version = str(group.ec2_launch_template.latest_version_number)
+                    group.launch_template_version = version
+                    if group.mixed_instances_policy:
+                        group.mixed_instances_policy["LaunchTemplate"]["LaunchTemplateSpecification"]["Version"] = (
+                            version
+                        )
+
     # -- what a group does of itself
 
     def _run(self) -> None:
@@ -174,7 +232,7 @@ class AutoScaling:
                 instance = known.get_instance(item["InstanceId"])
                 vars(instance)["autoscaling_group"] = group
                 protected = bool(group.new_instances_protected_from_scale_in)
-                group.instance_states.append(InstanceState(instance, protected_from_scale_in=protected))
+                group.instance_states.append(_Member(instance, protected_from_scale_in=protected))
                 self._tell(
                     group,
                     region,

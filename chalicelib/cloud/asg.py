@@ -87,6 +87,10 @@ def _group(region: str, market: str, item: Mapping[str, Any]) -> Group:
         desired=item["DesiredCapacity"],
         size_max=item["MaxSize"],
         members=tuple(_member(name, instance) for instance in item.get("Instances", [])),
+        version=_version(
+            item.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {}).get("LaunchTemplateSpecification")
+        )
+        or _version(item.get("LaunchTemplate")),
     )
 
 
@@ -99,4 +103,9 @@ def _member(group: str, item: Mapping[str, Any]) -> Member:
         zone=item.get("AvailabilityZone"),
         protected=bool(item.get("ProtectedFromScaleIn")),
         healthy=item.get("HealthStatus", "Healthy").lower() == "healthy",  # the two calls differ in its case
+        version=_version(item.get("LaunchTemplate")),
     )
+
+
+def _version(template: Mapping[str, Any] | None) -> str:
+    return str((template or {}).get("Version", ""))

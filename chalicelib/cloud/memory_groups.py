@@ -20,6 +20,8 @@ class MemoryGroup:
     size_max: int = 1000
     replaces: bool = False  # whether its own processes are not suspended
     protects: bool = True
+    version: int = 1  # of its launch template
+    versions: dict[str, int] = field(default_factory=dict)  # … with which each member was launched
     members: dict[str, Machine] = field(default_factory=dict)
     protected: set[str] = field(default_factory=set)
 
@@ -60,6 +62,7 @@ class MemoryGroups:
                                 desired=group.desired,
                                 size_max=group.size_max,
                                 members=tuple(self._member(group, m) for m in group.members.values()),
+                                version=str(group.version),
                             )
                         )
         return found
@@ -109,6 +112,7 @@ class MemoryGroups:
             if made is None:
                 return
             group.members[made.id] = made
+            group.versions[made.id] = group.version
             if group.protects:
                 group.protected.add(made.id)
 
@@ -127,4 +131,5 @@ class MemoryGroups:
             zone=machine.offering.zone,
             protected=machine.id in group.protected,
             healthy=self._healthy(machine),
+            version=str(group.versions[machine.id]),
         )

@@ -31,7 +31,9 @@ def register(plane: Plane, pool_name: str, host: str, sender: str) -> Host | Non
     region, member = found
     if not member.protected:  # whoever made the group otherwise must not have it end what runs
         plane.cloud.groups.protect(region, member.group, [instance_id])
-    plane.stores.hosts.register(_row(plane, pool, host, sender, region, member))
+    groups = {group.name: group for group in plane.cloud.groups.of_pool(pool.name, [region])}
+    old = member.group in groups and groups[member.group].outdates(member)
+    plane.stores.hosts.register(_row(plane, pool, host, sender, region, member, pool.spec.generation - old))
     return plane.stores.hosts.get(pool.name, host)
 
 
@@ -52,7 +54,8 @@ def _member(plane: Plane, pool: Pool, instance_id: str) -> tuple[str, Member] | 
     return None
 
 
-def _row(plane: Plane, pool: Pool, host: str, userid: str, region: str, member: Member) -> Host:
+def _row(plane: Plane, pool: Pool, host: str, userid: str, region: str, member: Member, generation: int) -> Host:
+    """`generation`: one that booted while its launch template was replaced is of the generation before."""
     now = plane.clock()
     market = names(plane.settings.stage, pool.name)[member.group]
     offering = Offering(region=region, instance_type=member.instance_type, market=market, zone=member.zone)
@@ -71,7 +74,7 @@ def _row(plane: Plane, pool: Pool, host: str, userid: str, region: str, member: 
         launched_at=asked_at if now - asked_at <= pool.spec.boot_timeout_s else now,
         entered_at=now,
         recorded_at=now,
-        generation=pool.spec.generation,
+        generation=generation,
         instance_id=member.instance_id,
         userid=userid,
         reason=f"group {member.group} launched it, and it spoke",

@@ -42,6 +42,7 @@ class Member:
     zone: str | None = None
     protected: bool = False
     healthy: bool = True
+    version: str = ""  # of the launch template that it booted with
 
     @property
     def counts(self) -> bool:
@@ -59,6 +60,11 @@ class Group:
     desired: int
     size_max: int
     members: tuple[Member, ...] = ()
+    version: str = ""  # of the launch template that it launches with
+
+    def outdates(self, member: Member) -> bool:
+        """Whether a member booted with an older launch template; False where it cannot be told ("$Latest" is no version)."""
+        return member.version.isdigit() and self.version.isdigit() and int(member.version) < int(self.version)
 
     @property
     def counted(self) -> tuple[Member, ...]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agent import ending, inbox, journal, verdict
 from agent.admission import Load, admit, fits, total
 from agent.log_cut import RESERVE_BYTES, LogCut
-from agent.manifest import settings
+from agent.manifest import read, settings
 
 LOADS = st.lists(st.builds(Load, st.integers(0, 4), st.sampled_from([0.1, 0.5, 1.0, 3.0]), st.integers(1, 3000)))
 HOST = Load(4, 4.0, 4096)
@@ -190,3 +190,18 @@ def test_the_users_failure_and_ours_are_told_apart():
     assert verdict.decide(facts(exit_code=137, killed="cancel")).outcome == "cancelled"
     assert verdict.decide(facts(exit_code=137, killed="stopped")).outcome == "infrastructure"
     assert verdict.decide(facts(exit_code=1, fault="the disk is full")).outcome == "infrastructure"
+
+
+def test_a_host_of_a_group_has_no_entry_of_its_own_and_no_work_at_its_boot():
+    """Its user data is the same for all; whose launch index it has says nothing."""
+    document = {
+        "pool": "default",
+        "region": "us-east-1",
+        "bucket": "b",
+        "heartbeats_url": "u",
+        "claims_table": "c",
+        "group": "spillway-dev-default-spot",
+        "hosts": [],
+    }
+    found, problems = read(json.dumps(document), 7)
+    assert (found.group, found.host, found.assignments, problems) == ("spillway-dev-default-spot", "", (), [])

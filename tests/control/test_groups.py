@@ -172,6 +172,20 @@ def test_a_restart_replaces_the_hosts_of_a_group() -> None:
     assert (len(old), len(new), old & new, desired(town)) == (2, 2, set(), 2)
 
 
+def test_a_host_that_booted_with_the_template_before_is_replaced_by_a_restart_too() -> None:
+    """It says hello after the restart, and is old all the same."""
+    town = a_town(hosts_min=1)
+    town.boot_s = 50
+    town.run(70)
+    town.cloud.groups.groups["us-east-1", SPOT_GROUP].version = 2  # `spillway pool groups` with another image
+    restart.restart(town.plane, "default", by="alice")
+    old = {machine.id for machine in town.cloud.compute.alive()}
+    assert len(old) == 1
+    town.run(600)
+    assert old.isdisjoint(machine.id for machine in town.cloud.compute.alive())
+    assert [host.generation for host in town.hosts() if host.state is HostState.READY] == [1]
+
+
 def test_a_pool_without_groups_says_what_is_missing() -> None:
     town = Town(PoolSpec(offerings=(SPOT,), capacity="asg"))
     job = town.submit("run 30")

@@ -74,3 +74,21 @@ def test_a_pool_of_groups_runs_jobs_and_goes_back_to_zero(deployed: Deployed) ->
     until(lambda: group(deployed, SPOT)["DesiredCapacity"] == 0 and not group(deployed, SPOT)["Instances"])
     until(lambda: all(host.state == "terminated" for host in api.hosts(POOL)))
     assert group(deployed, BACKUP)["DesiredCapacity"] == 0
+
+
+def test_another_image_reaches_the_hosts_by_a_rolling_restart(deployed: Deployed) -> None:
+    """A new version of the launch template, one generation more; who runs something ends it first. Then a kill takes all away."""
+    api = deployed.client
+    api.put_pool(POOL, QUICK)
+    make_groups(deployed)
+    api.patch_pool(POOL, {"capacity": "asg", "hosts_min": 1})
+    (before,) = until(lambda: [host for host in api.hosts(POOL) if host.state == "ready"])
+    api.patch_pool(POOL, {"log_limit_bytes": 2048})  # what hosts are told at their boot
+    make_groups(deployed)
+    api.restart_pool(POOL)
+    (after,) = until(lambda: [h for h in api.hosts(POOL) if h.state == "ready" and h.instance_id != before.instance_id])
+    versions = {m["InstanceId"]: m["LaunchTemplate"]["Version"] for m in group(deployed, SPOT)["Instances"]}
+    assert int(versions[str(after.instance_id)]) >= 2
+    until(lambda: group(deployed, SPOT)["DesiredCapacity"] == 1)
+    api.kill_pool(POOL)
+    until(lambda: group(deployed, SPOT)["DesiredCapacity"] == 0 and not group(deployed, SPOT)["Instances"])

@@ -44,6 +44,17 @@ def test_what_was_created_is_read_back(stores: Stores) -> None:
     assert stores.hosts.get("other", host.id) is None
 
 
+def test_a_host_that_speaks_for_the_first_time_is_registered_once(stores: Stores) -> None:
+    """Its first ping may come twice: the second must not take away what the host was given meanwhile."""
+    host = a_host(id="host-i-1", instance_id="i-1", userid="AROA:i-1")
+    assert stores.hosts.register(host)
+    assert stores.hosts.assign(host.pool, host.id, an_assignment())
+    assert not stores.hosts.register(host)
+    found = stores.hosts.get(host.pool, host.id)
+    assert found is not None
+    assert [a.key for a in found.assignments] == [KEY]
+
+
 def test_a_pool_is_read_whole(stores: Stores) -> None:
     """More hosts than one batch or one page of 1 MiB holds, and launches beside them; another pool's rows stay out."""
     hosts = [a_host(n) for n in range(60)]
