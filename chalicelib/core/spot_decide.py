@@ -19,7 +19,7 @@ from chalicelib.core.spot_outlook import Outlook, age_now
 from chalicelib.core.spot_world import NO_LIMIT, TICK_S, Choice, Do, Prices, State, Strategy, Terms, latest_on_demand
 
 STAY_MARGIN = 0.02  # of what the rest of the job is expected to cost
-WAIT_MARGIN = 0.0
+WAIT_MARGIN = 0.001
 
 
 def decide(state: State, prices: Prices, terms: Terms, outlook: Outlook) -> Choice:
