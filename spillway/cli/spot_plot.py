@@ -45,13 +45,12 @@ def draw(path: Path, market: Market, case: Case) -> None:
         axes.axvline(_time(case.begin), color="black", linewidth=1)
         axes.axvline(_time(case.outcomes["ours"].deadline_at), color="black", linewidth=1, linestyle=":")
     upper.set_title(
-        f"{market.instance_type}: a job that starts {_time(case.begin):%Y-%m-%d %H:%M} UTC (line), deadline dotted",
-        loc="left",
+        f"{market.instance_type}, a job that starts {_time(case.begin):%Y-%m-%d %H:%M} UTC", loc="left", pad=26
     )
     lower.set_xlim(_time(begin), _time(end))
     dates = AutoDateLocator()
     lower.xaxis.set_major_locator(dates)
-    lower.xaxis.set_major_formatter(ConciseDateFormatter(dates))
+    lower.xaxis.set_major_formatter(ConciseDateFormatter(dates, show_offset=False))
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

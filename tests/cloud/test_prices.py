@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from scripted_aws import Answer, ec2_error, scripted_aws
 from worlds import REGION, a_session
@@ -98,3 +101,21 @@ def test_a_refusal_of_prices_is_a_sentence() -> None:
         ),
     ):
         feed(url).history(REGION, ["c7i.large"], BEGIN, END)
+
+
+def test_the_embedded_cloud_tells_the_prices_that_it_replays(embedded_url: str, tmp_path: Path) -> None:
+    """What is written into a file comes back through EC2's own API, with the price that already held when the time began."""
+    record = tmp_path / "record.csv"
+    rows = [f"2021-01-0{day}T00:00:00Z,us-east-1a,m5.large,Linux/UNIX,0.03{day}" for day in range(1, 8)]
+    record.write_text("\n".join(["timestamp,availability_zone,instance_type,product,price", *rows]))
+    fault = {"kind": "spot_prices", "file": str(record), "start": "2021-01-06T12:00:00Z"}
+    httpx.post(f"{embedded_url}/_faults", json=fault).raise_for_status()
+    try:
+        now = time.time()
+        found = feed(embedded_url).history(REGION, ["m5.large"], now - 3 * 86_400, now)
+        scores = feed(embedded_url).scores(REGION, ["m5.large"])
+    finally:
+        httpx.post(f"{embedded_url}/_faults", json={"kind": "spot_prices", "file": None})
+    assert [change.usd_h for change in found] == [0.033, 0.034, 0.035, 0.036]
+    assert {change.zone for change in found} == {"us-east-1a"}
+    assert bool(scores.by_zone_id) != bool(scores.why_not)
