@@ -96,11 +96,12 @@ def tick(event: Any) -> None:
 
 @app.on_cw_event(
     {
-        "source": ["aws.ec2"],
+        "source": ["aws.ec2", "aws.autoscaling"],
         "detail-type": [
             "EC2 Instance State-change Notification",
             "EC2 Spot Instance Interruption Warning",
             "EC2 Instance Rebalance Recommendation",
+            "EC2 Instance Launch Unsuccessful",
         ],
         "detail": {"state": ["stopping", "shutting-down", "terminated", {"exists": False}]},  # warnings have no state
     }

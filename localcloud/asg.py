@@ -28,6 +28,7 @@ from localcloud.identity import ACCOUNT_ID
 log = logging.getLogger("localcloud.asg")
 
 LOOK_S = 0.5
+AGAIN_S = 2.0  # after EC2 gave nothing
 GONE = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
 Forward = Callable[[AwsCall], AwsReply]
 
@@ -85,6 +86,7 @@ class AutoScaling:
         self._publish = publish
         self._stop = threading.Event()
         self._look = threading.Event()
+        self._not_before: dict[str, float] = {}  # group → when EC2 is asked again
         self._lock = threading.RLock()  # one change of capacity at a time
         self._thread = threading.Thread(target=self._run, name="auto-scaling", daemon=True)
         self._moto_updates: Any = FakeAutoScalingGroup.__dict__["update_from_cloudformation_json"]
@@ -211,7 +213,8 @@ class AutoScaling:
         if "ReplaceUnhealthy" not in suspended:
             self._let_go(group, [state for state in group.instance_states if state.health_status == "Unhealthy"])
         missing = (group.desired_capacity or 0) - len(group.instance_states)
-        if missing > 0 and "Launch" not in suspended and not self._stop.is_set():
+        rests = time.monotonic() < self._not_before.get(group.arn, 0.0)
+        if missing > 0 and "Launch" not in suspended and not rests and not self._stop.is_set():
             self._launch(group, region, missing)
 
     def _launch(self, group: Any, region: str, count: int) -> None:
@@ -242,6 +245,7 @@ class AutoScaling:
             count -= len(answer["Instances"])
             if count <= 0:
                 return
+        self._not_before[group.arn] = time.monotonic() + AGAIN_S
 
     def _scale_in(self, group: Any) -> None:
         """Its own choice among those that are not protected, the oldest first."""

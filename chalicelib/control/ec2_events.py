@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from chalicelib.control import groups
 from chalicelib.control.interruptions import NOTICE_S, Cause, Leaving, leaves
 from chalicelib.control.launches import ROW_TTL_S
 from chalicelib.control.wake import wake
@@ -20,8 +21,13 @@ ENDING = frozenset({"stopping", "shutting-down"})
 
 
 def receive(plane: Plane, event: Mapping[str, Any]) -> None:
-    """One `aws.ec2` event. Instances that are not ours are none of our business."""
+    """One event of EC2 or Auto Scaling. Instances and groups that are not ours are none of our business."""
     detail = event.get("detail") or {}
+    if event.get("source") == "aws.autoscaling":
+        groups.refused(
+            plane, str(detail.get("AutoScalingGroupName")), str(detail.get("StatusMessage") or "no reason given")
+        )
+        return
     instance_id, state = detail.get("instance-id"), detail.get("state")
     kind = event.get("detail-type")
     host = _host_of(plane, str(instance_id), ended=kind == WARNING) if instance_id else None

@@ -6,6 +6,8 @@ host of that pool says Auto Scaling: it must be a living member of one of the po
 
 from __future__ import annotations
 
+from chalicelib.control.wake import wake
+from chalicelib.core import story
 from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.groups import Member, host_id, names
 from chalicelib.core.host import Host, HostState, Offering
@@ -35,6 +37,14 @@ def register(plane: Plane, pool_name: str, host: str, sender: str) -> Host | Non
     old = member.group in groups and groups[member.group].outdates(member)
     plane.stores.hosts.register(_row(plane, pool, host, sender, region, member, pool.spec.generation - old))
     return plane.stores.hosts.get(pool.name, host)
+
+
+def refused(plane: Plane, group: str, reason: str) -> None:
+    """EC2 gave a group no instance: told in its pool's story, and the pool is looked at. The group itself goes on trying."""
+    for pool in plane.stores.registry.pools():
+        if group in names(plane.settings.stage, pool.name):
+            plane.tell(story.of_pool(pool.name), "refused", f"group {group} got no instance: {reason}")
+            wake(plane, pool.name)
 
 
 def _member(plane: Plane, pool: Pool, instance_id: str) -> tuple[str, Member] | None:

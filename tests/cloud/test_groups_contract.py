@@ -87,3 +87,13 @@ def test_more_than_a_group_may_have_is_refused(honest: World) -> None:
 
 def test_a_pool_without_groups_has_none(honest: World) -> None:
     assert honest.cloud.groups.of_pool("default", [REGION]) == []
+
+
+def test_a_group_whose_processes_nobody_suspended_replaces_what_died_and_not_what_we_took_out(honest: World) -> None:
+    """Why they are suspended, and why a host leaves by TerminateInstanceInAutoScalingGroup with decrement."""
+    honest.cloud.groups.resize(REGION, honest.make_group(replaces=True), 1)
+    (first,) = the_group(honest, lambda g: len(g.counted) == 1).members
+    honest.cloud.compute.terminate(REGION, [first.instance_id])
+    group = the_group(honest, lambda g: bool(g.members) and all(m.instance_id != first.instance_id for m in g.members))
+    assert honest.cloud.groups.terminate(REGION, group.members[0].instance_id)
+    assert the_group(honest, lambda g: not g.members).desired == 0

@@ -56,7 +56,7 @@ class World(Protocol):
     def published(self) -> list[tuple[dict[str, Any], dict[str, str]]]: ...
     def download(self, url: str) -> bytes: ...
     def upload(self, url: str, body: bytes, headers: Mapping[str, str]) -> None: ...
-    def make_group(self, *, size_max: int = 10, protects: bool = True) -> str: ...
+    def make_group(self, *, size_max: int = 10, protects: bool = True, replaces: bool = False) -> str: ...
 
 
 @dataclass
@@ -91,10 +91,12 @@ class MemoryWorld:
     def upload(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
         self.cloud.blobs.send(url, body, headers)
 
-    def make_group(self, *, size_max: int = 10, protects: bool = True) -> str:
+    def make_group(self, *, size_max: int = 10, protects: bool = True, replaces: bool = False) -> str:
         """The spot group of pool default."""
         offering = Offering(region=REGION, instance_type="c7i.large", market="spot")
-        return self.cloud.groups.make("default", offering, b"", size_max=size_max, protects=protects)
+        name = self.cloud.groups.make("default", offering, b"", size_max=size_max, protects=protects)
+        self.cloud.groups.groups[REGION, name].replaces = replaces
+        return name
 
 
 @dataclass
@@ -148,7 +150,7 @@ class AwsWorld:
         except urllib.error.HTTPError as error:
             raise PermissionError(error.read().decode()) from error
 
-    def make_group(self, *, size_max: int = 10, protects: bool = True) -> str:
+    def make_group(self, *, size_max: int = 10, protects: bool = True, replaces: bool = False) -> str:
         """The spot group of pool default, as `infra/groups.py` makes it."""
         name = f"spillway-{self.stage}-default-spot"
         template = {"LaunchTemplateName": f"spillway-{self.stage}-host", "Version": "1"}
@@ -172,7 +174,8 @@ class AwsWorld:
                 {"Key": "spillway:launch", "Value": name, "PropagateAtLaunch": True},
             ],
         )
-        scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["AZRebalance", "ReplaceUnhealthy"])
+        if not replaces:
+            scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["AZRebalance", "ReplaceUnhealthy"])
         return name
 
 

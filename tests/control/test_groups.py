@@ -14,7 +14,7 @@ from meddling import a_pool, story
 from town import ROLE, Crash, Town
 
 from chalicelib.cloud.user_data import user_data
-from chalicelib.control import pools, restart, settings
+from chalicelib.control import ec2_events, pools, restart, settings
 from chalicelib.control.handover import group_manifest
 from chalicelib.core import invariants
 from chalicelib.core.host import HostState, Offering
@@ -82,6 +82,17 @@ def test_what_a_group_does_not_deliver_is_given_up_for_the_backup_group() -> Non
     assert town.hosts()[0].offering == BACKUP
     assert any(f"group {SPOT_GROUP} was given up" in line for line in story(town))
     town.run_until_quiet()
+
+
+def test_what_ec2_says_to_a_group_is_told_in_the_pools_story() -> None:
+    """Groups of others say nothing to us."""
+    town = a_town()
+    for group in (SPOT_GROUP, "spillway-other-default-spot", "None"):
+        detail = {"AutoScalingGroupName": group, "StatusMessage": "We currently do not have sufficient capacity"}
+        event = {"source": "aws.autoscaling", "detail-type": "EC2 Instance Launch Unsuccessful", "detail": detail}
+        assert town.invoke(ec2_events.receive, event)
+    told = [line for line in story(town) if "sufficient capacity" in line]
+    assert told == [f"group {SPOT_GROUP} got no instance: We currently do not have sufficient capacity"]
 
 
 def test_a_member_that_dies_loses_its_place_and_its_job_gets_another() -> None:

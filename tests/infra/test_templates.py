@@ -206,7 +206,7 @@ def test_another_regions_events_reach_home_and_homes_own_are_not_doubled(region:
     for name in ("ForwardRule", "ForwardRole"):
         assert region["Resources"][name]["Condition"] == "AwayFromHome"
     rule = of_type(region, "AWS::Events::Rule")["ForwardRule"]
-    assert rule["EventPattern"]["source"] == ["aws.ec2"]
+    assert rule["EventPattern"]["source"] == ["aws.ec2", "aws.autoscaling"]
     assert "EC2 Spot Instance Interruption Warning" in rule["EventPattern"]["detail-type"]
 
 
