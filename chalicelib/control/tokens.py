@@ -32,6 +32,11 @@ class Tokens:
         if self._held.get(region):
             self._held[region] -= 1
             ask = dated_anew(hosts, now - self._taken_at[region])
-        if ask is None:
-            return None
-        return self._plane.stores.buckets.take(region, [ask], now).next_at
+        while ask is not None:
+            if (next_at := self._plane.stores.buckets.take(region, [ask], now).next_at) is not None:
+                return next_at
+            ask, now = (
+                dated_anew(hosts, self._plane.clock() - now),
+                self._plane.clock(),
+            )  # the take itself may have taken long
+        return None

@@ -62,6 +62,21 @@ class Audited:
             self._town.audit(launch)
 
 
+class Asked:
+    """EC2 as the control plane sees it, with every launch noted at the moment in which it is sent, before the network has its way."""
+
+    def __init__(self, town: ChaosTown, compute: Any) -> None:
+        self._town = town
+        self._compute = compute
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compute, name)
+
+    def launch(self, launch: Launch) -> Any:
+        self._town.asked.setdefault(launch.offering.region, []).append((self._town.now, len(launch.hosts)))
+        return self._compute.launch(launch)
+
+
 class ChaosTown(Town):
     """The town and its misfortunes. All of them end with `heal`."""
 
@@ -82,7 +97,10 @@ class ChaosTown(Town):
             setattr(cloud, name, getattr(self.cloud, name))
         cloud.compute = Audited(self)
         self.plane = replace(self.plane, cloud=cloud)
+        self.asked: dict[str, list[tuple[float, int]]] = {}
         self.fuse: Fuse = fragile(self)
+        cloud = self.plane.cloud
+        cloud.compute = Asked(self, cloud.compute)
         self._deadlines: list[float] = []  # of the running functions; each runs in the middle of the one before it
         self.fuse.overtime = lambda: bool(self._deadlines) and self.now > self._deadlines[-1]
 
@@ -209,6 +227,7 @@ class ChaosTown(Town):
         """The world is a good one from now on."""
         self.fuse.heal()
         self.cloud.calls._faults.clear()
+        self.cloud.compute._quotas.clear()
         self.duplicate = self.lateness = 0.0
         self.boots_fail = False
         self.cloud.compute.list_lag_s = 0.0
@@ -331,6 +350,10 @@ class ChaosTown(Town):
     def surprises(self) -> list[str]:
         """What nothing that went wrong here explains."""
         return [*self.broken, *self._failed_passes(), *self._odd_stories()]
+
+    def launch_calls(self) -> dict[str, list[tuple[float, int]]]:
+        """When they were sent: a call that the network keeps for seconds meets others at EC2, which then throttles."""
+        return self.asked
 
     def _failed_passes(self) -> Iterator[str]:
         for notice in self.cloud.notices.published:

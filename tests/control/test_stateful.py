@@ -30,11 +30,12 @@ from chalicelib.core.job import Job, JobSpec
 from chalicelib.core.placement import STYLES
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.scaling.policies import POLICIES
-from chalicelib.errors import CloudUnavailable
+from chalicelib.errors import CloudUnavailable, Throttled
 
 SMALL = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
 LARGE = Offering(region="us-east-1", instance_type="c7i.xlarge")
 LONG = bool(os.environ.get("SPILLWAY_LONG"))
+TOO_MANY = Throttled("RequestLimitExceeded: EC2 gets too many requests")
 REST_S = 30_000.0  # within which everything must have ended once all is well
 OPERATIONS = (
     "ec2.RunInstances",
@@ -246,7 +247,11 @@ class Chaos(RuleBasedStateMachine):
             operation = chance.choice(OPERATIONS)
             error = CloudUnavailable(f"{operation} is throttled")
             self.town.cloud.calls.fail(operation, error, chance.randint(1, 4), answer_lost=chance.random() < 0.5)
-        elif what < 0.8:
+        elif what < 0.6:
+            self.town.cloud.calls.fail("ec2.RunInstances", TOO_MANY, chance.randint(1, 4))
+        elif what < 0.7:
+            compute.quota(chance.choice([SMALL, LARGE]), chance.choice([None, 0, 1, 2]))
+        elif what < 0.85:
             compute.limit(chance.choice([SMALL, LARGE]), chance.choice([None, None, 0, 1, 2]))
         else:
             compute.list_lag_s = chance.choice([0.0, 20.0, 60.0])
@@ -343,6 +348,16 @@ class Chaos(RuleBasedStateMachine):
     def aws_does_not_answer(self, operation: str, times: int, answer_lost: bool) -> None:
         error = CloudUnavailable(f"{operation} is throttled")
         self.town.cloud.calls.fail(operation, error, times, answer_lost=answer_lost)
+
+    @rule(times=st.integers(1, 6))
+    def ec2_throttles(self, times: int) -> None:
+        self.town.cloud.calls.fail("ec2.RunInstances", TOO_MANY, times)
+
+    @rule(small=st.sampled_from([None, 0, 1, 2]), large=st.sampled_from([None, 1]))
+    def the_quota_is(self, small: int | None, large: int | None) -> None:
+        """What is asked for beyond it is refused as a whole, and asked for by halves."""
+        self.town.cloud.compute.quota(SMALL, small)
+        self.town.cloud.compute.quota(LARGE, large)
 
     @rule(lag_s=st.sampled_from([0.0, 20.0, 60.0]))
     def lists_lag(self, lag_s: float) -> None:

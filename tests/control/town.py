@@ -75,6 +75,7 @@ class Town:
         self.unmanned: set[str] = set()  # instances on which no agent of ours ever starts
         self.duplicate = 0.0  # share of messages that are delivered twice
         self.crash_after: int | None = None  # AWS calls until the running function dies
+        self.watched = True  # look at everything at every moment: takes minutes where there are a thousand hosts
         self._next_tick = self.now + 60
         self._rings = 0
         self._ended: set[str] = set()
@@ -157,7 +158,7 @@ class Town:
         busy = True
         while busy:
             busy = self._machines() | self._deliver() | self._tick()
-        assert not (broken := invariants.always(self.world())), broken
+        assert not self.watched or not (broken := invariants.always(self.world())), broken
 
     def _coming(self) -> list[float]:
         queues = self.cloud.queues
