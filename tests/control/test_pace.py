@@ -6,8 +6,10 @@ from collections import Counter
 
 from town import OFFERING, Town
 
+from chalicelib.control import reconcile_pool
 from chalicelib.control.submit import submit_many
-from chalicelib.core.host import Offering
+from chalicelib.core.host import Launch, Offering
+from chalicelib.core.instance import Instance
 from chalicelib.core.job import JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable
@@ -110,3 +112,21 @@ def test_what_a_job_waits_for_is_not_written_again_at_each_pass() -> None:
     assert passes(town) > 40
     assert {town.job(s.job.id).state for s in jobs[:30]} == {JobState.SUCCEEDED}
     assert max(Counter(written).values()) <= 2  # once durations are learned, the wait can be foretold
+
+
+def test_a_pass_begins_no_launch_that_its_function_would_not_live_to_record() -> None:
+    """Where tables are slow a launch takes 16 s: a second one would be begun in time, and cut off half way."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=400, slots_per_host=1))
+    submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60) for _ in range(300)], "alice")
+    compute, took = town.cloud.compute.launch, []
+
+    def slow(launch: Launch) -> list[Instance]:
+        town.now += 16.0
+        took.append(launch)
+        return compute(launch)
+
+    town.cloud.compute.launch = slow  # type: ignore[method-assign]
+    started_at = town.now
+    reconcile_pool.run(town.plane, "default")
+    assert len(took) == 1
+    assert town.now - started_at < 30
