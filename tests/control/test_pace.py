@@ -9,7 +9,6 @@ from town import OFFERING, Town
 from chalicelib.control import reconcile_pool
 from chalicelib.control.submit import submit_many
 from chalicelib.core.host import Launch, Offering
-from chalicelib.core.instance import Instance
 from chalicelib.core.job import JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable
@@ -118,14 +117,14 @@ def test_a_pass_begins_no_launch_that_its_function_would_not_live_to_record() ->
     """Where tables are slow a launch takes 16 s: a second one would be begun in time, and cut off half way."""
     town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=400, slots_per_host=1))
     submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60) for _ in range(300)], "alice")
-    compute, took = town.cloud.compute.launch, []
+    put, took = town.stores.hosts.put_launch, []
 
-    def slow(launch: Launch) -> list[Instance]:
+    def slow(launch: Launch) -> bool:
         town.now += 16.0
         took.append(launch)
-        return compute(launch)
+        return put(launch)
 
-    town.cloud.compute.launch = slow  # type: ignore[method-assign]
+    town.stores.hosts.put_launch = slow  # type: ignore[method-assign]
     started_at = town.now
     reconcile_pool.run(town.plane, "default")
     assert len(took) == 1
