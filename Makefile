@@ -28,6 +28,7 @@ mutants: .venv/ready  ## break the decisions one place at a time and see whether
 bench: .venv/ready  ## how fast plans are made, how well hosts are filled
 	$(BIN)/python -m bench.plan
 	$(BIN)/python -m bench.packing
+	$(BIN)/python -m bench.launch
 	$(BIN)/python -m bench.spot
 
 lint: .venv/ready  ## formatting, style, types, templates
