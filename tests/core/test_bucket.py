@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from builders import NOW, OFFERING, a_launch, a_pool, a_snapshot, an_entry
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.core import backoff, bucket, invariants, rationing
@@ -25,6 +25,7 @@ def test_ours_is_so_much_smaller_that_kept_tokens_do_not_matter() -> None:
         assert ours.burst + ours.per_s * KEPT_S < theirs.burst
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(waits_s, st.lists(sizes, min_size=1, max_size=7), st.floats(0, 30)), max_size=40))
 def test_calls_stay_under_ec2s_limits_however_long_tokens_are_kept(steps: list[tuple[float, list[int], float]]) -> None:
     """Pools take at any time and send up to 30 s later, each call on its own; what is dated anew may be refused, and is not sent."""
@@ -54,6 +55,7 @@ def test_calls_stay_under_ec2s_limits_however_long_tokens_are_kept(steps: list[t
     assert not (broken := invariants.launch_rate(calls)), broken
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e6), st.lists(sizes, max_size=9), st.floats(-5, 50))
 def test_nothing_is_made_of_nothing(at: float, hosts: list[int], later_s: float) -> None:
     """What is granted is what leaves; a clock that goes back refills nothing; and at `next_at` there is something."""
