@@ -283,15 +283,22 @@ class Performer:
         self.plane.recall.get(told, self.plane.clock(), WAITS_TOLD_AGAIN_S, tell)
 
     def _terminate(self, region: str, instance_ids: list[str]) -> None:
-        """The rows say `terminating` already: if EC2 does not answer now, a later pass asks again."""
+        """The rows say `terminating` already: if AWS does not answer now, a later pass asks again. Those of groups one by one, and one
+        that its group will not let go now does not keep the others."""
+        rest = [i for i in instance_ids if i not in self._grouped or not self._left_group(region, i)]
         try:
-            instance_ids = [
-                i for i in instance_ids if not (i in self._grouped and self.plane.cloud.groups.terminate(region, i))
-            ]
-            if instance_ids:  # a group would replace its own
-                self.plane.cloud.compute.terminate(region, instance_ids)
+            if rest:
+                self.plane.cloud.compute.terminate(region, rest)
         except CloudUnavailable as error:
-            log.warning("a termination failed", extra={"instances": instance_ids, "error": str(error)})
+            log.warning("a termination failed", extra={"instances": rest, "error": str(error)})
+
+    def _left_group(self, region: str, instance_id: str) -> bool:
+        """Whether there is nothing left to ask: False only for one that is in no group any more."""
+        try:
+            return self.plane.cloud.groups.terminate(region, instance_id)
+        except CloudUnavailable as error:
+            log.warning("a termination failed", extra={"instances": [instance_id], "error": str(error)})
+            return True
 
     def _launched(self, offering: Offering, launched: launches.Launched) -> str:
         """What the answer means for the pass. A throttled launch keeps its row, and its jobs their hosts, until it may be sent again."""

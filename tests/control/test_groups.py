@@ -20,7 +20,7 @@ from chalicelib.core import invariants
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import BadRequest
+from chalicelib.errors import BadRequest, CloudUnavailable
 
 SPOT = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
 BACKUP = Offering(region="us-east-1", instance_type="m7i.large", market="on_demand")
@@ -118,6 +118,19 @@ def test_a_host_that_never_speaks_is_terminated_through_its_group() -> None:
         town.cloud.calls.of("autoscaling.TerminateInstanceInAutoScalingGroup")[0].detail["instance_id"]
         == "i-00000000000000001"
     )
+    town.run_until_quiet()
+    assert desired(town) == 0
+
+
+def test_one_host_that_its_group_will_not_let_go_does_not_keep_the_others() -> None:
+    """It is asked for again later; the others stop costing money now."""
+    town = a_town(hosts_min=2)
+    town.run(120)
+    error = CloudUnavailable("ScalingActivityInProgress")
+    town.cloud.calls.fail("autoscaling.TerminateInstanceInAutoScalingGroup", error)
+    restart.kill(town.plane, "default", by="alice")
+    town.run(5)
+    assert len(town.cloud.compute.alive()) == 1
     town.run_until_quiet()
     assert desired(town) == 0
 
