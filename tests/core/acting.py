@@ -93,7 +93,8 @@ def acted(s: Snapshot, plan: Plan) -> Snapshot:
                     change(hosts[host_id], rung_at=s.now)
             case do.Adopt():
                 pass
-    pool = replace(s.pool, pass_no=s.pool.pass_no + 1, scaling=plan.scaling or s.pool.scaling)
+    memory = {"scaling": plan.scaling or s.pool.scaling, "supply": plan.supply or s.pool.supply}
+    pool = replace(s.pool, pass_no=s.pool.pass_no + 1, **memory)  # type: ignore[arg-type]  # each of its own type
     return replace(
         s,
         pool=pool,

@@ -9,12 +9,12 @@ from builders import NOW, OFFERING, a_host, a_launch, a_pool, a_snapshot, an_ass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.core import invariants
+from chalicelib.core import invariants, ladder
 from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
 from chalicelib.core.host import HostState, Offering
-from chalicelib.core.plan import Adopt, Plan, Reclaim, Resume, Retire, Ring, Settle, Sicken, Start, Vanish
-from chalicelib.core.pool import Pool, Scaling
+from chalicelib.core.plan import Adopt, Assign, Plan, Reclaim, Resume, Retire, Ring, Settle, Sicken, Start, Vanish
+from chalicelib.core.pool import Pool, Scaling, Supply
 from chalicelib.core.reconcile import AGED_S, reconcile
 from chalicelib.core.scaling.policies import POLICIES
 from chalicelib.core.snapshot import Snapshot
@@ -22,6 +22,7 @@ from chalicelib.core.snapshot import Snapshot
 ages = st.sampled_from([0.0, 1.0, 30.0, 59.0, 61.0, 400.0, 50_000.0, 100_000.0])
 SMALL = OFFERING
 LARGE = Offering(region="us-east-1", instance_type="c7i.xlarge")
+SPOT = replace(SMALL, market="spot")
 UPLOADS = ("aa" * 32, "bb" * 32)
 
 
@@ -42,7 +43,7 @@ def pools(draw: st.DrawFn) -> Pool:
         Booking(id="later", title="later", starts_at=NOW + 20, ends_at=NOW + 60, hosts=draw(st.integers(1, 9))),
     ]
     pool = a_pool(
-        offerings=draw(st.sampled_from([(SMALL,), (SMALL, LARGE), (LARGE,)])),
+        offerings=draw(st.sampled_from([(SMALL,), (SMALL, LARGE), (LARGE,), (SPOT,), (SPOT, SMALL), (SPOT, LARGE)])),
         hosts_max=hosts_max,
         hosts_min=draw(st.integers(0, hosts_max)),
         generation=draw(st.integers(0, 1)),
@@ -54,7 +55,13 @@ def pools(draw: st.DrawFn) -> Pool:
         linger_s=draw(st.sampled_from([0, 60])),
         scale_in_agree_s=draw(st.sampled_from([0, 30])),
         estimated_s=draw(st.sampled_from([None, 5.0, 600.0])),
-        skips=draw(st.sampled_from([{}, {SMALL.key: NOW + 60}, {SMALL.key: NOW - 1}])),
+        interruption_ladder=draw(st.sampled_from([True, True, False])),
+        spot_headroom=draw(st.sampled_from([0.0, 0.0, 0.5])),
+        supply=Supply(
+            skips=draw(st.sampled_from([{}, {}, {SMALL.key: NOW + 60}, {SMALL.key: NOW - 1}])),
+            spot_until=draw(st.sampled_from([0.0, 0.0, NOW + 60])),
+            protected_at=draw(st.sampled_from([None, None, None, NOW - 2000])),
+        ),
     )
     return replace(
         pool, scaling=memory, calendar=tuple(draw(st.lists(st.sampled_from(bookings), max_size=2, unique=True)))
@@ -94,6 +101,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
                 generation=draw(st.integers(0, 1)),
                 missed_lists=draw(st.integers(0, 1)),
                 interrupt_at=draw(st.sampled_from([None, None, None, NOW + 60])),
+                rebalance_at=draw(st.sampled_from([None, None, None, NOW - 60])),
+                offering=draw(st.sampled_from([SMALL, SPOT])),
                 holds=draw(st.sampled_from([frozenset(), frozenset(UPLOADS[:1])])),
             )
         )
@@ -107,6 +116,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             queued_at=NOW - draw(ages),
             family=draw(st.sampled_from(["", "lab1"])),
             needs=draw(st.sampled_from([(), UPLOADS[:1], UPLOADS])),
+            interruptions=draw(st.sampled_from([0, 0, 1])),
         )
         for i in range(draw(st.integers(0, 12)))
     )
@@ -178,6 +188,26 @@ def test_no_job_causes_two_hosts(s: Snapshot) -> None:
 
 def _leaves(plan: Plan) -> bool:
     return any(isinstance(action, Retire) for action in plan.actions)
+
+
+@settings(max_examples=600, deadline=None)
+@given(snapshots())
+def test_a_second_try_is_never_placed_on_spot_nor_a_protected_pool_given_two_hosts(s: Snapshot) -> None:
+    """Unless it has waited too long, or the pool has no on-demand offering that is large enough."""
+    plan = reconcile(s)
+    s = ladder.current(s)
+    bound = ladder.bound(s, s.backlog)
+    markets = {host.id: host.offering.market for host in s.hosts}
+    starts = [action for action in plan.actions if isinstance(action, Start)]
+    assert not [
+        a for a in plan.actions if isinstance(a, Assign) and a.entry.rank in bound and markets[a.host] == "spot"
+    ]
+    for start in starts:
+        assert start.offering.market != "spot" or not bound & {entry.rank for load in start.loads for entry in load}
+    if s.pool.supply.protected_at is not None:
+        assert sum(len(start.loads) for start in starts) <= (
+            0 if any(h.state is HostState.LAUNCHING for h in s.hosts) else 1
+        )
 
 
 @settings(max_examples=300, deadline=None)
