@@ -53,18 +53,22 @@ def read(path: Path) -> PriceFile:
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}.") from None
-    rows: Iterable[Mapping[str, Any]]
-    if text.lstrip().startswith(("{", "[")):
-        document = json.loads(text)
-        found = document["SpotPriceHistory"] if isinstance(document, dict) else document
-        rows = ({_snake(key): value for key, value in each.items()} for each in found)
-    else:
-        rows = csv.DictReader(text.splitlines())
-    offers, on_demand = _collected(path, rows)
+    offers, on_demand = _collected(path, _rows(path, text))
     if not offers:
         raise ValueError(f"{path} holds no prices.")
     begin, end = min(s.times[0] for s in offers.values()), max(s.times[-1] for s in offers.values())
     return PriceFile(offers, on_demand, begin, end)
+
+
+def _rows(path: Path, text: str) -> Iterable[Mapping[str, Any]]:
+    if not text.lstrip().startswith(("{", "[")):
+        return csv.DictReader(text.splitlines())
+    try:
+        document = json.loads(text)
+        found = document["SpotPriceHistory"] if isinstance(document, dict) else document
+        return [{_snake(key): value for key, value in each.items()} for each in found]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as JSON with a SpotPriceHistory: {error!r}.") from None
 
 
 def _collected(

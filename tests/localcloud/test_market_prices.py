@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -222,3 +224,46 @@ def test_real_histories_are_read() -> None:
     assert {o.instance_type for o in read(SHARED / "us-east-1_2021_m5large_aws-instance-selector.csv.gz").offers} == {
         "m5.large"
     }
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the folder of real price histories is not here")
+def test_a_week_of_a_real_history_comes_back_as_it_is_in_the_file(cloud: MachineCloud) -> None:
+    """Every row of the week before the start, in every zone, with its price, counted from the file by another reader."""
+    path = SHARED / "us-east-1_2015_prateek-s.csv.gz"
+    cloud.faults.set({"kind": "spot_prices", "file": str(path), "start": "2015-05-01T00:00:00Z"})
+    now = datetime.now(UTC)
+    with gzip.open(path, "rt") as file:
+        rows = [row for row in csv.DictReader(file) if row["instance_type"] == "c3.xlarge"]
+    expected = sorted(
+        (row["availability_zone"][-1], row["price"])
+        for row in rows
+        if "2015-04-24T00:02" <= row["timestamp"] < "2015-05-01T00"
+    )
+    week = prices_of(cloud, StartTime=now - timedelta(days=7), InstanceTypes=["c3.xlarge"])
+    assert len(expected) > 100
+    got = Counter((zone, price) for zone, _, price in week)
+    assert not Counter(expected) - got
+    assert (got - Counter(expected)).total() <= 9, (
+        "beside them only what was valid when the week began, and its first minutes"
+    )
+
+
+def test_a_history_that_the_aws_command_printed_is_read(tmp_path: Path) -> None:
+    """As the object that it prints, or as the list in it."""
+    row = {
+        "AvailabilityZone": "us-east-1a",
+        "InstanceType": "c5.large",
+        "ProductDescription": "Linux/UNIX (Amazon VPC)",
+        "SpotPrice": "0.0345",
+        "Timestamp": "2026-01-02T03:04:05+00:00",
+    }
+    for document in ({"SpotPriceHistory": [row]}, [row]):
+        path = tmp_path / "prices.json"
+        path.write_text(json.dumps(document))
+        assert read(path).offers == {Offer("us-east-1a", "c5.large"): Series([1767323045.0], ["0.0345"])}
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="no prices"):
+        read(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read(path)
