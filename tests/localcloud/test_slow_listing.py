@@ -31,18 +31,20 @@ def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(clo
         ]
         return [i["State"]["Name"] for r in found for i in r["Instances"] if i["InstanceId"] == instance_id]
 
-    cloud.faults.set({"kind": "slow_listing", "launched_s": 1.0, "ended_s": 1.0})
+    cloud.faults.set({"kind": "slow_listing", "launched_s": 600, "ended_s": 600})
     (made,) = launch(cloud)
     instance_id = made["InstanceId"]
     assert states(instance_id) == []
     with pytest.raises(ClientError) as error:
         cloud.ec2.describe_instances(InstanceIds=[instance_id])
     assert error.value.response["Error"]["Code"] == "InvalidInstanceID.NotFound"
+    cloud.faults.set({"kind": "slow_listing", "launched_s": 0.5, "ended_s": 600})
     eventually(lambda: states(instance_id) == ["running"])
-    assert time.time() - cloud.fleet.machine(instance_id).launched_at >= 1.0
+    assert time.time() - cloud.fleet.machine(instance_id).launched_at >= 0.5
     reply = cloud.ec2.terminate_instances(InstanceIds=[instance_id])
     assert reply["TerminatingInstances"][0]["CurrentState"]["Name"] != "running"
     assert states(instance_id) == ["running"]
+    cloud.faults.set({"kind": "slow_listing", "launched_s": 0.5, "ended_s": 0.5})
     eventually(lambda: states(instance_id) == ["terminated"])
     cloud.faults.clear()
     (made,) = launch(cloud)
