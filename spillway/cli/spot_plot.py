@@ -58,6 +58,8 @@ def draw(path: Path, market: Market, case: Case) -> None:
 
 
 def _prices(axes: Any, market: Market, colours: dict[str, str], begin: float, end: float) -> None:
+    from matplotlib.ticker import LogLocator
+
     for zone, steps in market.zones.items():
         at, times, values = begin, [], []
         for seconds, usd_h in steps.spans(begin, end):
@@ -71,6 +73,9 @@ def _prices(axes: Any, market: Market, colours: dict[str, str], begin: float, en
     axes.set_yscale("log")
     axes.set_ylabel("USD an hour")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(
+        LogLocator(subs=(2.0, 3.0, 5.0))
+    )  # more labels would overlap where prices span decades
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="y", which="minor", labelsize=7)
     axes.grid(visible=True, which="major", alpha=0.3)
