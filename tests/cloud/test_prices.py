@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from scripted_aws import Answer, ec2_error, scripted_aws
+from typer.testing import CliRunner
 from worlds import REGION, a_session
 
 from chalicelib.cloud.clients import Clients
@@ -17,6 +19,7 @@ from chalicelib.cloud.prices import Ec2Prices
 from chalicelib.cloud.requests import Requests
 from chalicelib.core.spot_history import Change
 from chalicelib.errors import CloudUnavailable
+from spillway.cli import app
 
 BEGIN, END = 1_700_000_000.0, 1_700_600_000.0
 
@@ -119,3 +122,28 @@ def test_the_embedded_cloud_tells_the_prices_that_it_replays(embedded_url: str, 
     assert [change.usd_h for change in found] == [0.033, 0.034, 0.035, 0.036]
     assert {change.zone for change in found} == {"us-east-1a"}
     assert bool(scores.by_zone_id) != bool(scores.why_not)
+
+
+def test_advice_from_ec2s_own_prices_from_end_to_end(moto_url: str) -> None:
+    """moto tells one price for every zone, so the first zone is as good as any, and the scores that it lacks are a note."""
+    credentials = {"AWS_ENDPOINT_URL": moto_url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    arguments = [
+        "spot",
+        "advise",
+        "--type",
+        "c5.large",
+        "--region",
+        REGION,
+        "--job-hours",
+        "1",
+        "--deadline-hours",
+        "4",
+        "--json",
+    ]
+    result = CliRunner().invoke(app, arguments, env=credentials)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    offerings = [row["offering"] for row in answer["offerings"]]
+    assert offerings[0].startswith("us-east-1/us-east-1")
+    assert offerings[-1] == "us-east-1/*/c5.large/on_demand"
+    assert [note for note in answer["notes"] if note.startswith("No placement scores: ")]
