@@ -239,6 +239,8 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         self_report.sicken(plane, host, "host_cannot_sandbox", "error", reason=reason, advice=advice)
     if why == "unhealthy":
         self_report.sicken(plane, host, "host_unhealthy", "warning", reason=reason)
+    if why == "interrupted" and host.interrupt_at is None:  # what this message said of it is on the row by now
+        host = plane.stores.hosts.get(host.pool, host.id) or host
     settle.reclaim(plane, host, assignment, reason)
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from chaos import ChaosTown
 from town import Town
 
-from chalicelib.control import ec2_events, explain
+from chalicelib.control import ec2_events, explain, pings
 from chalicelib.control.interruptions import AHEAD_MAX_S, NOTICE_S, Cause, Leaving, leaves
 from chalicelib.core.host import LIVE, Host, HostState, Offering
 from chalicelib.core.job import JobState
@@ -252,3 +253,28 @@ def test_ten_failed_boots_stop_the_burning_say_so_once_and_end_with_a_hello(town
 
 def story_of(town: Town, subject: str) -> list[Line]:
     return town.stores.story.of(subject)
+
+
+def test_what_an_interrupted_agent_gives_back_is_no_fault(town: ChaosTown) -> None:
+    """Though its word of the interruption came in the same message."""
+    town.boot_s = 90.0
+    job = town.submit("run 300")
+    town.run(1)
+    (agent,) = town.agents.values()
+    town.cloud.compute.interrupt(agent.machine.id)
+    refused = {
+        "kind": "refused",
+        "job": job.id,
+        "attempt": 1,
+        "why": "interrupted",
+        "reason": "EC2 takes the machine back",
+    }
+    pings_of = [{"kind": "interrupted", "interrupt_at": town.now + 120, "action": "terminate"}, refused]
+    body = {
+        "v": 1,
+        "pool": "default",
+        "host": agent.entry["host"],
+        "pings": [{"at": town.now, **ping} for ping in pings_of],
+    }
+    pings.receive(town.plane, [pings.Message(agent.userid, json.dumps(body))])
+    assert (town.job(job.id).attempt, town.job(job.id).faults) == (2, 0)
