@@ -7,7 +7,7 @@ deadline allows. Four rules are above all weighing:
 3. Where the slack would survive an interruption, the max price is on demand's. Where it would not, there is no limit in a world in which
    only the price interrupts; and where EC2 also reclaims (`Terms.reclaims`), nothing is begun on spot any more.
 4. A host is given up only where something else is better by `STAY_MARGIN`, and a launch put off by `WAIT_MARGIN`: expectations are guesses,
-   and every launch is paid for. Both margins were chosen on the first half of the 2015 record (bench/spot.py).
+   and every launch is paid for. Both margins were chosen on 4 h jobs of the 2015 record (docs/spot.md tells what that is worth).
 """
 
 from __future__ import annotations
