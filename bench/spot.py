@@ -3,7 +3,8 @@
     python -m bench.spot [--json] [--starts N] [--only 4/8]
 
 The world and the figures are those of `spillway spot backtest` (chalicelib/core/spot_world.py, spot_backtest.py), for jobs of 4, 1 and 12
-hours with a deadline of twice and of 1.25 times as long. Starts are also told apart by halves of the record (until 5 June, and from then on).
+hours with a deadline of twice and of 1.25 times as long. Starts are also told apart by halves of the record (until
+5 June, and from then on).
 """
 
 from __future__ import annotations
