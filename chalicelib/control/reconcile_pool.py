@@ -87,6 +87,7 @@ def run(plane: Plane, name: str) -> Plan | None:
     placed = any(isinstance(action, Assign | Start) for action in plan.actions)
     if performer.again or (placed and not snapshot.backlog_complete):  # a full pool is woken by what becomes free
         wake(plane, name)
+    tokens.give_back()
     for outcome, count in performer.outcomes.items():
         metrics.add_metric(name=f"Pass.{outcome}", unit="Count", value=count)
     log.info(

@@ -13,7 +13,7 @@ class Tokens:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._held: dict[str, int] = {}  # region → calls that may still be sent
+        self._held: dict[str, list[int]] = {}  # region → calls that may still be sent, and for how many hosts in all
         self._taken_at: dict[str, float] = {}
 
     def ration(self, plan: Plan) -> Plan:
@@ -21,7 +21,8 @@ class Tokens:
         now, taken = self._plane.clock(), {}
         for region, asks in rationing.asks(plan).items():
             got = taken[region] = self._plane.stores.buckets.take(region, asks, now)
-            self._held[region] = got.whole + bool(got.part)
+            hosts = sum(int(ask.hosts) for ask in asks[: got.whole]) + got.part
+            self._held[region] = [got.whole + bool(got.part), hosts]
             self._taken_at[region] = now
         return rationing.rationed(plan, taken, now)
 
@@ -29,8 +30,9 @@ class Tokens:
         """Ask, right before it is sent, whether one call for so many hosts may be sent now: None, or when it may be."""
         now = self._plane.clock()
         ask: Ask | None = Ask(hosts, whole=True)
-        if self._held.get(region):
-            self._held[region] -= 1
+        held = self._held.get(region)
+        if held and held[0]:
+            held[0], held[1] = held[0] - 1, max(0, held[1] - hosts)
             ask = dated_anew(hosts, now - self._taken_at[region])
         while ask is not None:
             if (next_at := self._plane.stores.buckets.take(region, [ask], now).next_at) is not None:
@@ -40,3 +42,10 @@ class Tokens:
                 self._plane.clock(),
             )  # the take itself may have taken long
         return None
+
+    def give_back(self) -> None:
+        """What was taken and not sent, because the pass ran out of time or was overtaken: a thousand hosts are a whole bucket."""
+        for region, (calls, hosts) in self._held.items():
+            if calls:
+                self._plane.stores.buckets.take(region, [Ask(-hosts, -calls)], self._plane.clock())
+        self._held.clear()

@@ -43,7 +43,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Tokens for one call that launches so many hosts. `whole`: fewer hosts would be of no use."""
+    """Tokens for one call that launches so many hosts. `whole`: fewer hosts would be of no use. Below zero: they are given back."""
 
     hosts: float
     requests: float = 1.0
@@ -89,7 +89,12 @@ def take(bucket: Bucket, asks: Sequence[Ask], now: float) -> tuple[Bucket, Taken
         lacks = ask.requests - requests, (hosts if ask.whole else 1.0) - instances
         next_at = full.at + max(0.0, lacks[0] / REQUESTS.per_s, lacks[1] / INSTANCES.per_s)
         break
-    rest = Bucket(requests=max(0.0, requests), instances=max(0.0, instances), at=full.at, takes=full.takes + 1)
+    rest = Bucket(
+        requests=min(REQUESTS.burst, max(0.0, requests)),
+        instances=min(INSTANCES.burst, max(0.0, instances)),
+        at=full.at,
+        takes=full.takes + 1,
+    )
     return rest, Taken(whole, part, next_at)
 
 

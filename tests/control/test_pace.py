@@ -8,6 +8,7 @@ from town import OFFERING, Town
 
 from chalicelib.control import reconcile_pool
 from chalicelib.control.submit import submit_many
+from chalicelib.core.bucket import Ask
 from chalicelib.core.host import Launch, Offering
 from chalicelib.core.job import JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
@@ -129,3 +130,6 @@ def test_a_pass_begins_no_launch_that_its_function_would_not_live_to_record() ->
     reconcile_pool.run(town.plane, "default")
     assert len(took) == 1
     assert town.now - started_at < 30
+    taken = town.stores.buckets.take("us-east-1", [Ask(1)] * 4 + [Ask(1)], town.now)
+    assert taken.whole == 4  # the tokens of those that were not sent were given back
+    assert town.stores.buckets._buckets["us-east-1"].instances == 990 - 100 - 4
