@@ -126,6 +126,10 @@ def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[f
             yield again_at  # one that is resumed now and fails again is looked after by who performs that
     if step.starts and any(entry.queued_at < now - AGED_S for entry in s.backlog):
         yield now + 1.0  # what was withheld for those who now get hosts of their own is free for others
+    if step.starts and s.pool.spec.spot_headroom:
+        yield (
+            now + 1.0
+        )  # hosts beside those that are launched for work: they are wanted once these are there to be counted
     if step.waits:
         supply = s.pool.supply
         opens_at = (*supply.skips.values(), supply.spot_until, ladder.probe_at(s) or 0.0)
