@@ -70,11 +70,20 @@ class SlowListing:
             yield
         finally:
             for machine in ended:
-                _show(machine, machine.state)
+                _show_truth(machine)
             reservations.clear()
             reservations.update(before)
             for key, instances in all_of.items():
                 reservations[key].instances = instances
+
+
+def _show_truth(machine: Machine) -> None:
+    """Its state, also where the machine goes on to another one at this moment."""
+    while True:
+        state = machine.state
+        _show(machine, state)
+        if machine.state == state:
+            return
 
 
 def _show(machine: Machine, state: str) -> None:

@@ -135,7 +135,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(snapshots())
 def test_no_plan_breaks_an_invariant(s: Snapshot) -> None:
     """Reservations, maximum, budget, running attempts, silence of EC2: no snapshot leads to a plan that breaks one of them."""
@@ -149,7 +149,7 @@ def test_the_same_snapshot_gives_the_same_plan(s: Snapshot) -> None:
     assert reconcile(s) == reconcile(s)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(snapshots())
 def test_planning_again_right_after_acting_plans_nothing(s: Snapshot) -> None:
     """A round of repairs may uncover another (an unhealthy host is emptied, then retired); without repairs the first plan is all.
@@ -174,7 +174,7 @@ def test_planning_again_right_after_acting_plans_nothing(s: Snapshot) -> None:
         assert repaired or (follows and rounds[0].wake_at == NOW + 1.0), rounds[:2]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(snapshots())
 def test_no_job_causes_two_hosts(s: Snapshot) -> None:
     """After a launch for them, waiting jobs are on their way: the next look launches nothing more, however often it is made."""
@@ -193,7 +193,7 @@ def _leaves(plan: Plan) -> bool:
     return any(isinstance(action, Retire) for action in plan.actions)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(snapshots())
 def test_a_second_try_is_never_placed_on_spot_nor_a_protected_pool_given_two_hosts(s: Snapshot) -> None:
     """Unless it has waited too long, or the pool has no on-demand offering that is large enough."""

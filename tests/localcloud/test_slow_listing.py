@@ -39,7 +39,7 @@ def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(clo
         cloud.ec2.describe_instances(InstanceIds=[instance_id])
     assert error.value.response["Error"]["Code"] == "InvalidInstanceID.NotFound"
     cloud.faults.set({"kind": "slow_listing", "launched_s": 0.5, "ended_s": 600})
-    eventually(lambda: states(instance_id) == ["running"])
+    eventually(lambda: states(instance_id) == ["running"], within_s=60.0)
     assert time.time() - cloud.fleet.machine(instance_id).launched_at >= 0.5
     reply = cloud.ec2.terminate_instances(InstanceIds=[instance_id])
     assert reply["TerminatingInstances"][0]["CurrentState"]["Name"] != "running"
