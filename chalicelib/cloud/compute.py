@@ -124,11 +124,11 @@ def launch_request(stage: str, launch: Launch) -> dict[str, Any]:
     if offering.zone:
         request["Placement"] = {"AvailabilityZone": offering.zone}
     if offering.market == "spot":
-        request["InstanceMarketOptions"] = {
-            "MarketType": "spot",
-            # One-time: a persistent request would launch again, untagged, after we let the machine go.
-            "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
-        }
+        # One-time: a persistent request would launch again, untagged, after we let the machine go.
+        spot = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        if offering.max_price_usd_h is not None:
+            spot["MaxPrice"] = f"{offering.max_price_usd_h:f}"  # digits only: EC2 reads no exponent
+        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": spot}
     return request
 
 

@@ -170,8 +170,10 @@ def test_nobody_there_means_nothing_is_known():
 
 
 def test_the_launch_request_carries_all_that_a_host_needs():
-    """Template, token, counts, user data, spot, zone and image, in the names that EC2 knows."""
-    offering = Offering(region=REGION, instance_type="c7i.large", market="spot", zone="us-east-1b")
+    """Template, token, counts, user data, spot, its limit, zone and image, in the names that EC2 knows."""
+    offering = Offering(
+        region=REGION, instance_type="c7i.large", market="spot", zone="us-east-1b", max_price_usd_h=0.0345
+    )
     launch = a_launch("x", hosts=3, offering=offering, image="ami-1", user_data=b"\x1f\x8b\x00bytes")
     with (
         scripted_aws(lambda *_: ec2_error("InsufficientInstanceCapacity", "none", 500)) as (url, requests),
@@ -203,6 +205,7 @@ def test_the_launch_request_carries_all_that_a_host_needs():
         "InstanceMarketOptions.MarketType": "spot",
         "InstanceMarketOptions.SpotOptions.SpotInstanceType": "one-time",
         "InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior": "terminate",
+        "InstanceMarketOptions.SpotOptions.MaxPrice": "0.034500",
     }
 
 
