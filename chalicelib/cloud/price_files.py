@@ -41,7 +41,10 @@ def read(path: Path) -> list[Change]:
     except (UnicodeDecodeError, EOFError, zlib.error) as error:
         raise UnreadablePrices(f"{path} is neither text nor gzipped text: {error}.") from error
     rows = _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_csv(path, text)
-    changes = sorted(rows, key=lambda change: change.at)
+    try:
+        changes = sorted(rows, key=lambda change: change.at)
+    except csv.Error as error:
+        raise UnreadablePrices(f"{path} is no CSV: {error}.") from error
     if not changes:
         raise UnreadablePrices(f"{path} tells no price of a Linux host.")
     return changes

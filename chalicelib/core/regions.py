@@ -45,3 +45,9 @@ REGIONS = frozenset(
         "us-gov-west-1",
     ]
 )
+
+
+def region_of(zone: str) -> str:
+    """The region of an availability zone, local zones included: us-west-2 of us-west-2a and of us-west-2-lax-1a."""
+    known = (region for region in REGIONS if zone.startswith(region))
+    return next(known, zone.rstrip("abcdefghijklmnopqrstuvwxyz"))

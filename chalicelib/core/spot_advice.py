@@ -9,7 +9,7 @@ outlook that they decide by is learned from the same weeks: a forecast, not a ba
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from chalicelib.core.host import Offering
@@ -63,17 +63,17 @@ def _of(place: Place, terms: Terms, now: float, holes: Sequence[tuple[float, flo
     market = place.market
     prices = Prices(market, now)
     on_demand = _on_demand(place, terms)
-    if now - market.begins < terms.deadline_s + terms.checkpoint_s:
+    starts = like_now(market, terms, now, holes)
+    if not starts:
         return [
             replace(on_demand, todo=f"{on_demand.todo}; too little is known of spot: less than one deadline of prices")
         ]
     outlook = Outlook(learn(prices, terms.checkpoint_s + terms.save_s, HISTORY_S, holes), terms, market.on_demand_usd_h)
     state = State(now=now, deadline_at=now + terms.deadline_s)
     choice = decide(state, prices, terms, outlook)
-    starts = like_now(market, terms, now, holes)
     limit = max_price(state, prices, terms)
     first_end = now + terms.launch_s + terms.chunk_s(0)
-    out = [on_demand]
+    out = [replace(on_demand, todo=_todo("", choice, prices)) if on_demand.in_time else on_demand]
     for zone in market.zones:
         if prices.at(zone) > limit or not fits(state, terms, first_end, limit):
             continue
@@ -152,15 +152,11 @@ def _on_demand(place: Place, terms: Terms) -> Advice:
 
 
 def _todo(zone: str, choice: Choice, prices: Prices) -> str:
+    """What to do first, said of spot in a zone; of on demand where that is ""."""
     if choice.do is Do.WAIT:
         return "wait: the prices of the past weeks say that it gets cheaper soon"
-    if choice.do is Do.SPOT and choice.zone == zone:
+    if choice.zone == zone:  # "" on demand
         return "launch"
     if choice.do is Do.SPOT:
         return f"rather launch in {choice.zone}, at {prices.at(choice.zone):g} USD/h"
     return "rather launch on demand"
-
-
-def cheapest_transfer(gib: float, usd_per_gib: Mapping[str, float], home: str, region: str) -> float:
-    """What `gib` of data costs between two regions, in USD: nothing within one."""
-    return 0.0 if home == region else gib * usd_per_gib.get(home, max(usd_per_gib.values(), default=0.0))

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-HOLE_S = 3 * 3600  # no change of any price anywhere for this long: the record is broken, the market was not asleep
+HOLE_S = 3 * 3600  # no change of any price anywhere for at least this long …
+HOLE_GAPS = 40  # … and for so many times the usual gap: the record is broken, the market was not asleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,14 @@ def markets(changes: Sequence[Change], on_demand_usd_h: Mapping[str, float] | No
     }
 
 
-def holes(changes: Iterable[Change], hole_s: float = HOLE_S) -> list[tuple[float, float]]:
-    """The times in which nothing was recorded at all, (begin, end): what a price was there nobody knows."""
+def holes(changes: Iterable[Change]) -> list[tuple[float, float]]:
+    """The times in which nothing was recorded at all, (begin, end): what a price was there nobody knows.
+
+    Only for records that people kept: what EC2 itself tells is whole. Prices of today change a few times a day, so how long a silence must
+    be to be a hole depends on the record.
+    """
     times = sorted({change.at for change in changes})
+    if len(times) < 2:
+        return []
+    hole_s = max(HOLE_S, HOLE_GAPS * (times[-1] - times[0]) / (len(times) - 1))
     return [(a, b) for a, b in pairwise(times) if b - a > hole_s]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -75,19 +76,29 @@ def backtest(
 
         terms = _terms(job_hours, checkpoint_min, deadline_hours, save_s)
         changes = _read(history)
-        found = _markets(changes, kinds, list_price)
+        found = _by_name(_markets(changes, kinds, list_price))
+        needed = terms.on_demand_s(0)
+        if needed > terms.deadline_s:
+            raise ValueError(
+                f"A launch and the job take {needed / 3600:.4g} h on demand: no strategy can end within {deadline_hours:g} h."
+            )
         broken = holes(changes)
-        played: list[Case] = []
+        by_type: dict[str, list[Case]] = {}
         refused = 0
         began = time.monotonic()
+        done = 0
         for number, (kind, market) in enumerate(found.items()):
             count = starts // len(found) + (number < starts % len(found))
+            if not count:
+                continue
             chance = random.Random(f"{seed}/{kind}").random  # noqa: S311 (draws starts, guards nothing)
-            begins, again = drawn_starts(market, terms, broken, count, chance) if count else ([], 0)
+            begins, again = drawn_starts(market, terms, broken, count, chance)
             refused += again
             for case in cases(market, terms, begins, broken):
-                played.append(case)
-                _progress(len(played), starts, kind, time.monotonic() - began)
+                by_type.setdefault(kind, []).append(case)
+                done += 1
+                _progress(done, starts, kind, time.monotonic() - began)
+        played = [case for own in by_type.values() for case in own]
         answer = {
             "history": str(history),
             "types": list(found),
@@ -99,12 +110,10 @@ def backtest(
             "deadline_hours": deadline_hours,
             "checkpoint_min": checkpoint_min,
             "strategies": figures(played),
-            "by_type": {
-                kind: figures(own) for kind in found if (own := [c for c in played if c.instance_type == kind])
-            },
+            "by_type": {kind: figures(own) for kind, own in by_type.items()},
         }
         if plot is not None:
-            _draw(plot, found, played)
+            _draw(plot, found, by_type)
     if as_json:
         emit(answer)
         return
@@ -154,22 +163,22 @@ def advise(
     with _explained():
         from dataclasses import replace
 
-        from chalicelib.core.spot_advice import Place, cheapest_transfer
+        from chalicelib.core.spot_advice import Place
         from chalicelib.core.spot_advice import advise as ranked
         from chalicelib.core.spot_history import holes
         from chalicelib.core.spot_world import tick_after
 
         terms = replace(_terms(job_hours, checkpoint_min, deadline_hours, save_s), reclaims=reclaims)
         wanted = list(kinds or ()) or _fitting(cpu, memory_mib, arch)
-        places, notes, broken = [], [], []
+        markets, notes, broken = [], [], []
         now = time.time()
         if history is not None:
             changes = _read(history)
             now = changes[-1].at
             broken = holes(changes)
-            for market in _markets(changes, kinds, list_price).values():
-                place = (region or [_region_of(market)])[0]
-                places.append(Place(place, market, cheapest_transfer(data_gib, {home: transfer_usd_gib}, home, place)))
+            markets = [each for each in _markets(changes, kinds, list_price) if not region or each[0] in region]
+            if not markets:
+                raise ValueError(f"{history} tells no price of {', '.join(region or ())}.")
             notes.append(f"Advice for the last moment of {history}.")
         else:
             from chalicelib.cloud.clients import Clients
@@ -182,13 +191,11 @@ def advise(
                 if not changes:
                     notes.append(f"EC2 in {place} tells no spot price of {', '.join(wanted)}.")
                     continue
-                broken += holes(changes)
                 scores = feed.scores(place, wanted)
                 notes.append(scores.why_not or f"Placement scores in {place}: {scores.by_zone_id}")
-                transfer = cheapest_transfer(data_gib, {home: transfer_usd_gib}, home, place)
-                places += [
-                    Place(place, market, transfer) for market in _markets(changes, None, list_price, place).values()
-                ]
+                markets += _markets(changes, None, list_price)
+        travel = data_gib * transfer_usd_gib
+        places = [Place(place, market, 0.0 if place == home else travel) for place, market in markets]
         found = ranked(places, terms, tick_after(now), broken)
     rows = [
         {
@@ -232,11 +239,11 @@ def _checkout() -> None:
 
 
 def _terms(job_hours: float, checkpoint_min: float, deadline_hours: float, save_s: int) -> Terms:
-    from chalicelib.core.spot_world import Terms
+    from chalicelib.core.spot_world import TICK_S, Terms
 
     return Terms(
         work_s=round(job_hours * 3600),
-        deadline_s=round(deadline_hours * 3600),
+        deadline_s=round(deadline_hours * 3600) // TICK_S * TICK_S,
         checkpoint_s=round(checkpoint_min * 60),
         save_s=save_s,
     )
@@ -248,11 +255,13 @@ def _read(path: Path) -> list[Change]:
     return read(path)
 
 
-def _markets(
-    changes: list[Change], kinds: list[str] | None, list_price: list[str] | None, region: str = ""
-) -> dict[str, Market]:
-    """The markets to look at. Raises BadInput where a type is not in the record, or its price on demand is nowhere."""
+def _markets(changes: list[Change], kinds: list[str] | None, list_price: list[str] | None) -> list[tuple[str, Market]]:
+    """The markets to look at, with their regions: a job moves between zones, never between regions.
+
+    Raises BadInput where a type is not in the record, or its price on demand is nowhere.
+    """
     from chalicelib.core.catalogue import TYPES
+    from chalicelib.core.regions import region_of
     from chalicelib.core.spot_history import markets
     from spillway.errors import BadInput
 
@@ -260,22 +269,46 @@ def _markets(
     unknown = [kind for kind in kinds or () if kind not in told]
     if unknown:
         raise BadInput(f"There is no price of {', '.join(unknown)}: there are prices of {', '.join(sorted(told))}.")
-    chosen = [change for change in changes if not kinds or change.instance_type in kinds]
-    listed = {change.instance_type for change in chosen if change.on_demand_usd_h}
-    prices = {kind: TYPES[kind].price_in(region) for kind in told - listed if kind in TYPES}
-    for entry in list_price or ():
-        kind, _, usd = entry.partition("=")
-        try:
-            prices[kind] = float(usd)
-        except ValueError:
-            raise BadInput(f"--on-demand-price {entry}: it must be TYPE=USD, for example c7i.large=0.08925.") from None
-    found = markets(chosen, prices)
-    lacking = sorted({change.instance_type for change in chosen} - set(found))
-    if lacking:
-        raise BadInput(
-            f"What {', '.join(lacking)} costs on demand is not known: say it with --on-demand-price TYPE=USD."
-        )
+    said = dict(_said_price(entry, told) for entry in list_price or ())
+    by_region: dict[str, list[Change]] = {}
+    for change in changes:
+        if not kinds or change.instance_type in kinds:
+            by_region.setdefault(region_of(change.zone), []).append(change)
+    found: list[tuple[str, Market]] = []
+    for region, here in sorted(by_region.items()):
+        types = {change.instance_type for change in here}
+        listed = {change.instance_type for change in here if change.on_demand_usd_h}
+        known = {kind: TYPES[kind].price_in(region) for kind in types - listed if kind in TYPES}
+        own = markets(here, {**known, **said})
+        if lacking := sorted(types - set(own)):
+            raise BadInput(
+                f"What {', '.join(lacking)} costs on demand is not known: say it with --on-demand-price TYPE=USD."
+            )
+        found += [(region, market) for market in own.values()]
     return found
+
+
+def _said_price(entry: str, told: set[str]) -> tuple[str, float]:
+    """(type, USD an hour) of TYPE=USD. Raises BadInput."""
+    from spillway.errors import BadInput
+
+    kind, _, usd = entry.partition("=")
+    if kind not in told:
+        raise BadInput(f"--on-demand-price {entry}: there is no spot price of {kind or 'nothing'} beside it.")
+    try:
+        usd_h = float(usd)
+    except ValueError:
+        usd_h = math.nan
+    if not 0 < usd_h < math.inf:
+        raise BadInput(f"--on-demand-price {entry}: it must be TYPE=USD, for example c7i.large=0.08925.")
+    return kind, usd_h
+
+
+def _by_name(found: list[tuple[str, Market]]) -> dict[str, Market]:
+    """The markets by type, and by region too where there are several."""
+    if len({region for region, _ in found}) == 1:
+        return {market.instance_type: market for _, market in found}
+    return {f"{market.instance_type} in {region}": market for region, market in found}
 
 
 def _fitting(cpu: float, memory_mib: int, arch: str) -> list[str]:
@@ -294,19 +327,14 @@ def _fitting(cpu: float, memory_mib: int, arch: str) -> list[str]:
     return sorted(fit, key=lambda kind: TYPES[kind].price_usd_h)[:3]
 
 
-def _region_of(market: Market) -> str:
-    """`us-east-1` of `us-east-1a`."""
-    return next(iter(market.zones)).rstrip("abcdefghijklmnopqrstuvwxyz")
-
-
-def _draw(path: Path, found: dict[str, Market], played: list[Case]) -> None:
+def _draw(path: Path, found: dict[str, Market], by_type: dict[str, list[Case]]) -> None:
     from spillway.cli.spot_plot import draw
 
-    case = max(
-        played,
-        key=lambda case: (len(case.outcomes["ours"].windows) + len(case.outcomes["clairvoyant"].windows), -case.begin),
+    name, case = max(
+        ((name, case) for name, own in by_type.items() for case in own),
+        key=lambda pair: (sum(len(pair[1].outcomes[who].windows) for who in ("ours", "clairvoyant")), -pair[1].begin),
     )
-    draw(path, found[case.instance_type], case)
+    draw(path, found[name], case)
 
 
 def _progress(done: int, wanted: int, kind: str, seconds: float) -> None:

@@ -195,9 +195,11 @@ def test_a_file_that_cannot_be_replayed_is_refused_with_a_sentence(
     (tmp_path / "bad.csv").write_text(
         "timestamp,availability_zone,instance_type,price\n2015-04-01,us-east-1a,c5.large,cheap\n"
     )
+    (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"timestamp" * 99)[:10] + b"\xff" * 20)
     cases = [
         ({"file": str(tmp_path / "absent.csv")}, "cannot be read"),
         ({"file": str(tmp_path / "bad.csv")}, "price 1"),
+        ({"file": str(tmp_path / "broken.csv.gz")}, "cannot be read"),
         ({"file": history, "start": "yesterday"}, "start must be a time"),
         ({"file": history, "speed": 0}, "above 0"),
         ({"file": history, "on_demand": {"c5.large": "cheap"}}, "USD an hour"),

@@ -76,6 +76,8 @@ def test_json_is_what_aws_prints_or_its_list_or_its_lines(tmp_path: Path) -> Non
         (b"{", "is not JSON"),
         (b"\xff\xfe\x00", "neither text nor gzipped text"),
         (gzip.compress(OLD.encode())[:30], "neither text nor gzipped text"),
+        (gzip.compress(OLD.encode())[:-8] + bytes(8), "CRC check failed"),
+        (PLAIN.encode() + b'"' + b"x" * 200_000 + b'"', "is no CSV: field larger than field limit"),
     ],
 )
 def test_what_is_no_price_record_is_named_with_its_place(tmp_path: Path, content: bytes, sentence: str) -> None:
@@ -99,7 +101,16 @@ def test_a_market_needs_a_price_on_demand_and_a_hole_is_a_time_in_which_nothing_
     ]
     assert list(markets(changes)) == ["x.large"]
     assert list(markets(changes, {"y.large": 2.0})) == ["x.large", "y.large"]
-    assert holes(changes) == [(60.0, 5 * 3600.0)]
+
+
+def test_a_hole_is_a_silence_that_is_long_and_unlike_the_record() -> None:
+    """Half a day in a record of minutes is one; in one of hours, as EC2's prices are today, it is an ordinary night."""
+    minutes = [60.0 * n for n in range(2000)]
+    half_a_day = minutes[-1] + 12 * 3600
+    told = [Change(at, "a", "x.large", 0.1) for at in (*minutes, half_a_day)]
+    assert holes(told) == [(minutes[-1], half_a_day)]
+    assert holes([Change(n * 6 * 3600.0, "a", "x.large", 0.1) for n in (0, 1, 2, 4, 5, 6, 8)]) == []
+    assert holes(told[:1]) == []
 
 
 @pytest.mark.skipif(not RECORDS.is_dir(), reason=f"the recorded prices are not there: {RECORDS}")

@@ -87,6 +87,35 @@ def test_no_start_touches_a_hole_of_the_record(record: Path, tmp_path: Path) -> 
     assert 23 < answer["holes_hours"][0] < 26
 
 
+@pytest.fixture(scope="module")
+def two_regions(record: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prices") / "two.csv"
+    path.write_text(record.read_text().replace("us-east-1b", "eu-west-1b"))
+    return path
+
+
+def test_a_job_never_moves_between_regions(two_regions: Path) -> None:
+    """A record of two regions is two markets: what is advised of one names its own zones, and its own way for the data."""
+    arguments = ("--history", two_regions, "--data-gib", 10, "--home", "eu-west-1", "--json")
+    code, answer = run("spot", "advise", *arguments)
+    assert code == 0
+    assert {row["offering"]: row["transfer_usd"] for row in answer["offerings"]} == {
+        "eu-west-1/eu-west-1b/c3.xlarge/spot": 0.0,
+        "eu-west-1/*/c3.xlarge/on_demand": 0.0,
+        "us-east-1/us-east-1a/c3.xlarge/spot": 0.2,
+        "us-east-1/*/c3.xlarge/on_demand": 0.2,
+    }
+    _, answer = run("spot", "advise", *arguments, "--region", "us-east-1")
+    assert {row["offering"].split("/")[0] for row in answer["offerings"]} == {"us-east-1"}
+    assert backtest(two_regions)["types"] == ["c3.xlarge in eu-west-1", "c3.xlarge in us-east-1"]
+
+
+def test_a_record_need_not_be_in_order(record: Path, tmp_path: Path) -> None:
+    header, *lines = record.read_text().splitlines()
+    (tmp_path / "back.csv").write_text("\n".join([header, *reversed(lines)]))
+    assert backtest(tmp_path / "back.csv")["strategies"] == backtest(record)["strategies"]
+
+
 def test_advice_ranks_all_zones_and_always_names_on_demand(record: Path) -> None:
     code, answer = run("spot", "advise", "--history", record, "--job-hours", 1, "--deadline-hours", 3, "--json")
     assert code == 0
@@ -118,6 +147,10 @@ def test_data_of_another_region_is_paid_for(record: Path) -> None:
         (["--deadline-hours", "200"], "need"),
         (["--checkpoint-min", "0.7"], "checkpoint_s is 42, and must be a multiple of 30 s"),
         (["--on-demand-price", "c3.xlarge"], "it must be TYPE=USD"),
+        (["--on-demand-price", "c3.xlarge=nan"], "it must be TYPE=USD"),
+        (["--on-demand-price", "c3.xlarge=-1"], "it must be TYPE=USD"),
+        (["--on-demand-price", "c9.xlarge=1"], "there is no spot price of c9.xlarge"),
+        (["--deadline-hours", "1"], "take 4.05 h on demand: no strategy can end within 1 h"),
     ],
 )
 def test_what_cannot_be_played_is_refused_in_a_sentence(record: Path, arguments: list[str], sentence: str) -> None:

@@ -101,6 +101,22 @@ def test_advice_on_a_steady_market_is_its_price_and_on_demand_is_beside_it() -> 
     assert others[0].todo == "rather launch in a, at 0.1 USD/h"
 
 
+def test_a_market_whose_past_is_all_holes_is_advised_on_demand() -> None:
+    market = a_market(a=[(-20 * DAY, 0.1), (-60, 0.1)])
+    (only,) = advise([Place("us-east-1", market)], terms(1, 4), BEGIN, holes=[(BEGIN - 20 * DAY, BEGIN - 60)])
+    assert "too little is known of spot" in only.todo
+
+
+def test_on_demand_is_not_told_to_launch_where_waiting_is_the_advice() -> None:
+    """In a spike above on demand no zone can be launched in: then the list is on demand alone, and its advice is still to wait."""
+    market = a_market(
+        a=[(at, usd) for k in range(1, 200) for at, usd in ((-k * 7200, 0.1), (-k * 7200 - 900, 2.0))] + [(-60, 2.0)]
+    )
+    (only,) = advise([Place("us-east-1", market)], terms(1, 4, reclaims=True), BEGIN)
+    assert only.offering.market == "on_demand"
+    assert only.todo.startswith("wait")
+
+
 def test_a_market_without_a_past_is_advised_on_demand_and_says_why() -> None:
     (only,) = advise([Place("us-east-1", a_market(a=[(-600, 0.1)]))], terms(1, 4), BEGIN)
     assert only.offering.market == "on_demand"
