@@ -153,7 +153,9 @@ class AutoScaling:
                 return refusal(
                     call,
                     "ValidationError",
-                    "Currently, desiredSize equals minSize. Terminating it without replacement would violate the group's minimum.",
+                    f"Currently, desiredSize equals minSize ({int(group.min_size or 0)}). Terminating instance without replacement "
+                    "will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false or lower "
+                    "group's min size.",
                     400,
                 )
             if decrement:

@@ -58,15 +58,19 @@ class AsgGroups:
         from botocore.exceptions import ClientError
 
         with asking(f"Auto Scaling in {region} was asked to terminate {instance_id}"):
-            try:
-                self._clients.get("autoscaling", region).terminate_instance_in_auto_scaling_group(
-                    InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
-                )
-            except ClientError as error:
-                if code_of(error) != "ValidationError":  # all that it says of an instance that is in no group
-                    raise
-                return False
-        return True
+            for decrement in (True, False):
+                try:
+                    self._clients.get("autoscaling", region).terminate_instance_in_auto_scaling_group(
+                        InstanceId=instance_id, ShouldDecrementDesiredCapacity=decrement
+                    )
+                except ClientError as error:
+                    if code_of(error) != "ValidationError":
+                        raise
+                    if decrement and "minSize" in message_of(error):
+                        continue  # none is desired any more: nobody will come in its place
+                    return False  # the same code for an instance that is in no group
+                return True
+        return False
 
     def protect(self, region: str, group: str, instance_ids: Sequence[str]) -> None:
         for first in range(0, len(instance_ids), PROTECT_IDS_MAX):

@@ -64,7 +64,8 @@ class Groups(Protocol):
         """SetDesiredCapacity, without waiting for a cooldown. Raises CapacityRefused where the group may not have so many."""
 
     def terminate(self, region: str, instance_id: str) -> bool:
-        """TerminateInstanceInAutoScalingGroup with decrement of the desired capacity; False if the instance is in no group."""
+        """TerminateInstanceInAutoScalingGroup with decrement of the desired capacity, if that is not zero already; False if the instance
+        is in no group."""
 
     def protect(self, region: str, group: str, instance_ids: Sequence[str]) -> None:
         """SetInstanceProtection: never the group's own choice when it shrinks."""

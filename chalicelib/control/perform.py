@@ -53,7 +53,7 @@ class Performer:
         self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
         self._retired: dict[str, list[str]] = {}
-        self._grouped: set[str] = set()  # instances that leave through their Auto Scaling group
+        self._left: Counter[str] = Counter()  # Auto Scaling group → how many of its hosts have left it
         self.asked: dict[str, float] = {}
 
     def perform(self, plan: Plan) -> None:
@@ -110,9 +110,6 @@ class Performer:
             reason=action.reason,
         )
         self.plane.stores.hosts.create([host])
-        if of_group(found.launch):
-            self._grouped.add(found.id)
-        self._retired.setdefault(found.region, []).append(found.id)
         self.plane.tell(story.of_pool(self.pool.name), "adopted", action.reason)
         notify(
             self.plane,
@@ -122,6 +119,7 @@ class Performer:
             reason=action.reason,
             pool=self.pool.name,
         )
+        self._let_go(found.launch, found.region, found.id)
         return "terminating"
 
     def missed(self, action: do.Missed) -> str:
@@ -164,9 +162,7 @@ class Performer:
             if self._move(host, HostEvent.RETIRE, action.reason, empty=empty) is None:
                 return "lost"
         if host.instance_id is not None:
-            if of_group(host.launch):
-                self._grouped.add(host.instance_id)
-            self._retired.setdefault(host.offering.region, []).append(host.instance_id)
+            self._let_go(host.launch, host.offering.region, host.instance_id)
             self.plane.stores.hosts.touch(self.pool.name, host.id, retire_sent_at=self.plane.clock())
         return "asked"
 
@@ -210,15 +206,16 @@ class Performer:
 
     def resize(self, action: do.Resize) -> str:
         """When more was asked for is written first, and only while no newer pass has begun: what is on its way is old from then on."""
-        now = self.plane.clock()
-        asked = {**self.pool.asked, **self.asked, **({action.group: now} if action.raised else {})}
+        asked = {**self.pool.asked, **self.asked, action.group: action.asked_at}
         if not self.plane.stores.registry.note_pass(self.pool.name, self.pass_no, asked=asked):
             return "overtaken"
         self.asked = asked
-        skip = now + SKIP_S
+        skip = self.plane.clock() + SKIP_S
         gave_up = action.gave_up
         try:
-            self.plane.cloud.groups.resize(action.region, action.group, action.desired)
+            self.plane.cloud.groups.resize(
+                action.region, action.group, max(0, action.desired - self._left[action.group])
+            )
         except CapacityRefused as error:
             self.plane.tell(story.of_pool(self.pool.name), "refused", str(error))
             return "refused"
@@ -229,11 +226,10 @@ class Performer:
             self.plane.tell(
                 story.of_pool(self.pool.name), "refused", f"group {action.group} was given up: {action.reason}"
             )
-        return "asked" if action.raised else "lowered"
+        return "asked" if action.desired > action.before else "lowered"
 
     def dismiss(self, action: do.Dismiss) -> str:
-        gone = self.plane.cloud.groups.terminate(action.region, action.instance_id)
-        return "dismissed" if gone else "unknown"
+        return "dismissed" if self._left_group(action.group, action.region, action.instance_id) else "unknown"
 
     def ring(self, action: do.Ring) -> str:
         """Inboxes first, then the doorbells, region by region."""
@@ -283,22 +279,22 @@ class Performer:
         self.plane.recall.get(told, self.plane.clock(), WAITS_TOLD_AGAIN_S, tell)
 
     def _terminate(self, region: str, instance_ids: list[str]) -> None:
-        """The rows say `terminating` already: if AWS does not answer now, a later pass asks again. Those of groups one by one, and one
-        that its group will not let go now does not keep the others."""
-        rest = [i for i in instance_ids if i not in self._grouped or not self._left_group(region, i)]
+        """The rows say `terminating` already: if AWS does not answer now, a later pass asks again."""
         try:
-            if rest:
-                self.plane.cloud.compute.terminate(region, rest)
+            self.plane.cloud.compute.terminate(region, instance_ids)
         except CloudUnavailable as error:
-            log.warning("a termination failed", extra={"instances": rest, "error": str(error)})
+            log.warning("a termination failed", extra={"instances": instance_ids, "error": str(error)})
 
-    def _left_group(self, region: str, instance_id: str) -> bool:
-        """Whether there is nothing left to ask: False only for one that is in no group any more."""
-        try:
-            return self.plane.cloud.groups.terminate(region, instance_id)
-        except CloudUnavailable as error:
-            log.warning("a termination failed", extra={"instances": [instance_id], "error": str(error)})
-            return True
+    def _let_go(self, launch: str, region: str, instance_id: str) -> None:
+        """Terminate an instance whose row says so: with all others at the end, or, as Auto Scaling takes only one at a time, at once."""
+        if not of_group(launch) or not self._left_group(launch, region, instance_id):
+            self._retired.setdefault(region, []).append(instance_id)
+
+    def _left_group(self, group: str, region: str, instance_id: str) -> bool:
+        """False for one that is in no group any more. Raises CloudUnavailable."""
+        left = self.plane.cloud.groups.terminate(region, instance_id)
+        self._left[group] += left
+        return left
 
     def _launched(self, offering: Offering, launched: launches.Launched) -> str:
         """What the answer means for the pass. A throttled launch keeps its row, and its jobs their hosts, until it may be sent again."""

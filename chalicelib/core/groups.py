@@ -6,8 +6,11 @@ capacity less the members whose rows are there - as hosts that boot (`expected`)
 never causes two. Jobs are placed on them in thought only; they stay in the backlog until the host says hello.
 
 The group replaces nothing of itself (its processes for that are suspended, `infra/groups.py`): desired capacity is ours alone. A member
-that is dead keeps its place until it is `Dismiss`ed with decrement. What a group does not deliver within `GIVE_UP_S` is given up:
-desired capacity goes down to what is there, and its offerings are skipped like those that EC2 refused.
+that is dead keeps its place until it is `Dismiss`ed with decrement. Who is dead our rows say: Auto Scaling calls a member unhealthy, and
+never again healthy, for one status check that failed, though it may go on working; its word counts only where there is no row.
+
+What a group does not deliver within `GIVE_UP_S` is given up: desired capacity goes down to what is there, and its offerings are skipped
+like those that EC2 refused. Asking for more meanwhile does not put that off, unless the group delivers.
 """
 
 from __future__ import annotations
@@ -101,6 +104,12 @@ class OnTheWay:
     late: bool
     dead: tuple[Member, ...]
 
+    @property
+    def base(self) -> int:
+        """What is there and what still comes: more hosts are asked for on top of that. A group may have more than is desired of it:
+        what came just when it was given up, and is protected."""
+        return len(self.group.counted) + (0 if self.late else self.missing)
+
 
 def on_the_way(s: Snapshot) -> list[OnTheWay]:
     """Of each group of the pool."""
@@ -108,7 +117,9 @@ def on_the_way(s: Snapshot) -> list[OnTheWay]:
     found = []
     for group in s.groups or ():
         counted = group.counted
-        dead = tuple(m for m in counted if not m.healthy or ((r := rows.get(m.instance_id)) and r.state not in LIVE))
+        dead = tuple(
+            m for m in counted if ((row := rows.get(m.instance_id)) and row.state not in LIVE) or not (row or m.healthy)
+        )
         booting = sum(m.instance_id not in rows and m.healthy for m in counted)
         missing = max(0, group.desired - len(counted))
         late = bool(missing) and s.now - s.pool.asked.get(group.name, 0.0) >= GIVE_UP_S
@@ -200,13 +211,20 @@ def resizes(
     actions = []
     for place, each in by_place.items():
         group = each.group
-        base = group.desired - (each.missing if each.late else 0)
-        desired = min(max(group.size_max, group.desired), base + more[place])
-        if desired != group.desired or each.late:
+        desired = min(max(group.size_max, group.desired), each.base + more[place])
+        if desired != group.desired and (more[place] or each.late):
             why = reasons.get(place) or _gave_up(s, each)
-            gave_up = given_up(s, [each])
-            actions.append(Resize(group.name, group.region, desired, desired > base, gave_up, why))
+            since = _waited_for_since(s, each) if more[place] else s.pool.asked.get(group.name, 0.0)
+            actions.append(Resize(group.name, group.region, group.desired, desired, since, given_up(s, [each]), why))
     return actions, waits
+
+
+def _waited_for_since(s: Snapshot, each: OnTheWay) -> float:
+    """Since when a group that is asked for more is waited for: from now on, unless it owes and has delivered nothing since it was asked."""
+    asked_at = s.pool.asked.get(each.group.name, 0.0)
+    recorded = (h.recorded_at or 0.0 for h in (*s.hosts, *s.past) if h.launch == each.group.name)
+    delivers = not each.missing or each.booting or any(at > asked_at for at in recorded)
+    return s.now if delivers else asked_at
 
 
 def _gave_up(s: Snapshot, each: OnTheWay) -> str:

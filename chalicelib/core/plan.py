@@ -109,15 +109,16 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Set the desired capacity of an Auto Scaling group.
+    """Set the desired capacity of an Auto Scaling group, as if nobody left it by the same plan: it is one less for each who has by then.
 
-    `raised`: more is asked for than is on its way; `gave_up`: offerings that it serves and did not deliver.
+    `asked_at`: since when what it owes is waited for; `gave_up`: offerings that it serves and did not deliver.
     """
 
     group: str
     region: str
+    before: int
     desired: int
-    raised: bool
+    asked_at: float
     gave_up: tuple[Offering, ...]
     reason: str
 

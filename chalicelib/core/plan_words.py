@@ -96,7 +96,7 @@ _WORDS: dict[type[Any], Callable[[Any], str]] = {
     do.Retire: lambda a: f"terminate host {a.host.id}",
     do.Assign: lambda a: f"place {a.entry.job} (attempt {a.entry.attempt}) on host {a.host}",
     do.Start: _start,
-    do.Resize: lambda a: f"ask group {a.group} for {count(a.desired, 'host')} in all",
+    do.Resize: lambda a: f"bring group {a.group} from {a.before} to {count(a.desired, 'host')}",
     do.Dismiss: lambda a: f"take instance {a.instance_id} out of group {a.group}",
     do.Ring: lambda a: f"ring {count(len(a.hosts), 'host')}",
 }

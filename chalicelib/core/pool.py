@@ -115,5 +115,5 @@ class Pool:
     scaling: Scaling = Scaling()
     asked: Mapping[str, float] = field(
         default_factory=dict
-    )  # Auto Scaling group → when its desired capacity was last raised
+    )  # Auto Scaling group → since when what it owes is waited for
     clocks: Mapping[str, float] = field(default_factory=dict)  # priority class → virtual time served (core/fairness.py)

@@ -57,13 +57,16 @@ def test_an_instance_is_told_with_its_group_and_a_stranger_is_not(honest: World)
     assert honest.cloud.groups.member(REGION, "i-0123456789abcdef0") is None
 
 
-def test_a_lowered_capacity_ends_no_protected_machine(honest: World) -> None:
+def test_a_lowered_capacity_ends_no_protected_machine_but_we_may(honest: World) -> None:
+    """Though none is desired any more, and so none fewer can be."""
     honest.cloud.groups.resize(REGION, name := honest.make_group(protects=False), 2)
     kept = the_group(honest, lambda g: len(g.counted) == 2).members[0].instance_id
     honest.cloud.groups.protect(REGION, name, [kept])
     honest.cloud.groups.resize(REGION, name, 0)
     group = the_group(honest, lambda g: len(g.counted) == 1)
     assert [(m.instance_id, m.protected) for m in group.members] == [(kept, True)]
+    assert honest.cloud.groups.terminate(REGION, kept)
+    assert the_group(honest, lambda g: not g.members).desired == 0
 
 
 def test_a_machine_that_died_keeps_its_place_until_it_is_dismissed(honest: World) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fragile import fragile
@@ -27,9 +27,37 @@ BACKUP = Offering(region="us-east-1", instance_type="m7i.large", market="on_dema
 SPOT_GROUP, BACKUP_GROUP = "spillway-town-default-spot", "spillway-town-default-on-demand"
 
 
-def a_town(*offerings: Offering, **spec: Any) -> Town:
+class GroupTown(Town):
+    """A town where it may take a while until Auto Scaling has let a machine go, and where somebody looks how long functions run."""
+
+    letting_go_s = 0.0
+    longest_s = 0.0
+
+    def invoke(self, function: Any, *args: Any) -> bool:
+        began = self.now
+        done = super().invoke(function, *args)
+        self.longest_s = max(self.longest_s, self.now - began)
+        return done
+
+
+@dataclass
+class Leisurely:
+    """The groups of a town, in its time."""
+
+    town: GroupTown
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.town.cloud.groups, name)
+
+    def terminate(self, region: str, instance_id: str) -> bool:
+        self.town.now += self.town.letting_go_s
+        return self.town.cloud.groups.terminate(region, instance_id)
+
+
+def a_town(*offerings: Offering, **spec: Any) -> GroupTown:
     """A town whose pool has a group for each market that it offers."""
-    town = Town(PoolSpec(offerings=offerings or (SPOT, BACKUP), capacity="asg", missed_pings_s=3600, **spec))
+    town = GroupTown(PoolSpec(offerings=offerings or (SPOT, BACKUP), capacity="asg", missed_pings_s=3600, **spec))
+    town.plane = replace(town.plane, cloud=replace(town.cloud, groups=cast(Any, Leisurely(town))))
     pool = a_pool(town)
     for offering in pool.spec.offerings:
         name = f"spillway-town-default-{'spot' if offering.market == 'spot' else 'on-demand'}"
@@ -108,6 +136,43 @@ def test_a_member_that_dies_loses_its_place_and_its_job_gets_another() -> None:
     assert (desired(town), desired(town, BACKUP_GROUP)) == (0, 0)
 
 
+@pytest.mark.parametrize("age_s", [10, 60])
+def test_a_dead_members_place_is_not_taken_by_two(age_s: float) -> None:
+    """Whether it boots or works: the plan that takes it out of its group asks for one in its stead, and not for one beside that."""
+    town = a_town(interruption_ladder=False)
+    town.submit("run 3000", max_attempts=3)
+    town.run(age_s)
+    (machine,) = town.cloud.compute.alive()
+    town.unannounced.add(machine.id)
+    town.cloud.compute.lose(machine.id)
+    town.run(400)
+    assert (launched(town), desired(town)) == (2, 1)
+    town.run_until_quiet()
+
+
+def test_a_host_that_came_when_none_was_desired_any_more_leaves_all_the_same() -> None:
+    """It is protected, so it stays; and a group from which none is desired refuses to want one fewer."""
+    town = a_town(linger_s=60)
+    town.submit("run 30")
+    town.run(5)
+    town.cloud.groups.groups["us-east-1", SPOT_GROUP].desired = 0
+    town.run_until_quiet()
+    assert (launched(town), desired(town)) == (1, 0)
+    assert not town.cloud.groups.groups["us-east-1", SPOT_GROUP].members
+
+
+def test_a_thousand_hosts_leave_in_as_many_passes_as_it_takes() -> None:
+    """Auto Scaling takes them one by one, and a function ends after half a minute: who is not reached in time leaves by the next pass."""
+    town = a_town(hosts_min=60, hosts_max=60)
+    town.run(120)
+    assert len(town.cloud.compute.alive()) == 60
+    town.letting_go_s = 1.0
+    restart.kill(town.plane, "default", by="alice")
+    town.run(70)
+    assert (town.cloud.compute.alive(), desired(town)) == ([], 0)
+    assert town.longest_s < 30
+
+
 def test_a_host_that_never_speaks_is_terminated_through_its_group() -> None:
     town = a_town(boot_timeout_s=120)
     town.unmanned = {"i-00000000000000001"}
@@ -123,14 +188,15 @@ def test_a_host_that_never_speaks_is_terminated_through_its_group() -> None:
 
 
 def test_one_host_that_its_group_will_not_let_go_does_not_keep_the_others() -> None:
-    """It is asked for again later; the others stop costing money now."""
+    """It is asked for again by the next pass; the others stop costing money by this one."""
     town = a_town(hosts_min=2)
     town.run(120)
     error = CloudUnavailable("ScalingActivityInProgress")
     town.cloud.calls.fail("autoscaling.TerminateInstanceInAutoScalingGroup", error)
     restart.kill(town.plane, "default", by="alice")
     town.run(5)
-    assert len(town.cloud.compute.alive()) == 1
+    asked = town.cloud.calls.of("autoscaling.TerminateInstanceInAutoScalingGroup")
+    assert asked[0].detail != asked[1].detail
     town.run_until_quiet()
     assert desired(town) == 0
 

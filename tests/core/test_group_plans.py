@@ -82,7 +82,7 @@ def test_jobs_for_hosts_on_their_way_stay_in_the_backlog_and_say_so() -> None:
 
 def test_what_is_late_is_given_up_in_the_same_plan_that_asks_the_next_offering() -> None:
     plan = reconcile(a_look(1, a_group(desired=1), asked_s_ago=GIVE_UP_S))
-    down, up = sorted(resizes(plan), key=lambda action: action.raised)
+    down, up = sorted(resizes(plan), key=lambda action: action.desired)
     assert (down.group, down.desired, down.gave_up) == (NAME, 0, (SPOT,))
     assert (up.group, up.desired) == (group_name("dev", "default", "on_demand"), 1)
 
@@ -92,6 +92,33 @@ def test_dead_members_are_dismissed_and_do_not_count_as_on_their_way() -> None:
     plan = reconcile(a_look(1, a_group(1, (a_member(7, healthy=False),))))
     assert [action.instance_id for action in plan.actions if isinstance(action, Dismiss)] == ["i-7"]
     assert [(action.group, action.desired) for action in resizes(plan)] == [(NAME, 2)]  # one of them is dismissed
+
+
+def test_a_member_that_works_is_not_ended_for_a_status_check_that_failed() -> None:
+    """Auto Scaling calls it unhealthy for good; whether it is, its pings and EC2's list say."""
+    s = a_look(0, a_group(1, (a_member(0, healthy=False),)), rows=1)
+    assert not [action for action in reconcile(s).actions if isinstance(action, Dismiss)]
+
+
+def test_asking_for_more_does_not_put_off_giving_up_what_delivers_nothing() -> None:
+    """Or a job now and then would keep all of them from the backup for ever."""
+    (more,) = resizes(reconcile(a_look(4, a_group(desired=1), asked_s_ago=100)))
+    assert (more.desired > 1, more.asked_at) == (True, NOW - 100)
+
+
+def test_asking_a_group_that_delivers_for_more_gives_it_time_again() -> None:
+    """A member that boots, or that has said hello since, is a delivery."""
+    booting = a_look(9, a_group(2, (a_member(7),)), asked_s_ago=100)
+    spoke = a_look(9, a_group(2, (a_member(0),)), rows=1, asked_s_ago=100)
+    spoke = replace(spoke, hosts=tuple(replace(host, recorded_at=NOW - 50) for host in spoke.hosts))
+    for s in (booting, spoke):
+        assert [action.asked_at for action in resizes(reconcile(s))] == [NOW]
+
+
+def test_more_is_asked_on_top_of_what_is_there_though_less_is_desired() -> None:
+    """What came in the moment in which it was given up is protected, and stays; asking for no more than it has asks for nothing."""
+    (asked,) = resizes(reconcile(a_look(9, a_group(0, (a_member(0),)), rows=1)))
+    assert asked.desired > 1
 
 
 def test_nothing_is_asked_while_the_groups_are_not_known() -> None:

@@ -27,7 +27,7 @@ ACTIONS: list[do.Action] = [
     do.Retire(a_host(), "it is empty"),
     do.Assign(an_entry(), "host-1", "it fits."),
     do.Start(OFFERING, ((an_entry("job-1"), an_entry("job-2")), ()), "they fit nowhere"),
-    do.Resize("spillway-dev-default-spot", "us-east-1", 3, True, (), "a job fits nowhere"),
+    do.Resize("spillway-dev-default-spot", "us-east-1", 2, 3, 0.0, (), "a job fits nowhere"),
     do.Dismiss("spillway-dev-default-spot", "us-east-1", "i-9", "it is dead"),
     do.Ring(("host-1", "host-2"), "they have work"),
 ]
