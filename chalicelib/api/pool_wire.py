@@ -18,6 +18,7 @@ from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Fault, TooLarge
 
+Place = Annotated[str, Meta(max_length=64)]
 Ratio = Annotated[float, Meta(gt=0, le=1)]
 LATEST_S = 4_102_444_800  # the year 2100
 Moment = Annotated[float, Meta(ge=0, le=LATEST_S)] | Annotated[str, Meta(max_length=40)]
@@ -27,10 +28,12 @@ _VERSION = re.compile(r'^(?:W/)?"(\d{1,15})"\Z')
 
 
 class OfferingWire(Strict, frozen=True, kw_only=True):
-    region: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]+)+-\d\Z")]
-    instance_type: str
-    market: Literal["spot", "on_demand"] = "on_demand"
-    zone: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}\Z")] | None = None
+    """Texts are only kept short here: whether there are such regions, types and zones is said in sentences by core/offering_faults.py."""
+
+    region: Place
+    instance_type: Place
+    market: Place = "on_demand"
+    zone: Place | None = None
     max_price_usd_h: Annotated[float, Meta(gt=0, le=1000)] | None = None
 
 

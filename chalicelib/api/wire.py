@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from chalicelib.api import wire_words
 from chalicelib.core.job import Input, JobSpec
 from chalicelib.errors import BadRequest, Fault, TooLarge
 
@@ -77,10 +78,6 @@ class UploadWire(Strict, frozen=True, kw_only=True):
 
 W = TypeVar("W", bound=Strict)
 
-_AT = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
-_UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
-_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
-
 
 def decode(body: bytes | str, type_: type[W], bytes_max: int = SPEC_BYTES_MAX) -> W:
     """Decode a document. Raises BadRequest (which field, what) or TooLarge."""
@@ -109,19 +106,8 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 
 def _refusal(error: msgspec.ValidationError) -> BadRequest:
-    fault = _fault(str(error))
-    return BadRequest(f"{fault.field or 'the body'}: {fault.message}", (fault,))
-
-
-def _fault(sentence: str) -> Fault:
-    """Our field path out of msgspec's sentence: "Expected `int`, got `str` - at `$.jobs[3].cpu`"."""
-    at = _AT.search(sentence)
-    path = at["path"] if at else ""
-    message = sentence[: at.start()] if at else sentence
-    for pattern, says in ((_UNKNOWN, "is not a field that is known here"), (_MISSING, "is required")):
-        if (named := pattern.search(message)) is not None:
-            path, message = f"{path}.{named['field']}".lstrip("."), says
-    return Fault(path, message)
+    found = wire_words.fault(str(error))
+    return BadRequest(f"{found.field or 'the body'}: {found.message}", (found,))
 
 
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")

@@ -6,9 +6,10 @@ Every change holds from the next pass on; nothing is deployed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -268,7 +269,7 @@ def patch_of(changes: Sequence[str]) -> dict[str, Any]:
             at = at.setdefault(part, {})
             if not isinstance(at, dict):
                 raise BadInput(f"{change!r} contradicts an earlier {part}=….")
-        at[last] = _value(text)
+        at[last] = _value(key, text)
     return patch
 
 
@@ -281,13 +282,26 @@ def without_nulls(patch: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     if not text:
         return None
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=_no_number, parse_float=_number)
+    except ValueError as error:
+        if text.lstrip()[:1] in ("[", "{", '"'):
+            raise BadInput(f"{key}: what follows the = begins like JSON and is none: {error}.") from None
         return text  # a word, as in policy=headroom
+
+
+def _number(text: str) -> float:
+    if math.isinf(value := float(text)):
+        _no_number(text)
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    """Python takes NaN, Infinity and 1e999; JSON has no such numbers."""
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _moment(text: str, option: str) -> str:

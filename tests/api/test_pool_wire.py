@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.api import pool_wire, wire
+from chalicelib.api import pool_wire, wire, wire_words
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.settings import effective, plain
 from chalicelib.errors import BadRequest
@@ -65,6 +67,46 @@ def test_a_pools_mistake_is_named_by_its_field(change: dict[str, Any], field: st
         pool_wire.pool_spec(decoded(change))
     assert refusal.value.faults[0].field == field
     assert refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"offerings": []}, "offerings: must have at least 1 entry"),
+        ({"offerings": "c7i.large"}, "offerings: must be a list, not text"),
+        ({"offerings": [{"region": "us-east-1"}]}, "offerings[0].instance_type: is required"),
+        ({"linger_s": 1.5}, "linger_s: must be a whole number, not one with a fraction"),
+        ({"linger_s": -1}, "linger_s: must be at least 0"),
+        ({"estimated_s": 0}, "estimated_s: must be more than 0"),
+        ({"image": "ubuntu"}, "image: must be an image's id, such as ami-0123456789abcdef0"),
+        ({"sandbox": "docker"}, "sandbox: must be auto, bwrap or none, not 'docker'"),
+        ({"hosts_desired": "3"}, "hosts_desired: must be a whole number or null, not text"),
+        ({"types": {"x": {}}}, "types: must be named like an instance type, such as c9i.large"),
+    ],
+)
+def test_a_refusal_is_in_words_and_not_in_pythons(change: dict[str, Any], sentence: str) -> None:
+    """Whoever reads it typed settings, and needs to know what should stand there."""
+    with pytest.raises(BadRequest) as refusal:
+        decoded(change)
+    assert refusal.value.detail == sentence
+
+
+def test_every_pattern_and_every_choice_of_words_is_told_in_words() -> None:
+    """A field with a new one needs a line in LOOKS."""
+    structs = [
+        struct
+        for module in (wire, pool_wire)
+        for struct in vars(module).values()
+        if isinstance(struct, type) and issubclass(struct, wire.Strict)
+    ]
+    assert len(structs) > 8
+    lacking = {
+        field.name
+        for struct in structs
+        for field in msgspec.structs.fields(struct)
+        if re.search(r"pattern='|Literal\[", str(field.type)) and field.name not in wire_words.LOOKS
+    }
+    assert not lacking
 
 
 def test_one_image_cannot_serve_two_regions() -> None:

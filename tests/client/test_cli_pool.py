@@ -149,6 +149,17 @@ def test_changes_are_a_merge_patch(changes: list[str], patch: dict[str, Any]) ->
     assert patch_of(changes) == patch
 
 
+def test_numbers_that_json_does_not_have_are_words_and_never_a_traceback() -> None:
+    assert patch_of(["a=NaN", "b=-Infinity", "c=1e999"]) == {"a": "NaN", "b": "-Infinity", "c": "1e999"}
+
+
+@pytest.mark.parametrize("text", ["[{region: us-east-1}]", '[{"max_price_usd_h": NaN}]', '{"a": 1e999}', '"open'])
+def test_what_begins_like_json_must_be_json(text: str) -> None:
+    """Sent as a word it would be refused for being text, and nobody would find the missing quotation mark."""
+    with pytest.raises(BadInput, match=r"^offerings: what follows the = begins like JSON and is none"):
+        patch_of([f"offerings={text}"])
+
+
 def test_a_change_within_a_change_is_refused() -> None:
     with pytest.raises(BadInput, match="contradicts"):
         patch_of(["parameters=1", "parameters.x=2"])

@@ -29,6 +29,7 @@ def said(*offerings: Offering, **more: Any) -> list[tuple[str, str]]:
         ("c7i.lareg", "did you mean c7i.large?"),
         ("c7i.huge", "c7i has large, xlarge, 2xlarge"),
         ("c7j.large", "c7i.large"),
+        ("C7I.Large ", "did you mean c7i.large?"),
         ("banana", "`spillway offerings` lists what there is"),
         ("", "`spillway offerings` lists what there is"),
     ],
@@ -37,8 +38,60 @@ def test_an_unknown_type_is_refused_with_the_nearest_and_not_with_all(name: str,
     ((field, message),) = said(offering("m7i.large"), offering(name))
     assert field == "offerings[1].instance_type"
     assert hint in message
-    assert "spillway offerings add" in message
+    assert ("spillway offerings add" in message) == (name in ("c7i.lareg", "c7i.huge", "c7j.large"))
+    assert "?." not in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize("name", ["c7i.large; rm -rf x", "c7i.large\nm7i.large", "\0", "ç7i.größe", "x" * 64])
+def test_what_is_no_name_of_a_type_is_not_put_into_a_command(name: str) -> None:
+    """People copy commands out of sentences."""
+    ((_, message),) = said(offering(name))
+    assert "spillway offerings add" not in message
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "sentence"),
+    [
+        (
+            {"region": "us-east-1b"},
+            "region",
+            "'us-east-1b' is a zone: its region is us-east-1, and `zone` may say us-east-1b",
+        ),
+        ({"region": "US-EAST-1"}, "region", "did you mean us-east-1?"),
+        ({"region": ""}, "region", "AWS has no region ''"),
+        ({"zone": "b"}, "zone", "'b' is no zone of us-east-1: they are named us-east-1a, us-east-1b and so on"),
+        ({"zone": "use1-az1"}, "zone", "'use1-az1' is no zone of us-east-1"),
+        ({"zone": "us-east-1a\n"}, "zone", "is no zone"),
+        ({"zone": "us-east-10a"}, "zone", "is no zone"),
+        ({"market": "Spot"}, "market", "'Spot' must be spot or on_demand"),
+        (
+            {"market": "spot", "max_price_usd_h": 0.001},
+            "max_price_usd_h",
+            "is 0.001: EC2 takes no limit that is not above 0.001",
+        ),
+    ],
+)
+def test_each_part_of_an_offering_is_refused_in_a_sentence_of_its_own(
+    more: dict[str, Any], field: str, sentence: str
+) -> None:
+    ((at, message),) = said(offering("m7i.large"), offering("c7i.large", **more))
+    assert at == f"offerings[1].{field}"
+    assert sentence in message
+
+
+def test_zones_on_other_roofs_are_zones_too() -> None:
+    """Local and Wavelength Zones; whether the type is sold there, EC2 says."""
+    for zone in ("us-east-1f", "us-east-1-bos-1a", "us-east-1-wl1-bos-wlz-1a"):
+        assert said(offering("c7i.large", zone=zone)) == []
+
+
+def test_the_same_offering_twice_is_refused() -> None:
+    """Nobody means it; with another limit or zone it is another rung."""
+    spot = offering("c7i.large", market="spot")
+    ((field, message),) = said(spot, offering("c7i.large"), offering("c7i.large", market="spot"))
+    assert (field, message) == ("offerings[2]", "is the same as offerings[0]: leave one of them out")
+    assert said(spot, offering("c7i.large", market="spot", max_price_usd_h=0.05)) == []
 
 
 def test_two_architectures_need_two_pools() -> None:

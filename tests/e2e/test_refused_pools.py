@@ -32,7 +32,7 @@ HERE = {"region": "us-east-1", "instance_type": "c7i.large"}
         (
             {"offerings": [{**HERE, "market": "spot", "max_price_usd_h": 1e-9}]},
             "offerings[0].max_price_usd_h",
-            "the cheapest is",
+            "EC2 takes no limit that is not above",
         ),
         (
             {"offerings": [{**HERE, "region": "eu-west-3"}]},
