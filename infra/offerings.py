@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from chalicelib.core.advice import Advice, advise
 from chalicelib.core.advice import Wish as Wish
 from chalicelib.core.catalogue import AS_OF, PRICED_REGIONS, TYPES, InstanceType
+from chalicelib.core.offering_faults import unknown_region
+from chalicelib.core.regions import REGIONS
 from infra.catalogue_file import FILE as FILE
 from infra.catalogue_file import render
 from infra.errors import InfraError
@@ -19,6 +22,13 @@ from infra.price_list import PRICING_REGION, asked_prices, described, listed_pri
 
 def listing(wish: Wish, region: str, by: str, now: datetime | None = None) -> dict[str, Any]:
     """The types that do, best first, and whose prices they are. `now`: EC2 is asked for spot prices of that moment. Raises InfraError."""
+    _known(region)
+    there = {name.partition(".")[0] for name in TYPES}
+    for family in wish.families:
+        if family not in there:
+            near = get_close_matches(family, sorted(there), n=3)
+            hint = f"near: {', '.join(near)}" if near else "--family c7i is how one is said"
+            raise InfraError(f"The catalogue (of {AS_OF}) has no family {family!r}; {hint}.")
     if now is not None:
         import boto3
 
@@ -40,6 +50,11 @@ def listing(wish: Wish, region: str, by: str, now: datetime | None = None) -> di
         "slots_per_host": f"vCPUs + {wish.extra_slots}" if wish.extra_slots else "vCPUs",
         "items": [_row(advice) for advice in found],
     }
+
+
+def _known(region: str) -> None:
+    if region not in REGIONS:
+        raise InfraError(f"--region: {unknown_region(region)}.")
 
 
 def _row(advice: Advice) -> dict[str, Any]:
@@ -86,6 +101,7 @@ def refresh(
     session: Any, region: str, as_of: str, *, price_list: Path | None = None, file: Path = FILE
 ) -> dict[str, Any]:
     """Write the catalogue's file anew, with the sizes and prices of a region as they are now; what changed. Raises InfraError."""
+    _known(region)
     told = described(session.client("ec2", region_name=region))
     if price_list is not None:
         prices = listed_prices(price_list, region)
@@ -114,6 +130,7 @@ def looked_up(session: Any, region: str, name: str, price_usd_h: float | None = 
 
     `price_usd_h`: what it costs, where the price list shall not be asked.
     """
+    _known(region)
     kind = described(session.client("ec2", region_name=region), (name,)).get(name)
     if kind is None:
         raise InfraError(

@@ -23,6 +23,7 @@ class Wish:
     """What a type must have. `cpu`, `memory_mib`: what one job reserves (cpu None: its share of the cores).
 
     `slots`, `slots_max`: how many jobs at once a host runs, at least and at most. `extra_slots`: more than vCPUs.
+    `families`: only these, though they be burstable or previous: who names one knows it.
     """
 
     cpu: float | None = None
@@ -100,8 +101,8 @@ def _allowed(name: str, kind: InstanceType, wish: Wish) -> bool:
     return (
         (wish.arch is None or kind.arch == wish.arch)
         and (not wish.families or family in wish.families)
-        and (wish.burstable or not kind.burstable)
+        and (wish.burstable or not kind.burstable or bool(wish.families))
         and (wish.metal or not size.startswith("metal"))
-        and (wish.previous or kind.current)
+        and (wish.previous or kind.current or bool(wish.families))
         and (wish.market != "spot" or kind.spot)
     )

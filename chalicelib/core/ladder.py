@@ -26,6 +26,7 @@ from itertools import pairwise
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.rationing import throttled_until
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.spoken import sentence
 
@@ -218,15 +219,24 @@ def _closed(closed: Sequence[Rung]) -> Iterator[str]:
 
 
 def states(s: Snapshot) -> list[str]:
-    """A sentence on each rung, and on what slows launching down: what `spillway plan` shows."""
-    said = [protection(s)] if s.pool.supply.protected_at is not None else []
-    for rung in rungs(s):
-        closed = (
-            f"is not tried until {_clock(rung.closed_until)} UTC: {rung.why}"
-            if rung.closed_until
-            else "may be tried now"
+    """What keeps launches back, and a sentence on each rung, from the top down: what `spillway plan` shows."""
+    said, ladder = [], rungs(s)
+    if s.pool.supply.backoff_until > s.now:
+        said.append(throttled_until(s.pool.supply.backoff_until))
+    if s.pool.supply.protected_at is not None:
+        said.append(protection(s))
+    turn = "is tried next"
+    for rung in ladder:
+        if rung.closed_until:
+            said.append(f"{name(rung.offering)} is not tried until {_clock(rung.closed_until)} UTC: {rung.why}")
+        else:
+            said.append(f"{name(rung.offering)} {turn}")
+            turn = "is tried after that"
+    if ladder and all(rung.closed_until for rung in ladder):
+        soonest = min(ladder, key=lambda rung: rung.closed_until)
+        said.append(
+            f"No host can be launched until {_clock(soonest.closed_until)} UTC; next is {name(soonest.offering)}"
         )
-        said.append(f"{name(rung.offering)} {closed}")
     return [sentence(text) for text in said]
 
 

@@ -38,7 +38,9 @@ def list_offerings(
     slots: Annotated[int, typer.Option(min=1, help="At least so many jobs at once on a host.")] = 1,
     slots_max: Annotated[int | None, typer.Option("--slots-max", min=1, help="At most so many.")] = None,
     market: Annotated[str, typer.Option(help="on_demand, or spot: EC2 is asked what it costs now.")] = "on_demand",
-    family: Annotated[list[str] | None, typer.Option(help="Only this family, e.g. c7i. Repeatable.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="Only this family, e.g. c7i, whatever its generation. Repeatable.")
+    ] = None,
     burstable: Annotated[
         bool, typer.Option("--burstable", help="Also types that are fast only while their credits last.")
     ] = False,
@@ -170,7 +172,7 @@ def _show(found: dict[str, Any], limit: int) -> None:
             "arm64 needs an image of its own (a stage's is x86_64) and programs built for it; --arch x86_64 leaves it out."
         )
     if not items:
-        typer.echo("No type does all that was asked for.")
+        typer.echo("No type does all that was asked for. --burstable, --previous and --metal let in more.")
         return
     heads = ("type", "arch", "vCPUs", "cores", "GiB", "speed", "slots", "USD/h", "USD/slot h", "USD/work h")
     table(heads, [_cells(each) for each in items[: limit or None]])

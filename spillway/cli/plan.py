@@ -47,7 +47,8 @@ def _head(document: Mapping[str, Any]) -> list[str]:
     if not backlog["complete"]:
         waiting = f"more than {waiting}"
     count = len(document["actions"])
-    lines = [f"{document['pool']} at {clock(document['at'])}: {waiting} in its queue."]
+    zone = time.strftime("%Z", time.localtime(document["at"]))  # the sentences below it say UTC
+    lines = [f"{document['pool']} at {clock(document['at'])} {zone}: {waiting} in its queue."]
     if target is not None:
         lines.append(f"Wanted: {counted(target['hosts'], 'host')}. {target['why']}")
     if document["listed"] is None:
@@ -59,5 +60,5 @@ def _head(document: Mapping[str, Any]) -> list[str]:
         f"{count} {'action' if count == 1 else 'actions'} would be done." if count else "Nothing would be done."
     )
     if wake_at is not None:
-        lines.append(f"The next look falls due at {clock(wake_at)}, in {max(0.0, wake_at - time.time()):.0f} s.")
+        lines.append(f"The next look falls due at {clock(wake_at)} {zone}, in {max(0.0, wake_at - time.time()):.0f} s.")
     return lines

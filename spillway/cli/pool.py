@@ -25,6 +25,7 @@ pool = typer.Typer(
 )
 
 SAID_BY = {"own": "pool", "stage": "stage", "default": ""}
+TABLES_OF_OWN = ("offerings", "types")
 SHOWN_APART = (
     "settings",
     "origins",
@@ -179,11 +180,7 @@ def defaults(
     by = f", last changed by {found['changed_by']} {ago(found['changed_at'])} ago" if found.get("changed_by") else ""
     typer.echo(f"The stage's defaults, version {found['version']}{by}")
     _warn(found)
-    said = found["settings"]
-    table(
-        ["setting", "value", "set by"],
-        [[key, _text(value), "stage" if key in said else ""] for key, value in sorted(found["effective"].items())],
-    )
+    _settings(found["effective"], dict.fromkeys(found["settings"], "stage"))
 
 
 @pool.command()
@@ -330,15 +327,9 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
     _warn(found)
     if people := found.get("interest"):
         typer.echo(f"{people} people are looking" if people > 1 else "1 person is looking")
-    origins = found.get("origins") or {}
-    table(
-        ["setting", "value", "set by"],
-        [
-            [key, _text(value), SAID_BY.get(origins.get(key, ""), "")]
-            for key, value in sorted(found.items())
-            if key not in SHOWN_APART and (only is None or key in only)
-        ],
-    )
+    origins = {key: SAID_BY.get(by, "") for key, by in (found.get("origins") or {}).items()}
+    shown = {key: value for key, value in found.items() if key not in SHOWN_APART and (only is None or key in only)}
+    _settings(shown, origins)
     if only is None and found.get("calendar"):
         _bookings(found["calendar"])
 
@@ -364,5 +355,41 @@ def _bookings(found: Sequence[Mapping[str, Any]]) -> None:
     table(("id", "starts", "ends", "people", "hosts", "title"), rows)
 
 
+def _settings(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Settings with who set them; offerings, of which each has several values, in a table of their own."""
+    rows = [
+        [key, _text(value), origins.get(key, "")] for key, value in sorted(values.items()) if key not in TABLES_OF_OWN
+    ]
+    if rows:
+        table(["setting", "value", "set by"], rows)
+    if offerings := values.get("offerings"):
+        table(
+            ("type", "market", "where", "at most USD/h"),
+            [
+                [o["instance_type"], o["market"], o.get("zone") or o["region"], o.get("max_price_usd_h")]
+                for o in offerings
+            ],
+            title=f"Offerings, tried from the top down{_by(origins, 'offerings')}:",
+        )
+    if types := values.get("types"):
+        table(
+            ("type", "arch", "vCPUs", "MiB", "USD/h"),
+            [
+                [name, t.get("arch", "x86_64"), t["vcpus"], t["memory_mib"], t["price_usd_h"]]
+                for name, t in types.items()
+            ],
+            title=f"Types that were added{_by(origins, 'types')}:",
+        )
+
+
+def _by(origins: Mapping[str, str], key: str) -> str:
+    return f" (set by the {origins[key]})" if origins.get(key) else ""
+
+
 def _text(value: Any) -> str:
+    """As it could be typed behind KEY=; what nobody set is blank."""
+    if value is None or value == {}:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_text(each)}" for name, each in value.items())
     return value if isinstance(value, str) else json.dumps(value)

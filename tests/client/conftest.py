@@ -65,6 +65,9 @@ SAMPLE = {
 }
 
 
+ROOT = Path(__file__).resolve().parents[2]  # the code beside these tests, whatever is installed
+
+
 @dataclass
 class Server:
     """What the control plane would hold."""
@@ -411,7 +414,7 @@ def run(server: Server, tmp_path: Path) -> Any:
             text=True,
             timeout=60,
             cwd=cwd or tmp_path,
-            env=clean | (here if environ is None else environ),
+            env=clean | {"PYTHONPATH": str(ROOT)} | (here if environ is None else environ),
         )
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -32,6 +32,41 @@ def test_a_pool_is_shown_with_who_set_what(run: Any, server: Any) -> None:
     assert run("pool", "show", "default", "--json").json()["settings"]["hosts_desired"] == 3
 
 
+def test_offerings_are_shown_as_a_ladder_and_not_as_json(run: Any, server: Any) -> None:
+    """A table of their own, with who said them; so are types that were added; what nobody set is blank."""
+    server.pools["default"] |= {
+        "offerings": [
+            {
+                "region": "us-east-1",
+                "instance_type": "c9i.large",
+                "market": "spot",
+                "zone": "us-east-1a",
+                "max_price_usd_h": 0.05,
+            },
+            {
+                "region": "us-east-1",
+                "instance_type": "c7i.large",
+                "market": "on_demand",
+                "zone": None,
+                "max_price_usd_h": None,
+            },
+        ],
+        "types": {"c9i.large": {"vcpus": 2, "memory_mib": 4096, "price_usd_h": 0.09}},
+        "parameters": {"factor": 1.5},
+        "image": None,
+    }
+    lines = run("pool", "show", "default").out.splitlines()
+    at = lines.index("Offerings, tried from the top down (set by the pool):")
+    assert lines[at + 1 : at + 4] == [
+        "type\tmarket\twhere\tat most USD/h",
+        "c9i.large\tspot\tus-east-1a\t0.05",
+        "c7i.large\ton_demand\tus-east-1\t",
+    ]
+    assert "c9i.large\tx86_64\t2\t4096\t0.09" in lines
+    assert {"parameters\tfactor=1.5\tpool", "image\t\tpool"} <= set(lines)
+    assert not any("{" in line for line in lines)
+
+
 def test_settings_are_changed_and_taken_back(run: Any, server: Any) -> None:
     """Words, numbers, truth and whole objects; what changed is shown."""
     done = run("pool", "set", "default", "policy=headroom", "parameters.factor=1.5", "linger_s=5", "hosts_max=")

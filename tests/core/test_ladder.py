@@ -26,6 +26,10 @@ LADDER = (SPOT_A, SPOT_B, BACKUP, FAR, FAR_BACKUP)
 MINUTE = 60.0
 
 
+def clock(at: float) -> str:
+    return f"{int(at) % 86_400 // 3600:02d}:{int(at) % 3600 // 60:02d} UTC"
+
+
 def skips(*offerings: Offering, until: float = NOW + 120) -> Supply:
     return Supply(skips={offering.asked_with(None, None): until for offering in offerings})
 
@@ -88,6 +92,40 @@ def test_a_job_for_which_everything_is_refused_is_told_the_first_that_comes_back
         "(EC2 refused it); next is c7i.large on-demand in us-east-1, at 13:48 UTC"
     )
     assert made.wake_at == NOW + 120
+
+
+def test_a_plan_says_of_each_rung_whether_and_when_it_is_tried() -> None:
+    """From the top down: the first open one is next, those behind it come after, a refused one says until when and why."""
+    s = seen(pool=a_pool(offerings=(SPOT_A, BACKUP, FAR_BACKUP), supply=skips(SPOT_A)))
+    assert ladder.states(s) == [
+        f"c7i.large spot in us-east-1a is not tried until {clock(NOW + 120)}: EC2 refused it.",
+        "c7i.large on-demand in us-east-1 is tried next.",
+        "c7i.xlarge on-demand in us-west-2 is tried after that.",
+    ]
+
+
+def test_a_plan_says_when_nothing_can_be_launched_and_what_comes_first_then() -> None:
+    s = seen(
+        pool=a_pool(
+            offerings=(SPOT_A, BACKUP),
+            supply=Supply(skips={**skips(SPOT_A).skips, **skips(BACKUP, until=NOW + 60).skips}),
+        )
+    )
+    assert (
+        ladder.states(s)[-1]
+        == f"No host can be launched until {clock(NOW + 60)}; next is c7i.large on-demand in us-east-1."
+    )
+
+
+def test_a_plan_says_that_ec2_throttles_the_pool_and_that_it_is_protected() -> None:
+    """Both before the rungs: whatever they say, nothing is launched, or one host at a time."""
+    supply = Supply(backoff_s=8.0, backoff_until=NOW + 8, protected_at=NOW - 60)
+    throttled, protected, *rest = ladder.states(seen(pool=a_pool(offerings=(BACKUP,), supply=supply)))
+    assert "EC2 gets too many requests from this account; nothing is launched until" in throttled
+    assert "rotected mode: 10 hosts in a row" in protected
+    assert rest == ["c7i.large on-demand in us-east-1 is tried next."]
+    over = Supply(backoff_s=8.0, backoff_until=NOW)
+    assert ladder.states(seen(pool=a_pool(offerings=(BACKUP,), supply=over))) == rest
 
 
 def test_a_job_that_no_offering_holds_is_told_that() -> None:
