@@ -30,6 +30,8 @@ class Checks:
         for question in pool_checks.questions(after, before):
             answers, silence = self._ask(question)
             wrong += pool_checks.faults(question, answers, after, self._plane.settings.stage)
+            for offering, fault in pool_checks.limits(question, answers, after):
+                (unsure if before is not None and offering in before.offerings else wrong).append(fault)
             if silence is not None:
                 unsure.append(
                     Fault(f"offerings[{question.offerings[0][0]}].region", f"was not checked with EC2: {silence}")

@@ -17,6 +17,8 @@ from chalicelib.core.pool import PoolSpec
 from chalicelib.core.regions import REGIONS
 from chalicelib.errors import Fault
 
+APART = ("cn-", "us-gov-")  # regions that no account of the others can enable
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -68,8 +70,7 @@ def faults(question: Question, said: Answers, spec: PoolSpec, stage: str) -> Ite
     if said.refused is not None:
         yield Fault(
             f"offerings[{first}].region",
-            f"EC2 in {region} takes no credentials of this account ({said.refused}): enable the region for the account, then run "
-            f"`spillway bootstrap --stage {stage} --host-region {region}`",
+            f"EC2 in {region} takes no credentials of this account ({said.refused}): {_way_in(region, stage)}",
         )
         return
     if said.template_found is False:
@@ -80,6 +81,12 @@ def faults(question: Question, said: Answers, spec: PoolSpec, stage: str) -> Ite
         yield _no_image(question, image, stage)
     for index, offering in question.offerings:
         yield from _of_offering(index, offering, said, image, spec)
+
+
+def _way_in(region: str, stage: str) -> str:
+    if region.startswith(APART):
+        return "it belongs to a part of AWS with accounts of its own, so name another region"
+    return f"enable the region for the account, then run `spillway bootstrap --stage {stage} --host-region {region}`"
 
 
 def _of_offering(index: int, offering: Offering, said: Answers, image: str, spec: PoolSpec) -> Iterator[Fault]:
@@ -98,16 +105,27 @@ def _of_offering(index: int, offering: Offering, said: Answers, image: str, spec
             yield Fault(
                 f"{at}.zone", f"EC2 does not sell {name} in {offering.zone}; it does in {', '.join(sorted(zones))}"
             )
-    prices = said.spot.get(name, {})
-    here = {zone: usd_h for zone, usd_h in prices.items() if offering.zone in (None, zone)}
-    if offering.market == "spot" and offering.max_price_usd_h is not None and here:
+
+
+def limits(question: Question, said: Answers, spec: PoolSpec) -> Iterator[tuple[Offering, Fault]]:
+    """Limits that are below every spot price now, with their offerings: one that was written on a cheaper day is no mistake of today's."""
+    for index, offering in question.offerings:
+        prices = said.spot.get(offering.instance_type, {})
+        here = {zone: usd_h for zone, usd_h in prices.items() if offering.zone in (None, zone)}
+        limit = offering.max_price_usd_h
+        if offering.market != "spot" or limit is None or not here:
+            continue
         cheapest = min(here, key=lambda zone: (here[zone], zone))
-        if offering.max_price_usd_h < here[cheapest]:
+        if limit < here[cheapest]:
+            kind = catalogue.type_of(offering.instance_type, spec)
             on_demand = f", {kind.price_in(offering.region):g} on demand" if kind is not None else ""
-            yield Fault(
-                f"{at}.max_price_usd_h",
-                f"is {offering.max_price_usd_h:g}, below every spot price of {name} in {offering.zone or offering.region} now: "
-                f"the cheapest is {here[cheapest]:g} USD an hour in {cheapest}{on_demand}",
+            yield (
+                offering,
+                Fault(
+                    f"offerings[{index}].max_price_usd_h",
+                    f"is {limit:g}, below every spot price of {offering.instance_type} in {offering.zone or offering.region} now: "
+                    f"the cheapest is {here[cheapest]:g} USD an hour in {cheapest}{on_demand}",
+                ),
             )
 
 
@@ -124,10 +142,8 @@ def _no_image(question: Question, image: str, stage: str) -> Fault:
 def _no_template(question: Question, stage: str) -> Fault:
     region = question.region
     if question.template is not None:
-        return Fault(
-            "launch_template",
-            f"EC2 in {region} has no launch template {question.template}; copy it there, or name another",
-        )
+        named = "say its name, not its id" if question.template.startswith("lt-") else "copy it there, or name another"
+        return Fault("launch_template", f"EC2 in {region} has no launch template {question.template}; {named}")
     return Fault(
         f"offerings[{question.offerings[0][0]}].region",
         f"stage {stage} has no launch template in {region} yet: run `spillway bootstrap --stage {stage} --host-region {region}`, "

@@ -48,6 +48,7 @@ def test_a_launch_template_that_does_not_exist_is_refused() -> None:
     field, message = refused(Town(), {"launch_template": "graders:7"})
     assert field == "launch_template"
     assert "EC2 in us-east-1 has no launch template graders:7" in message
+    assert "say its name, not its id" in refused(Town(), {"launch_template": "lt-0123456789abcdef0"})[1]
 
 
 def test_an_image_that_does_not_exist_is_refused() -> None:
@@ -98,6 +99,15 @@ def test_a_region_that_is_not_enabled_is_refused_with_what_to_do() -> None:
     assert "spillway bootstrap --stage town --host-region me-south-1" in message
 
 
+def test_a_region_of_another_part_of_aws_is_not_said_to_be_enabled_somewhere() -> None:
+    """No account of ours can: China and GovCloud have accounts of their own."""
+    town = Town()
+    town.cloud.facts.closed.add("cn-north-1")
+    _, message = refused(town, {"offerings": [in_region("cn-north-1")]})
+    assert "accounts of its own" in message
+    assert "enable" not in message
+
+
 def test_a_region_that_was_not_bootstrapped_is_refused_with_the_command() -> None:
     town = Town()
     town.cloud.facts.bare.add("eu-west-1")
@@ -132,6 +142,19 @@ def test_a_spot_limit_below_every_price_is_refused_with_the_cheapest() -> None:
     assert warned(town, {"offerings": [{**spot, "max_price_usd_h": 0.031}]}) == []
     field, message = refused(town, {"offerings": [{**spot, "max_price_usd_h": 0.035, "zone": "us-east-1a"}]})
     assert "in us-east-1a now: the cheapest is 0.04" in message
+
+
+def test_a_limit_that_was_written_on_a_cheaper_day_does_not_keep_anybody_from_adding_a_backup() -> None:
+    """The price has risen above it: that is when an operator needs to change the pool. It is told as a warning."""
+    town = Town()
+    spot = in_region(market="spot", max_price_usd_h=0.05)
+    assert warned(town, {"offerings": [spot]}) == []
+    town.cloud.facts.spot |= {(f"us-east-1{zone}", "c7i.large"): 0.06 for zone in "abc"}
+    (warning,) = warned(town, {"offerings": [spot, in_region()]})
+    assert warning.field == "offerings[0].max_price_usd_h"
+    assert "below every spot price" in warning.message
+    assert len(a_pool(town).spec.offerings) == 2
+    assert refused(town, {"offerings": [{**spot, "max_price_usd_h": 0.055}, in_region()]})[0] == warning.field
 
 
 def test_a_limit_above_the_on_demand_price_is_written_and_said_to_do_nothing() -> None:

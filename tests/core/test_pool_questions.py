@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import PoolSpec
-from chalicelib.core.pool_checks import Answers, faults, questions
+from chalicelib.core.pool_checks import Answers, faults, limits, questions
 
 OFFERINGS = st.builds(
     Offering,
@@ -47,7 +47,7 @@ def test_every_offering_of_a_changed_region_is_asked_about_in_one_question(after
 @given(SPECS)
 def test_silence_is_no_fault(spec: PoolSpec) -> None:
     for each in questions(spec, None):
-        assert list(faults(each, Answers(), spec, "dev")) == []
+        assert [*faults(each, Answers(), spec, "dev"), *limits(each, Answers(), spec)] == []
 
 
 @given(
@@ -71,7 +71,7 @@ def test_every_fault_names_something_that_the_pool_says(spec: PoolSpec, answers:
             for i, _ in each.offerings
             for name in ("region", "instance_type", "zone", "max_price_usd_h")
         }
-        for fault in faults(each, answers, spec, "dev"):
+        for fault in (*faults(each, answers, spec, "dev"), *(f for _, f in limits(each, answers, spec))):
             assert fault.field in fields | mine
             assert fault.field != "image" or spec.image is not None
             assert fault.field != "launch_template" or spec.launch_template is not None
