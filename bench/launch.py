@@ -9,7 +9,7 @@ Two halves, since no crash can be put between any two calls of a deployed functi
   tagged and listed, but do not boot: a thousand sandboxes are too much for a laptop. All jobs wait in the backlog when scaling is
   switched on; `seconds` runs from just before that until the last host's instance is on its row, and requests are counted meanwhile.
 - `crashes`: the same code on the memory cloud, whose agents claim and run. Every call of every function from the first submission until the
-  last host is launched is tried once as the place where the function dies, with few hosts, in each of five scenarios; and a sample of
+  last host is launched is tried once as the place where the function dies, with few hosts, in each of six scenarios; and a sample of
   places with all of them. Each time the world goes on until it is quiet.
 
 `run_instances_calls`, `peak_rate` (how much of EC2's bucket of 5 + 2/s was in use at most), `peak_rate_under` (how much was left),

@@ -15,7 +15,7 @@ from chalicelib.core import invariants
 from chalicelib.core.host import HostState
 from chalicelib.core.job import JobSpec
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import CloudUnavailable, Throttled
+from chalicelib.errors import CloudUnavailable, LaunchImpossible, Throttled
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "control"))
 _town: Any = import_module("town")  # the world in which control code is proven, and what makes its functions die
@@ -49,12 +49,19 @@ def _unanswered(town: Any, hosts: int) -> None:
     town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"), answer_lost=True)
 
 
+def _denied(town: Any, hosts: int) -> None:
+    """EC2 launches, its answer is lost, and what is sent again is refused: a policy was changed meanwhile."""
+    _unanswered(town, hosts)
+    town.cloud.calls.fail("ec2.RunInstances", LaunchImpossible("UnauthorizedOperation", "no"), times=2)
+
+
 SCENARIOS: dict[str, Callable[[Any, int], None]] = {
     "plain": _plain,
     "quota": _quota,
     "partly": _partly,
     "throttled": _throttled,
     "unanswered": _unanswered,
+    "denied": _denied,
 }
 
 

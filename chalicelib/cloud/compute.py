@@ -39,25 +39,31 @@ class Ec2Compute:
         found = []
         for region in regions:
             with asking(f"EC2 in {region} was asked for the instances of pool {pool}"):
-                pages = (
-                    self._clients.get("ec2", region)
-                    .get_paginator("describe_instances")
-                    .paginate(
-                        Filters=[
-                            {"Name": "tag:spillway:stage", "Values": [self._stage]},
-                            {"Name": "tag:spillway:pool", "Values": [pool]},
-                            {"Name": "instance-state-name", "Values": NOT_TERMINATED},
-                        ],
-                        PaginationConfig={"PageSize": PAGE_INSTANCES},
-                    )
-                )
-                found += [
-                    _instance(region, item)
-                    for page in pages
-                    for reservation in page["Reservations"]
-                    for item in reservation["Instances"]
-                ]
+                found += self._listed(region, {"tag:spillway:pool": [pool], "instance-state-name": NOT_TERMINATED})
         return found
+
+    def launched(self, launch: Launch) -> list[Instance]:
+        region = launch.offering.region
+        with asking(f"EC2 in {region} was asked for the instances of {launch.id}"):
+            found = self._listed(region, {"tag:spillway:launch": [launch.id]})
+        return sorted(found, key=lambda instance: instance.launch_index)
+
+    def _listed(self, region: str, filters: Mapping[str, Sequence[str]]) -> list[Instance]:
+        wanted = {"tag:spillway:stage": [self._stage], **filters}
+        pages = (
+            self._clients.get("ec2", region)
+            .get_paginator("describe_instances")
+            .paginate(
+                Filters=[{"Name": name, "Values": values} for name, values in wanted.items()],
+                PaginationConfig={"PageSize": PAGE_INSTANCES},
+            )
+        )
+        return [
+            _instance(region, item)
+            for page in pages
+            for reservation in page["Reservations"]
+            for item in reservation["Instances"]
+        ]
 
     def terminate(self, region: str, instance_ids: Sequence[str]) -> None:
         ids = list(dict.fromkeys(instance_ids))

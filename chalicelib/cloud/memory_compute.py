@@ -25,6 +25,7 @@ from chalicelib.errors import CapacityRefused, LaunchImpossible, Throttled
 USER_DATA_BYTES_MAX = 16_384
 INTERRUPTION_NOTICE_S = 120.0
 TERMINATE_IDS_MAX = 1000
+ENDED_LISTED_S = 3600.0  # EC2 lists what has ended for about an hour
 
 
 @dataclass(slots=True)
@@ -110,6 +111,17 @@ class MemoryCompute:
                     and self.state_of(machine, then) != "terminated"
                 ]
         return found
+
+    def launched(self, launch: Launch) -> list[Instance]:
+        with self.calls.call("ec2.DescribeInstances", launch=launch):
+            then = self.clock() - self.list_lag_s
+            return [
+                self._instance(machine, then)
+                for machine in self.machines.values()
+                if machine.launch.id == launch.id
+                and machine.launched_at <= then
+                and (machine.ended_at is None or machine.ended_at > then - ENDED_LISTED_S)
+            ]
 
     def terminate(self, region: str, instance_ids: Sequence[str]) -> None:
         for i in range(0, len(instance_ids), TERMINATE_IDS_MAX):

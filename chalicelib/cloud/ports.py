@@ -28,6 +28,9 @@ class Compute(Protocol):
     def instances(self, pool: str, regions: Sequence[str]) -> list[Instance]:
         """All of the stage's instances of a pool that are not terminated, all pages."""
 
+    def launched(self, launch: Launch) -> list[Instance]:
+        """All instances that a launch brought, in order of ami-launch-index; those that have ended too, for about an hour (EC2's own)."""
+
     def terminate(self, region: str, instance_ids: Sequence[str]) -> None:
         """Ask for termination; ids that EC2 no longer knows are already so."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.control import groups
 from chalicelib.control.interruptions import NOTICE_S, Cause, Leaving, leaves
-from chalicelib.control.launches import ROW_TTL_S
+from chalicelib.control.launch_answers import ROW_TTL_S
 from chalicelib.control.wake import wake
 from chalicelib.core.host import LIVE, Host, HostEvent
 from chalicelib.telemetry import log

@@ -8,49 +8,42 @@ The launch row is the only leave to launch a host: one that an unrecorded row na
 names never comes. So every change of mind is one write to that row, before anything is given back: it is settled when EC2 refused
 it, and narrowed to its first hosts, under another token, when EC2 would not launch so many. There is no moment at which two
 requests for the same host could be sent, nor one at which a host that may still come is taken for one that never will.
+
+A refusal says that *this* request launched nothing. Where an earlier one under the same token was not answered (`Launch.doubt_at`), it says
+nothing about that: EC2 looks at permissions, images and templates before it looks at tokens. Then, and where EC2 has not answered for
+`RESENT_S`, its list says what there is (`launch_answers.looked_up`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chalicelib.cloud.user_data import ManifestTooLarge, user_data
-from chalicelib.control import handover, settle
+from chalicelib.control import handover
+from chalicelib.control.launch_answers import MISMATCH, ROW_TTL_S, Launched, give_back, looked_up, recorded, refused
 from chalicelib.control.tokens import Tokens
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity
 from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch
-from chalicelib.core.instance import Instance
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Start
 from chalicelib.core.pool import Pool
 from chalicelib.errors import CapacityRefused, LaunchImpossible, Throttled
-from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
-CAPACITY_SKIP_S = 180.0  # Karpenter's figure for an offering that was refused
-IMPOSSIBLE_SKIP_S = 600.0
-HALVED = frozenset({"VcpuLimitExceeded"})  # refusals of so many at once, which say nothing about fewer
-ROW_TTL_S = 3600.0  # every pass reads all rows of its pool: what is over is remembered by the story
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """How a launch went: hosts asked for and given; the offering is skipped until then, with EC2's words, if it refused.
-
-    `retry_at`: the row is as it was and nobody sends it: it may be sent from then on; `throttled`: because EC2 gets too many requests.
-    """
-
-    asked: int
-    given: int
-    skip_until: float | None = None
-    refusal: str = ""
-    impossible: bool = False
-    refused: str = ""  # what is skipped, a key of `Supply.skips`
-    retry_at: float | None = None
-    throttled: bool = False
+RESENT_S = 600.0  # so long a launch is sent again; what EC2 has not answered by then is looked up
+NO_ANSWER = f"EC2 did not say for {RESENT_S / 60:.0f} min whether it launches"
+HALVED = frozenset(  # refusals of so many at once, which say nothing about fewer
+    {
+        "VcpuLimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "InstanceLimitExceeded",
+        "RequestResourceCountExceeded",
+        "InsufficientFreeAddressesInSubnet",
+    }
+)
 
 
 def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens) -> Launched:
@@ -104,9 +97,12 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens)
 def resume(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens) -> Launched | None:
     """Ask EC2 again where its answer was not recorded; None if another function does so already."""
     now = plane.clock()
-    if not plane.stores.hosts.resend_launch(launch, now):
+    again = replace(launch, sent_at=now, doubt_at=launch.sent_at or launch.doubt_at)
+    if not plane.stores.hosts.resend_launch(launch, again):
         return None
-    return _send(plane, replace(launch, sent_at=now), pass_no, tokens)
+    if now - launch.created_at > RESENT_S:
+        return looked_up(plane, again, pass_no, len(again.hosts), CapacityRefused("NoAnswer", NO_ANSWER))
+    return _send(plane, again, pass_no, tokens)
 
 
 def _send(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens, *, inbox: bool = True) -> Launched:
@@ -121,29 +117,21 @@ def _send(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens, *, inbox: 
             plane.stores.hosts.release_launch(launch)
             return Launched(asked, 0, retry_at=retry_at)
         try:
-            instances = _instances(plane, launch)
+            instances = plane.cloud.compute.launch(launch)
         except Throttled as error:
             plane.stores.hosts.release_launch(launch)
             return Launched(asked, 0, refusal=str(error), retry_at=plane.clock(), throttled=True)
         except (CapacityRefused, LaunchImpossible) as error:
+            if launch.doubt_at or error.code == MISMATCH:
+                return looked_up(plane, launch, pass_no, asked, error)
             if error.code not in HALVED or len(launch.hosts) == 1:
-                return _refused(plane, launch, asked, error)
+                return refused(plane, launch, asked, error)
             narrower = _narrowed(plane, launch, error)
             if narrower is None:
                 return Launched(asked, 0)
             launch = narrower
         else:
-            return _record(plane, launch, instances, pass_no, asked, inbox=inbox)
-
-
-def _refused(plane: Plane, launch: Launch, asked: int, error: CapacityRefused | LaunchImpossible) -> Launched:
-    """First that nobody sends it again, then the jobs: whoever dies in between leaves hosts that were never launched."""
-    if plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S):
-        _give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
-    impossible = isinstance(error, LaunchImpossible)
-    skip_s = IMPOSSIBLE_SKIP_S if impossible else CAPACITY_SKIP_S
-    refused = launch.offering.asked_with(launch.image, launch.template)
-    return Launched(asked, 0, plane.clock() + skip_s, str(error), impossible, refused)
+            return recorded(plane, launch, instances, pass_no, asked, inbox=inbox)
 
 
 def _narrowed(plane: Plane, launch: Launch, error: CapacityRefused | LaunchImpossible) -> Launch | None:
@@ -152,46 +140,11 @@ def _narrowed(plane: Plane, launch: Launch, error: CapacityRefused | LaunchImpos
     The user data stays: a host takes the entry at its launch index, and the first half keeps its indices.
     """
     half = len(launch.hosts) // 2
-    narrower = replace(launch, hosts=launch.hosts[:half], tries=launch.tries + 1, sent_at=plane.clock())
+    narrower = replace(launch, hosts=launch.hosts[:half], tries=launch.tries + 1, sent_at=plane.clock(), doubt_at=0.0)
     if not plane.stores.hosts.narrow_launch(launch, narrower):
         return None
-    _give_back(plane, launch, launch.hosts[half:], f"EC2 would not launch {len(launch.hosts)} at once: {error}")
+    give_back(plane, launch, launch.hosts[half:], f"EC2 would not launch {len(launch.hosts)} at once: {error}")
     return narrower
-
-
-def _record(
-    plane: Plane, launch: Launch, instances: Sequence[Instance], pass_no: int, asked: int, *, inbox: bool
-) -> Launched:
-    """Write down what EC2 gave; the jobs of hosts that it did not give wait again."""
-    given = []
-    for instance in instances:
-        host_id = launch.hosts[instance.launch_index]
-        userid = f"{plane.settings.host_role_id}:{instance.id}"
-        if plane.stores.hosts.record(launch.pool, host_id, instance.id, userid, plane.clock()):
-            given.append(host_id)
-    there = {instance.launch_index for instance in instances}
-    missing = [host_id for index, host_id in enumerate(launch.hosts) if index not in there]
-    _give_back(plane, launch, missing, f"EC2 gave {len(instances)} of {len(launch.hosts)} hosts")
-    if inbox:
-        _write_inboxes(plane, launch, given, pass_no)
-    plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S)
-    log.info("launched hosts", extra={"launch": launch.id, "asked": asked, "given": len(instances)})
-    return Launched(asked, len(instances))
-
-
-def _instances(plane: Plane, launch: Launch) -> list[Instance]:
-    """The instances of a launch, by launch index.
-
-    EC2 refuses a token that it knows with other parameters, as a deploy between the first request and this one may have made them: then
-    its list says what the first one brought. To believe the refusal would give attempts away that may have begun.
-    """
-    try:
-        return plane.cloud.compute.launch(launch)
-    except LaunchImpossible as error:
-        if error.code != "IdempotentParameterMismatch":
-            raise
-    found = plane.cloud.compute.instances(launch.pool, [launch.offering.region])
-    return sorted((i for i in found if i.launch == launch.id), key=lambda instance: instance.launch_index)
 
 
 def _main_owner(action: Start) -> str:
@@ -252,25 +205,3 @@ def _assign(plane: Plane, host: Host, load: Sequence[Entry], now: float) -> list
         else:
             jobs.append(job)
     return jobs
-
-
-def _give_back(plane: Plane, launch: Launch, host_ids: Sequence[str], reason: str) -> None:
-    """Hosts that EC2 did not give: their rows end, their jobs wait again."""
-    for host_id in host_ids:
-        now = plane.clock()
-        host = plane.stores.hosts.move(
-            launch.pool, host_id, HostEvent.VANISH, at=now, reason=reason, expires_at=now + ROW_TTL_S
-        ) or plane.stores.hosts.get(launch.pool, host_id)
-        if host is None:
-            continue
-        for assignment in host.assignments:
-            settle.gone(plane, replace(host, userid=None), assignment, reason)
-
-
-def _write_inboxes(plane: Plane, launch: Launch, host_ids: Sequence[str], pass_no: int) -> None:
-    """Signed URLs, and what the user data could not hold."""
-    hosts = [host for host_id in host_ids if (host := plane.stores.hosts.get(launch.pool, host_id)) is not None]
-    jobs = plane.stores.jobs.get_many({a.job for host in hosts for a in host.assignments})
-    for host in hosts:
-        if host.assignments:
-            handover.write_inbox(plane, host, jobs, pass_no)

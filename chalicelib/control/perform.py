@@ -11,6 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from chalicelib.control import handover, launches, settle
+from chalicelib.control.launch_answers import ROW_TTL_S, Launched
 from chalicelib.control.notices import notify
 from chalicelib.control.tokens import Tokens
 from chalicelib.core import backoff, story
@@ -296,7 +297,7 @@ class Performer:
         self._left[group] += left
         return left
 
-    def _launched(self, offering: Offering, launched: launches.Launched) -> str:
+    def _launched(self, offering: Offering, launched: Launched) -> str:
         """What the answer means for the pass. A throttled launch keeps its row, and its jobs their hosts, until it may be sent again."""
         if launched.throttled:
             now = self.plane.clock()
@@ -330,7 +331,7 @@ class Performer:
 
     def _move(self, host: Host, event: HostEvent, reason: str, *, empty: bool = False) -> Host | None:
         now = self.plane.clock()
-        expires_at = now + launches.ROW_TTL_S if event is HostEvent.VANISH else None
+        expires_at = now + ROW_TTL_S if event is HostEvent.VANISH else None
         return self.plane.stores.hosts.move(
             self.pool.name, host.id, event, at=now, reason=reason, empty=empty, expires_at=expires_at
         )

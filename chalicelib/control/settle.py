@@ -32,12 +32,15 @@ def finished(plane: Plane, pool: str, host: str, userid: str, job_id: str, attem
     return moved
 
 
-def gone(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job | None:
-    """The host is gone: an attempt that never began goes back to the backlog, one that may have begun is lost or repeated."""
+def gone(plane: Plane, host: Host, assignment: Assignment, reason: str, *, begun: bool = False) -> Job | None:
+    """The host is gone: an attempt that never began goes back to the backlog, one that may have begun is lost or repeated.
+
+    `begun`: nobody knows whose claim to win, and it may have begun.
+    """
     job = plane.stores.jobs.get(assignment.job)
     moved = None
     if _is_current(job, host.id, assignment.attempt) and job is not None:
-        moved = _apply(plane, job, _ruling(plane, job, host, reason))
+        moved = _apply(plane, job, began_and_was_lost(job, reason) if begun else _ruling(plane, job, host, reason))
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 

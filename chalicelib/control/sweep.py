@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chalicelib.control import settle
 from chalicelib.control.cancel import cancel
-from chalicelib.control.launches import ROW_TTL_S
+from chalicelib.control.launch_answers import ROW_TTL_S
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import Entry, entry_of
 from chalicelib.core.host import Assignment, Host, HostState, Launch

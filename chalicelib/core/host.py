@@ -162,7 +162,8 @@ class Launch:
 
     `sent_at`: when the last function took it upon itself to send it. While that one may still be at it no other does: EC2 does not
     remember a refusal by its token, so of two requests one could be refused, and its jobs given away, while the other starts them.
-    0: nobody is at it, and whoever may sends it at once. `tries`: grows when EC2 would not launch so many and the row was narrowed to
+    0: nobody is at it, and whoever may sends it at once. `doubt_at`: when it was last sent by a function that did not say what became of
+    it; 0: EC2 answered each time, or was never asked. `tries`: grows when EC2 would not launch so many and the row was narrowed to
     the first of its hosts; what was asked for before was refused and is never asked for again.
     """
 
@@ -175,6 +176,7 @@ class Launch:
     template: str | None = None  # a launch template other than the stage's own: "name" or "name:version"
     created_at: float
     sent_at: float
+    doubt_at: float = 0.0
     tries: int = 1
     recorded: bool = False
 

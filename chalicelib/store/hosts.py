@@ -60,6 +60,7 @@ class DynamoHosts:
             template=launch.template,
             created_at=launch.created_at,
             sent_at=launch.sent_at,
+            doubt_at=launch.doubt_at,
             tries=launch.tries,
             recorded=launch.recorded,
         )
@@ -72,14 +73,14 @@ class DynamoHosts:
     def forget(self, pool: str, ids: Sequence[str]) -> None:
         write_batch(self._row, deletes=[{"pool": pool, "id": row_id} for row_id in dict.fromkeys(ids)])
 
-    def resend_launch(self, launch: Launch, at: float) -> bool:
-        return self._send(launch, [self._launch.sent_at.set(at)])
+    def resend_launch(self, launch: Launch, again: Launch) -> bool:
+        row = self._launch
+        return self._send(launch, [row.sent_at.set(again.sent_at), row.doubt_at.set(again.doubt_at)])
 
     def narrow_launch(self, launch: Launch, narrower: Launch) -> bool:
         row = self._launch
-        return self._send(
-            launch, [row.hosts.set(narrower.hosts), row.tries.set(narrower.tries), row.sent_at.set(narrower.sent_at)]
-        )
+        changes: list[Action] = [row.hosts.set(narrower.hosts), row.tries.set(narrower.tries)]
+        return self._send(launch, [*changes, row.sent_at.set(narrower.sent_at), row.doubt_at.set(0.0)])
 
     def release_launch(self, launch: Launch) -> bool:
         return self._send(launch, [self._launch.sent_at.set(0.0)])
@@ -87,10 +88,8 @@ class DynamoHosts:
     def _send(self, launch: Launch, changes: list[Action]) -> bool:
         """Change a launch that nobody but the reader of `launch` is sending."""
         row = self._launch
-        tries: Condition = row.tries == launch.tries
-        if launch.tries == 1:
-            tries |= row.tries.does_not_exist()  # rows of before there were any
-        same = (row.recorded == False) & (row.sent_at == launch.sent_at) & tries  # noqa: E712  # an expression
+        same: Condition = (row.sent_at == launch.sent_at) & (row.tries == launch.tries)
+        same &= row.recorded == False  # noqa: E712  # an expression
         try:
             row(launch.pool, launch.id).update(changes, condition=same)
         except ConditionFailed:
@@ -254,6 +253,7 @@ def _launch(row: LaunchRow) -> Launch:
         template=row.template,
         created_at=row.created_at,
         sent_at=row.sent_at,
+        doubt_at=row.doubt_at,
         tries=row.tries,
         recorded=row.recorded,
     )

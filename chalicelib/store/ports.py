@@ -148,11 +148,14 @@ class Hosts(Protocol):
     def forget(self, pool: str, ids: Sequence[str]) -> None:
         """Delete rows of hosts and launches that are over; batched by 25. DynamoDB itself may take days after `expires_at`."""
 
-    def resend_launch(self, launch: Launch, at: float) -> bool:
-        """Say that it is sent again now; False if another did so since `launch` was read, or it is recorded."""
+    def resend_launch(self, launch: Launch, again: Launch) -> bool:
+        """Say that it is sent again: `sent_at` and `doubt_at` of `again`.
+
+        False if another did so since `launch` was read, or it is recorded.
+        """
 
     def narrow_launch(self, launch: Launch, narrower: Launch) -> bool:
-        """Let the row ask for `narrower.hosts` only, under `narrower.token`, in one write.
+        """Let the row ask for `narrower.hosts` only, under `narrower.token`, which nobody ever sent, in one write.
 
         False if another sends it since `launch` was read, or it is recorded.
         """

@@ -150,6 +150,7 @@ class LaunchRow(HostsTable):
     template = UnicodeAttribute(null=True)
     created_at = Float()
     sent_at = Float()
+    doubt_at = Float(default=0.0)
     tries = Int(default=1)
     recorded = BooleanAttribute(default=False)
 

@@ -57,6 +57,16 @@ def test_the_same_launch_again_gives_the_same_machines(honest: World):
     assert len(honest.cloud.compute.instances("default", [REGION])) == 2
 
 
+def test_a_launch_is_looked_up_by_its_tag(honest: World):
+    """All that it brought, in the order of their numbers, also what has ended; and nothing of another launch."""
+    compute, launch = honest.cloud.compute, a_launch(honest.stage, hosts=3)
+    assert compute.launched(launch) == []
+    made = compute.launch(launch)
+    compute.launch(a_launch(honest.stage + "b"))
+    compute.terminate(REGION, [made[1].id])
+    assert [(i.id, i.launch_index) for i in compute.launched(launch)] == [(i.id, i.launch_index) for i in made]
+
+
 def test_a_changed_launch_under_the_same_token_is_refused(honest: World):
     """EC2 remembers what a ClientToken stood for."""
     launch = a_launch(honest.stage, hosts=2)

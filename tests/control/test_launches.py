@@ -5,17 +5,23 @@ from __future__ import annotations
 import gzip
 import random
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from town import OFFERING, Town
 
+from chalicelib.cloud.memory import MemoryCompute
 from chalicelib.control.perform import Performer
 from chalicelib.control.reconcile_pool import observe
 from chalicelib.control.submit import submit_many
-from chalicelib.core.host import HostState
+from chalicelib.core.host import HostState, Launch, Offering
+from chalicelib.core.instance import Instance
 from chalicelib.core.job import Input, JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.reconcile import reconcile
-from chalicelib.errors import CloudUnavailable
+from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible
+
+OTHER = Offering(region="us-east-1", instance_type="m7i.large")
 
 
 def test_a_launch_that_a_deploy_has_changed_meanwhile_is_known_by_its_tag() -> None:
@@ -32,6 +38,97 @@ def test_a_launch_that_a_deploy_has_changed_meanwhile_is_known_by_its_tag() -> N
     assert len(town.cloud.compute.machines) == 1
     town.run_until_quiet()
     assert town.began == {(job.id, 1): 1}
+
+
+REFUSALS = [
+    LaunchImpossible("UnauthorizedOperation", "a policy was changed meanwhile"),
+    LaunchImpossible("InvalidAMIID.NotFound", "the image was deregistered meanwhile"),
+    LaunchImpossible("IdempotentParameterMismatch", "a deploy has changed the request"),
+    CapacityRefused("VcpuLimitExceeded", "the first one has used it up"),
+]
+
+
+@pytest.mark.parametrize("list_lag_s", [0, 100])
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_a_refused_second_try_does_not_give_away_what_the_first_one_launched(
+    refusal: CapacityRefused | LaunchImpossible, list_lag_s: int
+) -> None:
+    """It says nothing about the first one, whose answer was lost; EC2's list does, and that is late."""
+    town = Town()
+    town.cloud.compute.list_lag_s = list_lag_s
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"), answer_lost=True)
+    town.cloud.calls.fail("ec2.RunInstances", refusal, times=50)
+    job = town.submit("run 60")
+    town.run(240)
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert (len(town.cloud.compute.machines), town.began) == (1, {(job.id, 1): 1})
+
+
+def test_a_refused_second_try_is_believed_when_ec2s_list_has_had_the_time_to_know_of_the_first() -> None:
+    """The job waits for another host then, and its row says why; two minutes, not for ever."""
+    town = Town(PoolSpec(offerings=(OFFERING, OTHER)))
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"))
+    town.submit("run 5")
+    town.run(1)
+    town.cloud.compute.limit(OFFERING, 0)
+    town.run(110)
+    assert not town.cloud.compute.machines
+    town.run(70)
+    (machine,) = town.cloud.compute.machines.values()
+    assert machine.offering == OTHER
+
+
+def test_what_ec2_never_answers_goes_back_after_some_minutes() -> None:
+    """An error that is new to us must not hold jobs for ever: the launch is looked up, and the next offering is tried."""
+    town = Town(PoolSpec(offerings=(OFFERING, OTHER)))
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("SomethingNewFrom2031"), times=18)
+    job = town.submit("run 5")
+    town.run(600)
+    assert town.job(job.id).state is JobState.ASSIGNED
+    town.run(260)
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert [m.offering for m in town.cloud.compute.machines.values()] == [OTHER]
+    assert "EC2 did not say for 10 min" in " ".join(line.reason for line in town.stores.story.of(job.id))
+
+
+@pytest.mark.parametrize(("away_s", "state"), [(1800, JobState.SUCCEEDED), (7200, JobState.LOST)])
+def test_a_machine_that_has_come_and_gone_unseen_may_have_run_its_jobs(away_s: int, state: JobState) -> None:
+    """EC2 lists what has ended for about an hour: so long its claim can be asked. After that nobody knows, and one attempt is allowed."""
+    town = Town()
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"), answer_lost=True)
+    job = town.submit("run 5")
+    town.run(1)
+    (machine,) = town.cloud.compute.machines.values()
+    town.unmanned.add(machine.id)
+    town.cloud.compute.lose(machine.id)
+    town.now += away_s  # nothing of ours runs meanwhile
+    town.run(400)
+    assert town.job(job.id).state is state
+    assert sum(town.began.values()) == (state is JobState.SUCCEEDED)
+
+
+class Miscounting:
+    """An EC2 that gives all machines of a launch the same number."""
+
+    def __init__(self, compute: MemoryCompute) -> None:
+        self._compute = compute
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compute, name)
+
+    def launch(self, launch: Launch) -> list[Instance]:
+        return [replace(instance, launch_index=0) for instance in self._compute.launch(launch)]
+
+
+def test_two_machines_of_one_number_are_not_both_kept() -> None:
+    """Both would read the same entry of the manifest and run its job."""
+    town = Town(PoolSpec(offerings=(OFFERING,), slots_per_host=1))
+    cloud: Any = replace(town.cloud, compute=Miscounting(town.cloud.compute))
+    town.plane = replace(town.plane, cloud=cloud)
+    submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60) for _ in range(3)], "alice")
+    town.run(1)
+    machines = list(town.cloud.compute.machines.values())
+    assert [m.ended_at is None for m in machines[:3]] == [True, False, False]
 
 
 def test_a_pass_that_was_overtaken_launches_nothing() -> None:
@@ -126,7 +223,7 @@ def test_of_two_passes_that_would_send_a_launch_again_one_does() -> None:
     town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"))
     job = town.submit("run 500")
     town.run(1)
-    town.now += 36
+    town.now += 121
     pool = town.stores.registry.begin_pass("default")
     assert pool is not None
     resumes = reconcile(observe(town.plane, pool)[0])

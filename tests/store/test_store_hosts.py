@@ -83,26 +83,28 @@ def test_one_of_two_functions_sends_a_launch_again(stores: Stores) -> None:
     """Whoever says first that it sends it has it; who read the row before that does not, and nobody once it is settled."""
     launch = a_launch()
     stores.hosts.put_launch(launch)
-    assert race(2, lambda _: stores.hosts.resend_launch(launch, NOW + 36)).count(True) == 1
-    again = replace(launch, sent_at=NOW + 36)
+    again = replace(launch, sent_at=NOW + 36, doubt_at=NOW)
+    assert race(2, lambda _: stores.hosts.resend_launch(launch, again)).count(True) == 1
     assert stores.hosts.of_pool("p") == ([], [again])
-    assert not stores.hosts.resend_launch(launch, NOW + 40)
-    assert not stores.hosts.resend_launch(a_launch(5), NOW + 40)
-    assert stores.hosts.resend_launch(again, NOW + 72)
+    once_more = replace(again, sent_at=NOW + 72)
+    assert not stores.hosts.resend_launch(launch, once_more)
+    assert not stores.hosts.resend_launch(a_launch(5), once_more)
+    assert stores.hosts.resend_launch(again, once_more)
     stores.hosts.settle_launch(launch, LATER)
-    assert not stores.hosts.resend_launch(replace(again, sent_at=NOW + 72), NOW + 110)
+    assert not stores.hosts.resend_launch(once_more, replace(again, sent_at=NOW + 110))
 
 
 def test_a_launch_is_narrowed_to_its_first_hosts_by_who_sends_it_and_nobody_else(stores: Stores) -> None:
     """One write: at every moment the row names exactly the hosts that may still be launched, and by which token."""
-    launch = replace(a_launch(), hosts=("host-a-0", "host-a-1", "host-a-2"))
+    launch = replace(a_launch(), hosts=("host-a-0", "host-a-1", "host-a-2"), doubt_at=NOW - 40)
     stores.hosts.put_launch(launch)
-    narrower = replace(launch, hosts=launch.hosts[:1], tries=2)  # at the same moment by the clock
+    narrower = replace(launch, hosts=launch.hosts[:1], tries=2, doubt_at=0.0)  # at the same moment by the clock
     assert race(2, lambda _: stores.hosts.narrow_launch(launch, narrower)).count(True) == 1
     assert stores.hosts.of_pool("p") == ([], [narrower])
     assert (launch.token, narrower.token) == (launch.id, f"{launch.id}-2")
-    assert not stores.hosts.resend_launch(launch, NOW + 36)  # who read it before would ask for all of them again
-    assert stores.hosts.resend_launch(narrower, NOW + 36)
+    again = replace(narrower, sent_at=NOW + 36)
+    assert not stores.hosts.resend_launch(launch, again)  # who read it before would ask for all of them again
+    assert stores.hosts.resend_launch(narrower, again)
     assert not stores.hosts.narrow_launch(narrower, replace(narrower, tries=3))
     assert stores.hosts.settle_launch(narrower, LATER)
     assert not stores.hosts.narrow_launch(replace(narrower, sent_at=NOW + 36), replace(narrower, tries=3))
@@ -115,7 +117,7 @@ def test_a_launch_that_nobody_sends_is_released_by_who_sent_it(stores: Stores) -
     assert not stores.hosts.release_launch(launch)
     released = replace(launch, sent_at=0.0)
     assert stores.hosts.of_pool("p") == ([], [released])
-    assert stores.hosts.resend_launch(released, NOW + 1)
+    assert stores.hosts.resend_launch(released, replace(launch, sent_at=NOW + 1))
     assert not stores.hosts.release_launch(released)
     stores.hosts.settle_launch(launch, LATER)
     assert not stores.hosts.release_launch(replace(launch, sent_at=NOW + 1))

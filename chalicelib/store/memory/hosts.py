@@ -56,13 +56,15 @@ class MemoryHosts:
                 self._hosts.get(pool, {}).pop(row_id, None)
                 self._launches.get(pool, {}).pop(row_id, None)
 
-    def resend_launch(self, launch: Launch, at: float) -> bool:
+    def resend_launch(self, launch: Launch, again: Launch) -> bool:
         with self._lock:
-            return self._send(launch, sent_at=at)
+            return self._send(launch, sent_at=again.sent_at, doubt_at=again.doubt_at)
 
     def narrow_launch(self, launch: Launch, narrower: Launch) -> bool:
         with self._lock:
-            return self._send(launch, hosts=narrower.hosts, tries=narrower.tries, sent_at=narrower.sent_at)
+            return self._send(
+                launch, hosts=narrower.hosts, tries=narrower.tries, sent_at=narrower.sent_at, doubt_at=0.0
+            )
 
     def release_launch(self, launch: Launch) -> bool:
         with self._lock:
