@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from chalicelib.cloud.user_data import user_data
 from chalicelib.config import Settings, from_environment
 from chalicelib.control.handover import group_manifest
 from chalicelib.core.catalogue import capacity
-from chalicelib.core.groups import MARKETS, group_name
+from chalicelib.core.groups import MARKETS, SUSPENDED, group_name
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import Pool
+from chalicelib.core.settings import faults
+from chalicelib.core.spoken import count
 from chalicelib.store.open import dynamo_stores
 from infra import chalice_config, stacks, terminal
 from infra.bootstrap import explained
@@ -37,7 +39,6 @@ from infra.errors import InfraError
 from infra.stage import check_stage
 from infra.terminal import Report
 
-SUSPENDED = ["AZRebalance", "ReplaceUnhealthy"]
 SIZE_MAX = 5000  # hosts_max is the limit; a group's own must not be in its way
 LATEST_IMAGE = "{{resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64}}"
 
@@ -62,6 +63,8 @@ def make(stage: str, pool_name: str, project_dir: Path, *, report: Report = term
             raise InfraError(
                 f"There is no pool {pool_name} in stage {stage}: `spillway pool set {pool_name} --create` makes it."
             )
+        for fault in faults(replace(pool.spec, capacity="asg")):
+            raise InfraError(f"Pool {pool_name}, {fault.field}: {fault.message}.")
         session = boto3.session.Session(region_name=settings.region)
         key = f"agent/{settings.agent_sha256}.boot.py"
         script = session.client("s3").get_object(Bucket=settings.bucket, Key=key)["Body"].read().decode()
@@ -83,17 +86,32 @@ def _make_in(
     subnet = next((p["ParameterValue"] for p in home.get("Parameters", []) if p["ParameterKey"] == "SubnetId"), "")
     outputs = {o["OutputKey"]: o["OutputValue"] for o in home["Outputs"]}
     document = template(settings, pool, region, script, outputs["SecurityGroupId"], outputs.get("ImageId"), subnet)
+    names = [group_name(settings.stage, pool.name, market) for market in _by_market(pool, region)]
+    scaling = session.client("autoscaling", region_name=region)
+    _check_none_ends(scaling, settings.stage, pool.name, names)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "template.json"
         path.write_text(json.dumps(document), encoding="utf-8")
         tags = {"spillway:stage": settings.stage, "spillway:pool": pool.name}
         stacks.ensure(cfn, f"{settings.prefix}-{pool.name}-groups", path, {}, tags, report)
-    names = [group_name(settings.stage, pool.name, market) for market in _by_market(pool, region)]
-    scaling = session.client("autoscaling", region_name=region)
     for name in names:
-        scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=SUSPENDED)
-        report(f"{name}: {' and '.join(SUSPENDED)} suspended")
+        scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=sorted(SUSPENDED))
+        report(f"{name}: {' and '.join(sorted(SUSPENDED))} suspended")
     return names
+
+
+def _check_none_ends(scaling: Any, stage: str, pool: str, kept: Sequence[str]) -> None:
+    """Raises InfraError where a group that the pool has no offering for any more still has hosts: CloudFormation would wait an hour for
+    them, because they are protected, and then fail; or end them, where somebody has taken their protection."""
+    gone = sorted({group_name(stage, pool, market) for market in MARKETS} - set(kept))
+    answer = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=gone) if gone else {"AutoScalingGroups": []}
+    for group in answer["AutoScalingGroups"]:
+        if group["Instances"] or group["DesiredCapacity"]:
+            hosts = count(max(len(group["Instances"]), group["DesiredCapacity"]), "host")
+            raise InfraError(
+                f"The group {group['AutoScalingGroupName']} would go, because pool {pool} has no offering for it any more, and it still "
+                f"has {hosts}. `spillway pool restart {pool}` lets them go as their work ends, and starts others; then run this again."
+            )
 
 
 def template(
@@ -179,15 +197,15 @@ def _group(
     types = list(dict.fromkeys(offering.instance_type for offering in offerings))
     zones = sorted({offering.zone for offering in offerings if offering.zone})
     anywhere = any(offering.zone is None for offering in offerings)
-    limits = [offering.max_price_usd_h for offering in offerings]
+    limit = offerings[0].max_price_usd_h  # the same for all of them: no pool is written otherwise
     distribution: dict[str, Any] = {
         "OnDemandBaseCapacity": 0,
         "OnDemandPercentageAboveBaseCapacity": 0 if spot else 100,
         "OnDemandAllocationStrategy": "prioritized",
         "SpotAllocationStrategy": "capacity-optimized",
     }
-    if spot and all(limit is not None for limit in limits):
-        distribution["SpotMaxPrice"] = f"{max(limit for limit in limits if limit is not None):g}"
+    if spot and limit is not None:
+        distribution["SpotMaxPrice"] = f"{limit:g}"
     where: dict[str, Any] = {"VPCZoneIdentifier": [subnet]} if subnet else {"AvailabilityZones": zones}
     if anywhere and not subnet:
         where = {"AvailabilityZones": {"Fn::GetAZs": ""}}

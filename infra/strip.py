@@ -25,7 +25,6 @@ from infra.errors import InfraError
 SERVICES: dict[str, tuple[str, ...] | None] = {
     "autoscaling": (
         "DescribeAutoScalingGroups",
-        "DescribeAutoScalingInstances",
         "SetDesiredCapacity",
         "SetInstanceProtection",
         "TerminateInstanceInAutoScalingGroup",

@@ -94,8 +94,7 @@ class AutoScaling:
         front.intercept("autoscaling", "SetDesiredCapacity", self._set_desired)
         front.intercept("autoscaling", "TerminateInstanceInAutoScalingGroup", self._terminate)
         front.observe("cloudformation", "UpdateStack", self._stack_updated)
-        for action in ("DescribeAutoScalingGroups", "DescribeAutoScalingInstances"):
-            front.intercept("autoscaling", action, self._describe)
+        front.intercept("autoscaling", "DescribeAutoScalingGroups", self._describe)
 
     def start(self) -> None:
         self._thread.start()
@@ -171,7 +170,7 @@ class AutoScaling:
         return _answer(call, activity)
 
     def _describe(self, call: AwsCall, forward: Forward) -> AwsReply:
-        """Members are as healthy as their machines are; who is in no group is not answered for."""
+        """Members are as healthy as their machines are."""
         with self._lock:
             for group in _groups(call.region).values():
                 _mark_dead(group)

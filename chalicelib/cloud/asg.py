@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.refusals import asking, code_of, message_of
-from chalicelib.core.groups import Group, Member, names
+from chalicelib.core.groups import SUSPENDED, Group, Member, names
 from chalicelib.errors import CapacityRefused
 
 PROTECT_IDS_MAX = 50  # SetInstanceProtection takes no more
@@ -34,12 +34,6 @@ class AsgGroups:
                 if not item.get("Status")  # it says something only while the group is being deleted
             ]
         return found
-
-    def member(self, region: str, instance_id: str) -> Member | None:
-        with asking(f"Auto Scaling in {region} was asked for {instance_id}"):
-            answer = self._clients.get("autoscaling", region).describe_auto_scaling_instances(InstanceIds=[instance_id])
-        items = [item for item in answer["AutoScalingInstances"] if item["InstanceId"] == instance_id]
-        return _member(items[0]["AutoScalingGroupName"], items[0]) if items else None
 
     def resize(self, region: str, group: str, desired: int) -> None:
         from botocore.exceptions import ClientError
@@ -91,6 +85,7 @@ def _group(region: str, market: str, item: Mapping[str, Any]) -> Group:
         desired=item["DesiredCapacity"],
         size_max=item["MaxSize"],
         members=tuple(_member(name, instance) for instance in item.get("Instances", [])),
+        acts=not {process["ProcessName"] for process in item.get("SuspendedProcesses", [])} >= SUSPENDED,
         version=_version(
             item.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {}).get("LaunchTemplateSpecification")
         )
@@ -106,7 +101,7 @@ def _member(group: str, item: Mapping[str, Any]) -> Member:
         instance_type=item.get("InstanceType", ""),
         zone=item.get("AvailabilityZone"),
         protected=bool(item.get("ProtectedFromScaleIn")),
-        healthy=item.get("HealthStatus", "Healthy").lower() == "healthy",  # the two calls differ in its case
+        healthy=item.get("HealthStatus", "Healthy").lower() == "healthy",
         version=_version(item.get("LaunchTemplate")),
     )
 

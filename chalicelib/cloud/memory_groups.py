@@ -63,14 +63,10 @@ class MemoryGroups:
                                 size_max=group.size_max,
                                 members=tuple(self._member(group, m) for m in group.members.values()),
                                 version=str(group.version),
+                                acts=group.replaces,
                             )
                         )
         return found
-
-    def member(self, region: str, instance_id: str) -> Member | None:
-        with self.compute.calls.call("autoscaling.DescribeAutoScalingInstances", instance_id=instance_id):
-            group = self._group_of(region, instance_id)
-            return self._member(group, group.members[instance_id]) if group else None
 
     def resize(self, region: str, group: str, desired: int) -> None:
         with self.compute.calls.call("autoscaling.SetDesiredCapacity", group=group, desired=desired):

@@ -60,9 +60,6 @@ class Groups(Protocol):
     def of_pool(self, pool: str, regions: Sequence[str]) -> list[Group]:
         """Those that exist, with their members."""
 
-    def member(self, region: str, instance_id: str) -> Member | None:
-        """The instance as its group knows it, whatever group that is; None if it is in none."""
-
     def resize(self, region: str, group: str, desired: int) -> None:
         """SetDesiredCapacity, without waiting for a cooldown. Raises CapacityRefused where the group may not have so many."""
 

@@ -1,19 +1,24 @@
 """Hosts of Auto Scaling groups: they register by their first ping, and leave through their group.
 
 A ping is believed about nothing here but which pool to look in. Which instance speaks says SQS (`SenderId`), and whether it is a
-host of that pool says Auto Scaling: it must be a living member of one of the pool's own groups.
+host of that pool says Auto Scaling: it must be a living member of one of the pool's own groups. A thousand hosts say hello at once, and
+Auto Scaling answers some questions a second: so one answer serves for all whom it names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chalicelib.control.wake import wake
 from chalicelib.core import story
 from chalicelib.core.catalogue import capacity, knows
-from chalicelib.core.groups import Member, host_id, names
-from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.groups import Group, Member, host_id, names
+from chalicelib.core.host import ADOPTED, Host, HostState, Offering
 from chalicelib.core.pool import Pool
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
+
+GROUPS_AGE_MAX_S = 10.0
 
 
 def register(plane: Plane, pool_name: str, host: str, sender: str) -> Host | None:
@@ -24,18 +29,16 @@ def register(plane: Plane, pool_name: str, host: str, sender: str) -> Host | Non
     pool = plane.stores.registry.pool(pool_name)
     if pool is None:
         return None
-    rows, _ = plane.stores.hosts.of_pool(pool.name)
-    if any(row.instance_id == instance_id for row in rows):
+    if plane.stores.hosts.get(pool.name, f"{ADOPTED}{instance_id}") is not None:
         return None  # it took too long to speak, and is being terminated
     found = _member(plane, pool, instance_id)
     if found is None:
         return None
-    region, member = found
+    group, member = found
     if not member.protected:  # whoever made the group otherwise must not have it end what runs
-        plane.cloud.groups.protect(region, member.group, [instance_id])
-    groups = {group.name: group for group in plane.cloud.groups.of_pool(pool.name, [region])}
-    old = member.group in groups and groups[member.group].outdates(member)
-    plane.stores.hosts.register(_row(plane, pool, host, sender, region, member, pool.spec.generation - old))
+        plane.cloud.groups.protect(group.region, group.name, [instance_id])
+    generation = pool.spec.generation - group.outdates(member)
+    plane.stores.hosts.register(_row(plane, pool, host, sender, group, member, generation))
     return plane.stores.hosts.get(pool.name, host)
 
 
@@ -47,28 +50,40 @@ def refused(plane: Plane, group: str, reason: str) -> None:
             wake(plane, pool.name)
 
 
-def _member(plane: Plane, pool: Pool, instance_id: str) -> tuple[str, Member] | None:
-    """Where it lives, if it is a living member of one of the pool's groups, and of a type that we know."""
-    ours = names(plane.settings.stage, pool.name)
-    for region in sorted({offering.region for offering in pool.spec.offerings}):
-        member = plane.cloud.groups.member(region, instance_id)
-        if member is None:
-            continue
-        known = knows(Offering(region=region, instance_type=member.instance_type), pool.spec)
-        if member.group in ours and member.counts and member.healthy and known:
-            return region, member
-        log.warning(
-            "an instance speaks that is no host of the pool",
-            extra={"instance": instance_id, "group": member.group, "state": member.state, "type": member.instance_type},
-        )
+def _member(plane: Plane, pool: Pool, instance_id: str) -> tuple[Group, Member] | None:
+    """Its group, if it is a living member of one of the pool's groups, and of a type that we know."""
+    found = _of_groups(_groups(plane, pool, GROUPS_AGE_MAX_S), instance_id) or _of_groups(
+        _groups(plane, pool, 0.0), instance_id
+    )
+    if found is None:
+        log.warning("an instance speaks that is in no group of the pool", extra={"instance": instance_id})
+        return None
+    group, member = found
+    known = knows(Offering(region=group.region, instance_type=member.instance_type), pool.spec)
+    if member.counts and member.healthy and known:
+        return found
+    log.warning(
+        "an instance speaks that is no host of the pool",
+        extra={"instance": instance_id, "group": group.name, "state": member.state, "type": member.instance_type},
+    )
     return None
 
 
-def _row(plane: Plane, pool: Pool, host: str, userid: str, region: str, member: Member, generation: int) -> Host:
+def _of_groups(groups: Sequence[Group], instance_id: str) -> tuple[Group, Member] | None:
+    return next(((g, m) for g in groups for m in g.members if m.instance_id == instance_id), None)
+
+
+def _groups(plane: Plane, pool: Pool, age_max_s: float) -> Sequence[Group]:
+    """The pool's groups as they were not longer ago than that; whatever was known before a restart is forgotten by it."""
+    regions = sorted({offering.region for offering in pool.spec.offerings})
+    key = f"groups/{pool.name}/{pool.spec.generation}/{','.join(regions)}"
+    return plane.recall.get(key, plane.clock(), age_max_s, lambda: plane.cloud.groups.of_pool(pool.name, regions)) or ()
+
+
+def _row(plane: Plane, pool: Pool, host: str, userid: str, group: Group, member: Member, generation: int) -> Host:
     """`generation`: one that booted while its launch template was replaced is of the generation before."""
     now = plane.clock()
-    market = names(plane.settings.stage, pool.name)[member.group]
-    offering = Offering(region=region, instance_type=member.instance_type, market=market, zone=member.zone)
+    offering = Offering(region=group.region, instance_type=member.instance_type, market=group.market, zone=member.zone)
     size = capacity(offering, pool.spec)
     asked_at = pool.asked.get(member.group, now)
     return Host(

@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.control.pool_checks import Checks
 from chalicelib.control.wake import wake
-from chalicelib.core import settings
+from chalicelib.core import groups, settings
 from chalicelib.core.pool import Pool, PoolSpec
 from chalicelib.core.story import Line, of_pool
 from chalicelib.errors import (
@@ -108,16 +108,19 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 
 def check_groups(plane: Plane, name: str, spec: PoolSpec) -> None:
-    """Raises BadRequest where the pool has no Auto Scaling group for an offering: it would wait for ever. CloudUnavailable."""
+    """Raises BadRequest where the pool has no Auto Scaling group for an offering, and would wait for ever; or one that replaces what
+    ends, for ever too. CloudUnavailable."""
     found = plane.cloud.groups.of_pool(name, sorted({offering.region for offering in spec.offerings}))
     there = {(group.region, group.market) for group in found}
     lacking = sorted({(o.region, o.market) for o in spec.offerings} - there)
+    said = ""
     if lacking:
-        said = ", ".join(f"{market} in {region}" for region, market in lacking)
-        sentence = (
-            f"is asg, and pool {name} has no Auto Scaling group for {said}: `spillway pool groups {name}` makes them"
-        )
-        raise BadRequest(f"capacity: {sentence}", (Fault("capacity", sentence),))
+        places = ", ".join(f"{market} in {region}" for region, market in lacking)
+        said = f"pool {name} has no Auto Scaling group for {places}: `spillway pool groups {name}` makes them"
+    elif acting := [f"{group.name} in {group.region}" for group in found if group.acts]:
+        said = f"{', '.join(acting)} may replace and rebalance hosts of itself: `spillway pool groups {name}` suspends that"
+    if said:
+        raise BadRequest(f"capacity: is asg, and {said}", (Fault("capacity", f"is asg, and {said}"),))
 
 
 def _places(spec: PoolSpec) -> set[tuple[str, str, str]]:
@@ -175,6 +178,14 @@ def write(
     warnings = check(spec, present.spec if present else None, checks or Checks(plane))
     if spec.capacity == "asg" and (present is None or _places(present.spec) != _places(spec)):
         check_groups(plane, name, spec)
+    warnings += [
+        Fault(
+            field,
+            f"is told to hosts by the launch templates of the pool's Auto Scaling groups: `spillway pool groups {name}` brings it there, "
+            f"and `spillway pool restart {name}` to the hosts",
+        )
+        for field in (groups.out_of_step(present.spec, spec) if present else ())
+    ]
     for warning in warnings:
         warn(warning)
     before = settings.said(present) if present else {}

@@ -23,7 +23,7 @@ from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.host import LIVE, Host, HostState, Offering
 from chalicelib.core.plan import Dismiss, Resize, Start
-from chalicelib.core.pool import Pool
+from chalicelib.core.pool import Pool, PoolSpec
 
 if TYPE_CHECKING:
     from chalicelib.core.snapshot import Snapshot
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 GIVE_UP_S = 180.0  # an instance that a group can have is there after some seconds
 SKIP_S = 180.0
 EXPECTED = "expected-"  # how ids of hosts begin that are on their way
+SUSPENDED = frozenset({"AZRebalance", "ReplaceUnhealthy"})  # what a group must not do of itself (ADR 9)
 MARKETS = {"spot": "spot", "on_demand": "on-demand"}  # market → how the group's name ends
 
 
@@ -64,6 +65,7 @@ class Group:
     size_max: int
     members: tuple[Member, ...] = ()
     version: str = ""  # of the launch template that it launches with
+    acts: bool = False  # whether it does of itself what must be suspended
 
     def outdates(self, member: Member) -> bool:
         """Whether a member booted with an older launch template; False where it cannot be told ("$Latest" is no version)."""
@@ -72,6 +74,28 @@ class Group:
     @property
     def counted(self) -> tuple[Member, ...]:
         return tuple(member for member in self.members if member.counts)
+
+
+# What hosts of a group are told by its launch template, which `spillway pool groups` makes.
+IN_TEMPLATE = (
+    "offerings",
+    "image",
+    "slots_per_host",
+    "ping_every_s",
+    "idle_max_s",
+    "linger_s",  # never shorter than what a host waits for work
+    "lifetime_max_s",
+    "unreachable_max_s",
+    "sandbox",
+    "log_limit_bytes",
+)
+
+
+def out_of_step(before: PoolSpec, after: PoolSpec) -> list[str]:
+    """Settings that hosts of the pool's groups will hear of only once their launch templates are made again."""
+    if before.capacity != "asg" or after.capacity != "asg":
+        return []
+    return [name for name in IN_TEMPLATE if getattr(before, name) != getattr(after, name)]
 
 
 def group_name(stage: str, pool: str, market: str) -> str:

@@ -29,6 +29,8 @@ def faults(spec: PoolSpec) -> Iterator[Fault]:
         if first < index:
             yield Fault(f"offerings[{index}]", f"is the same as offerings[{first}]: leave one of them out")
     yield from _mixed(spec)
+    if spec.capacity == "asg":
+        yield from _limits(spec)
 
 
 def _of_one(offering: Offering, spec: PoolSpec) -> Iterator[tuple[str, str]]:
@@ -117,3 +119,21 @@ def _mixed(spec: PoolSpec) -> Iterator[Fault]:
                 f"{offering.instance_type} is {kind.arch}, but {first[0]} is {first[1]}: a pool's hosts boot one image, and no image "
                 "boots both; make a pool for each architecture",
             )
+
+
+def _limits(spec: PoolSpec) -> Iterator[Fault]:
+    """An Auto Scaling group has one limit for whatever it buys."""
+    first: dict[str, tuple[int, float | None]] = {}
+    for index, offering in enumerate(spec.offerings):
+        limit = offering.max_price_usd_h
+        if offering.market == "spot" and first.setdefault(offering.region, (index, limit))[1] != limit:
+            other, its = first[offering.region]
+            yield Fault(
+                f"offerings[{index}].max_price_usd_h",
+                f"is {_usd(limit)}, but that of offerings[{other}] is {_usd(its)}: the spot group of {offering.region} has one limit for "
+                "all its types (capacity is asg); say the same for all of them",
+            )
+
+
+def _usd(limit: float | None) -> str:
+    return "not said" if limit is None else f"{limit:g}"

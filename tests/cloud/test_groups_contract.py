@@ -43,18 +43,7 @@ def test_the_host_that_we_chose_leaves_and_is_not_replaced(honest: World) -> Non
     group = the_group(honest, lambda g: len(g.counted) == 1)
     assert group.desired == 1
     assert chosen not in {m.instance_id for m in group.members}
-    assert honest.cloud.groups.member(REGION, chosen) is None
     assert not honest.cloud.groups.terminate(REGION, chosen)
-
-
-def test_an_instance_is_told_with_its_group_and_a_stranger_is_not(honest: World) -> None:
-    name = honest.make_group()
-    honest.cloud.groups.resize(REGION, name, 1)
-    (member,) = the_group(honest, lambda g: len(g.counted) == 1).members
-    found = honest.cloud.groups.member(REGION, member.instance_id)
-    assert found == member
-    assert found.group == name
-    assert honest.cloud.groups.member(REGION, "i-0123456789abcdef0") is None
 
 
 def test_a_lowered_capacity_ends_no_protected_machine_but_we_may(honest: World) -> None:
@@ -86,6 +75,13 @@ def test_more_than_a_group_may_have_is_refused(honest: World) -> None:
         honest.cloud.groups.resize(REGION, name, 2)
     with pytest.raises(CapacityRefused):
         honest.cloud.groups.resize(REGION, "spillway-none-default-spot", 1)
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_group_that_may_act_of_itself_is_told_from_one_that_may_not(honest: World, replaces: bool) -> None:
+    honest.make_group(replaces=replaces)
+    (group,) = honest.cloud.groups.of_pool("default", [REGION])
+    assert group.acts == replaces
 
 
 def test_a_pool_without_groups_has_none(honest: World) -> None:

@@ -10,17 +10,15 @@ from typing import Any, cast
 
 import pytest
 from fragile import fragile
-from meddling import a_pool, story
+from meddling import story
 from town import ROLE, Crash, Town
 
-from chalicelib.cloud.user_data import user_data
-from chalicelib.control import ec2_events, pools, restart, settings
-from chalicelib.control.handover import group_manifest
+from chalicelib.control import ec2_events, pings, pools, restart, settings
 from chalicelib.core import invariants
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import BadRequest, CloudUnavailable
+from chalicelib.errors import BadRequest, CloudUnavailable, Fault
 
 SPOT = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
 BACKUP = Offering(region="us-east-1", instance_type="m7i.large", market="on_demand")
@@ -58,12 +56,7 @@ def a_town(*offerings: Offering, **spec: Any) -> GroupTown:
     """A town whose pool has a group for each market that it offers."""
     town = GroupTown(PoolSpec(offerings=offerings or (SPOT, BACKUP), capacity="asg", missed_pings_s=3600, **spec))
     town.plane = replace(town.plane, cloud=replace(town.cloud, groups=cast(Any, Leisurely(town))))
-    pool = a_pool(town)
-    for offering in pool.spec.offerings:
-        name = f"spillway-town-default-{'spot' if offering.market == 'spot' else 'on-demand'}"
-        document = group_manifest(town.plane.settings, pool, name, offering.region, 2)
-        script = "#!/usr/bin/python3\nMANIFEST = r'''{}'''\n"
-        assert town.cloud.groups.make("default", offering, user_data(document, script)) == name
+    town.make_groups()
     return town
 
 
@@ -219,6 +212,39 @@ def test_an_instance_of_another_pools_group_is_no_host_of_this_one() -> None:
     assert town.hosts() == []
 
 
+def hellos(town: GroupTown) -> list[pings.Message]:
+    """What the machines that are there say first; no agent of the town's says it too."""
+    town.unmanned = {machine.id for machine in town.cloud.compute.alive()}
+    found = []
+    for machine in sorted(town.unmanned):
+        said = [{"kind": "hello", "at": town.now, "sandbox": "bwrap"}]
+        body = {"v": 1, "pool": "default", "host": f"host-{machine}", "pings": said}
+        found.append(pings.Message(f"{ROLE}:{machine}", json.dumps(body), machine))
+    return found
+
+
+def test_a_hundred_hosts_that_say_hello_at_once_cost_one_question() -> None:
+    """Auto Scaling answers some a second, and each of its answers names all."""
+    town = a_town()
+    town.cloud.groups.resize("us-east-1", SPOT_GROUP, 100)
+    asked = town.cloud.calls.count("autoscaling.DescribeAutoScalingGroups")
+    pings.receive(town.plane, hellos(town))
+    assert town.cloud.calls.count("autoscaling.DescribeAutoScalingGroups") == asked + 1
+    assert [host.state for host in town.hosts()] == [HostState.READY] * 100
+
+
+def test_what_was_known_of_a_group_before_a_restart_is_not_believed_after_it() -> None:
+    """A host that booted with the template before is an old one, though one beside it was recorded a moment ago."""
+    town = a_town()
+    town.cloud.groups.resize("us-east-1", SPOT_GROUP, 2)
+    first, second = hellos(town)
+    pings.receive(town.plane, [first])
+    town.cloud.groups.groups["us-east-1", SPOT_GROUP].version = 2
+    restart.restart(town.plane, "default", by="alice")
+    pings.receive(town.plane, [second])
+    assert [host.generation for host in town.hosts()] == [0, 0]
+
+
 def test_two_first_pings_at_once_make_one_row_and_lose_no_assignment() -> None:
     town = a_town()
     town.duplicate = 1.0
@@ -293,12 +319,26 @@ def test_groups_are_asked_for_only_where_they_are() -> None:
     with pytest.raises(BadRequest, match=sentence):
         pools.patch(town.plane, "default", {"capacity": "asg"}, by="alice")
     town.cloud.groups.make("default", replace(BACKUP, instance_type="c7i.large"), b"x")
+    group = town.cloud.groups.groups["us-east-1", BACKUP_GROUP]
+    group.replaces = True
+    with pytest.raises(BadRequest, match=f"{BACKUP_GROUP} in us-east-1 may replace .* `spillway pool groups default`"):
+        pools.patch(town.plane, "default", {"capacity": "asg"}, by="alice")
+    group.replaces = False
     assert pools.patch(town.plane, "default", {"capacity": "asg"}, by="alice").spec.capacity == "asg"
     offerings = [{"region": "us-east-1", "instance_type": "c7i.large", "market": "spot"}]
     with pytest.raises(BadRequest, match="no Auto Scaling group for spot in us-east-1"):
         pools.patch(town.plane, "default", {"offerings": offerings}, by="alice")
     with pytest.raises(BadRequest, match="is said of each pool"):
         settings.patch_defaults(town.plane, {"capacity": "asg"}, by="root")
+
+
+def test_who_changes_what_launch_templates_tell_hosts_hears_how_it_gets_there() -> None:
+    """The pool would say one thing and its hosts do another."""
+    town = a_town()
+    warned: list[Fault] = []
+    pools.patch(town.plane, "default", {"linger_s": 77, "hosts_max": 5}, by="alice", warn=warned.append)
+    assert [fault.field for fault in warned] == ["linger_s"]
+    assert "`spillway pool groups default` brings it there" in warned[0].message
 
 
 def test_a_group_that_replaces_of_itself_ends_at_zero_too() -> None:

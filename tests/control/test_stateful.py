@@ -45,6 +45,9 @@ OPERATIONS = (
     "sqs.SendMessage",
     "s3.PutObject",
     "sns.Publish",
+    "autoscaling.DescribeAutoScalingGroups",
+    "autoscaling.SetDesiredCapacity",
+    "autoscaling.TerminateInstanceInAutoScalingGroup",
 )
 
 calls_from_now = st.integers(1, 120)
@@ -107,12 +110,21 @@ class Chaos(RuleBasedStateMachine):
         crashes=shares,
         unanswered=shares,
         overtaken=shares,
+        capacity=st.sampled_from(["ec2", "asg"]),
     )
     def a_pool(
-        self, seed: int, linger_s: int, boot_s: float, crashes: float, unanswered: float, overtaken: float
+        self,
+        seed: int,
+        linger_s: int,
+        boot_s: float,
+        crashes: float,
+        unanswered: float,
+        overtaken: float,
+        capacity: str,
     ) -> None:
-        spec = PoolSpec(offerings=(SMALL, LARGE), hosts_max=3, linger_s=linger_s, missed_pings_s=90)
+        spec = PoolSpec(offerings=(SMALL, LARGE), hosts_max=3, linger_s=linger_s, missed_pings_s=90, capacity=capacity)
         self.town = ChaosTown(spec, seed)
+        self.town.make_groups()
         self.town.boot_s = boot_s
         self.jobs: dict[str, Job] = {}
         self.cancelled: set[str] = set()
@@ -429,6 +441,8 @@ class Chaos(RuleBasedStateMachine):
         world = town.world()
         assert not (broken := invariants.at_rest(world)), broken
         assert not (broken := self.town.surprises()), broken
+        groups = town.cloud.groups.groups.values()
+        assert not any(group.desired or group.members for group in groups), groups
         assert {job.id for job in world.jobs} == set(self.jobs)
         began = dict.fromkeys(self.jobs, 0)
         for (job_id, _), count in world.began.items():

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.cloud.memory import Machine, MemoryCloud, memory_cloud
+from chalicelib.cloud.user_data import user_data
 from chalicelib.config import Settings
 from chalicelib.control import ec2_events, passes, pings, story, tick, timers
+from chalicelib.control.handover import group_manifest
 from chalicelib.control.submit import submit
 from chalicelib.core import invariants
+from chalicelib.core.groups import group_name
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import Job, JobSpec
 from chalicelib.core.pool import PoolSpec
@@ -27,6 +30,7 @@ from chalicelib.wiring import Plane
 
 AGENT = "f" * 64
 ROLE = "AROATOWN"
+SCRIPT = "#!/usr/bin/python3\nMANIFEST = r'''{}'''\n"
 OFFERING = Offering(region="us-east-1", instance_type="c7i.large")
 
 
@@ -65,7 +69,7 @@ class Town:
             clock=lambda: self.now,
             new_id=self.new_id,
         )
-        self.cloud.blobs.put(f"agent/{AGENT}.boot.py", b"#!/usr/bin/python3\nMANIFEST = r'''{}'''\n")
+        self.cloud.blobs.put(f"agent/{AGENT}.boot.py", SCRIPT.encode())
         self.stores.registry.put_pool("default", spec or PoolSpec(offerings=(OFFERING,)), version=None)
         self.agents: dict[str, Agent] = {}
         self.boot_s = 20.0
@@ -79,6 +83,15 @@ class Town:
         self._next_tick = self.now + 60
         self._rings = 0
         self._ended: set[str] = set()
+
+    def make_groups(self) -> None:
+        """An Auto Scaling group for each market that the pool offers, as `spillway pool groups` makes them."""
+        pool = self.stores.registry.pool("default")
+        assert pool is not None
+        for offering in pool.spec.offerings:
+            name = group_name("town", "default", offering.market)
+            document = group_manifest(self.plane.settings, pool, name, offering.region, slots=2)
+            self.cloud.groups.make("default", offering, user_data(document, SCRIPT))
 
     def new_id(self, kind: str) -> str:
         self._ids += 1

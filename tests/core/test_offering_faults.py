@@ -109,6 +109,18 @@ def test_what_is_never_sold_as_spot_is_refused_as_spot() -> None:
     assert said(offering("hpc7g.4xlarge")) == []
 
 
+def test_spot_offerings_of_one_group_have_one_limit() -> None:
+    """An Auto Scaling group knows no other: by the highest of them it would buy what nobody wanted to pay."""
+    cheap, dear = (offering("c7i.large", market="spot", max_price_usd_h=limit) for limit in (0.03, 0.06))
+    elsewhere = offering("c7i.large", market="spot", region="eu-west-1")
+    assert said(cheap, dear, elsewhere, offering("m7i.large")) == []
+    ((field, message),) = said(cheap, dear, elsewhere, offering("m7i.large"), capacity="asg")
+    assert field == "offerings[1].max_price_usd_h"
+    assert "is 0.06, but that of offerings[0] is 0.03: the spot group of us-east-1 has one limit" in message
+    ((_, message),) = said(cheap, offering("m7i.large", market="spot"), capacity="asg")
+    assert "is not said, but that of offerings[0] is 0.03" in message
+
+
 def test_a_limit_above_the_on_demand_price_or_without_spot_is_said_to_do_nothing() -> None:
     """It harms nobody, so it is no fault."""
     limits = (

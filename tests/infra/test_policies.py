@@ -23,7 +23,6 @@ WIDE = {  # EC2 knows no narrower resource for any of them
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeSpotPriceHistory",
     "autoscaling:DescribeAutoScalingGroups",
-    "autoscaling:DescribeAutoScalingInstances",
 }
 
 
