@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from chalicelib.core.catalogue import HOST_OVERHEAD_MIB, InstanceType
+from chalicelib.core.catalogue import InstanceType
 
 EXTRA_SLOTS = 1
 
@@ -64,7 +64,7 @@ def slots(kind: InstanceType, wish: Wish) -> int:
     if wish.cpu:
         count = min(count, int(kind.vcpus / wish.cpu + 1e-9))
     if wish.memory_mib:
-        count = min(count, (kind.memory_mib - HOST_OVERHEAD_MIB) // wish.memory_mib)
+        count = min(count, kind.memory_for_jobs_mib // wish.memory_mib)
     return max(0, count)
 
 

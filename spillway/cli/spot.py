@@ -313,13 +313,13 @@ def _by_name(found: list[tuple[str, Market]]) -> dict[str, Market]:
 
 def _fitting(cpu: float, memory_mib: int, arch: str) -> list[str]:
     """The types of the catalogue that hold the job at full speed at any time, cheapest first, three at most."""
-    from chalicelib.core.catalogue import HOST_OVERHEAD_MIB, TYPES
+    from chalicelib.core.catalogue import TYPES
     from spillway.errors import BadInput
 
     fit = [
         name
         for name, kind in TYPES.items()
-        if kind.vcpus >= cpu and kind.memory_mib - HOST_OVERHEAD_MIB >= memory_mib
+        if kind.vcpus >= cpu and kind.memory_for_jobs_mib >= memory_mib
         if kind.arch == arch and kind.spot and kind.current and not kind.burstable
     ]
     if not fit:

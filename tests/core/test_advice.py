@@ -22,7 +22,7 @@ KIND = InstanceType(vcpus=4, memory_mib=8192, price_usd_h=0.2, speed=2.0)
         (Wish(cpu=0.5), 5),
         (Wish(cpu=3), 1),
         (Wish(cpu=5), 0),
-        (Wish(memory_mib=2048), 3),  # 384 MiB are the machine's own
+        (Wish(memory_mib=2048), 3),  # 384 MiB and a twentieth are the machine's own
         (Wish(memory_mib=8192), 0),
     ],
 )
@@ -68,7 +68,7 @@ def test_whatever_is_wished_what_is_listed_does_it(by, cpu, memory_mib, least, a
         assert each.slots >= least
         assert each.slots <= each.kind.vcpus + extra
         assert cpu is None or each.slots * cpu <= each.kind.vcpus + 1e-6
-        assert each.slots * memory_mib + 384 <= each.kind.memory_mib
+        assert each.slots * memory_mib + 384 <= 0.95 * each.kind.memory_mib + 1
         assert arch in (None, each.kind.arch)
         assert market == "on_demand" or each.kind.spot
     figures = {

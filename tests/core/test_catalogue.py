@@ -31,3 +31,11 @@ def test_a_host_costs_its_types_list_price() -> None:
     assert price_usd_h(Offering(region="us-east-1", instance_type="c7i.large")) == 0.08925
     with pytest.raises(KeyError):
         price_usd_h(Offering(region="us-east-1", instance_type="x9.huge"))
+
+
+@pytest.mark.parametrize(
+    ("name", "sees_mib"), [("c5.large", 3695), ("m5.large", 7725), ("m5.xlarge", 15576), ("i4i.32xlarge", 1_011_000)]
+)
+def test_jobs_may_reserve_less_than_the_machine_sees(name: str, sees_mib: int) -> None:
+    """EC2 names more memory than Linux finds (`sees_mib`, about: what Kubernetes tells of such nodes); services need some of that."""
+    assert 0.9 * sees_mib - 300 < TYPES[name].memory_for_jobs_mib <= sees_mib - 180

@@ -143,7 +143,7 @@ def test_a_type_that_is_newer_than_the_release_is_a_setting() -> None:
     assert [field for field, _ in said(there)] == ["offerings[0].instance_type"]
     spec = effective({"types": NEW}, {"offerings": [{"region": "us-east-1", "instance_type": "c99z.large"}]})
     assert faults(spec) == []
-    assert (capacity(there, spec).cpu, capacity(there, spec).memory_mib) == (2.0, 4096 - 384)
+    assert (capacity(there, spec).cpu, capacity(there, spec).memory_mib) == (2.0, 4096 - 384 - 204)
     assert price_usd_h(there, spec) == 0.05
     assert not knows(there, PoolSpec())
     assert [
