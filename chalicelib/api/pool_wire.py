@@ -95,6 +95,7 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     ) = UNSET
     debug_logging: bool | UnsetType = UNSET
     capacity: Literal["ec2", "asg"] | UnsetType = UNSET
+    rank_spot: bool | UnsetType = UNSET
     interruption_ladder: bool | UnsetType = UNSET
     spot_headroom: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
 

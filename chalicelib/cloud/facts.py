@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.refusals import asking, code_of, message_of
+from chalicelib.core.spot_history import Change
 from chalicelib.errors import RegionRefused
 
 T = TypeVar("T")
 
 # EC2 says these in a region that the account has not enabled, or that is of another partition. What a role may not ask is another code.
 NO_CREDENTIALS = ("AuthFailure", "OptInRequired", "InvalidClientTokenId", "UnrecognizedClientException")
+
+PAGES_MAX = 10  # of spot prices, a thousand each
 
 
 class Ec2Facts:
@@ -59,25 +61,17 @@ class Ec2Facts:
         return {name: frozenset(zone for kind, zone in told if kind == name) for name in types}
 
     def spot_prices(self, region: str, types: Sequence[str], at: float) -> Mapping[str, Mapping[str, float]]:
-        moment = datetime.fromtimestamp(at, UTC)  # start and end in one: the prices in force then
-        with _asking(f"EC2 in {region} was asked for the spot prices of {', '.join(types)}"):
-            pages = (
-                self._ec2(region)
-                .get_paginator("describe_spot_price_history")
-                .paginate(
-                    InstanceTypes=list(types),
-                    ProductDescriptions=["Linux/UNIX"],
-                    StartTime=moment,
-                    EndTime=moment,
-                )
-            )
-            rows = [row for page in pages for row in page["SpotPriceHistory"]]
-        rows.sort(key=lambda row: row["Timestamp"])  # the newest of a zone is written last, and stays
         prices: dict[str, dict[str, float]] = {name: {} for name in types}
-        for row in rows:
-            if row["InstanceType"] in prices:
-                prices[row["InstanceType"]][row["AvailabilityZone"]] = float(row["SpotPrice"])
+        for change in self.spot_history(region, types, at, at):  # the newest of a zone is the last, and stays
+            if change.instance_type in prices:
+                prices[change.instance_type][change.zone] = change.usd_h
         return prices
+
+    def spot_history(self, region: str, types: Sequence[str], begin: float, end: float) -> list[Change]:
+        from chalicelib.cloud.prices import told  # reads files too: not before it is needed
+
+        with _asking(f"EC2 in {region} was asked for the spot prices of {', '.join(types)}"):
+            return told(self._ec2(region), types, begin, end, PAGES_MAX)
 
     def _ec2(self, region: str) -> Any:
         return self._clients.asker(region)

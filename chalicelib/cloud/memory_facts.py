@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.cloud.memory_calls import Calls
 from chalicelib.core.catalogue import TYPES
+from chalicelib.core.spot_history import Change
 from chalicelib.errors import RegionRefused
 
 STAGE_IMAGE = "ami-00000000000000001"
@@ -59,6 +60,14 @@ class MemoryFacts:
                 }
                 for name in types
             }
+
+    def spot_history(self, region: str, types: Sequence[str], begin: float, end: float) -> list[Change]:
+        """Prices that never changed; the request is counted as EC2's one operation."""
+        return [
+            Change(begin, zone, name, usd_h)
+            for name, zones in self.spot_prices(region, types, end).items()
+            for zone, usd_h in zones.items()
+        ]
 
     def _open(self, region: str) -> None:
         if region in self.closed:

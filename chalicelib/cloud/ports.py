@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from chalicelib.core.groups import Group, Member
 from chalicelib.core.host import Launch
 from chalicelib.core.instance import Instance
+from chalicelib.core.spot_history import Change
 
 
 class Compute(Protocol):
@@ -52,6 +53,9 @@ class Facts(Protocol):
 
     def spot_prices(self, region: str, types: Sequence[str], at: float) -> Mapping[str, Mapping[str, float]]:
         """Each of the types → zone → the spot price (Linux, USD an hour) in force at that moment."""
+
+    def spot_history(self, region: str, types: Sequence[str], begin: float, end: float) -> list[Change]:
+        """How the spot prices of the types changed from `begin` to `end`, and what held at `begin`, oldest first; of much, the latest."""
 
 
 class Groups(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.price_files import LINUX, change
@@ -25,6 +26,19 @@ class Scores:
     why_not: str = ""
 
 
+def told(ec2: Any, instance_types: Sequence[str], begin: float, end: float, pages_max: int) -> list[Change]:
+    """What an EC2 client answers, oldest first. EC2 tells the newest first: what is on no page that is read is the oldest."""
+    pages = ec2.get_paginator("describe_spot_price_history").paginate(
+        InstanceTypes=list(instance_types),
+        ProductDescriptions=[LINUX[0]],
+        StartTime=datetime.fromtimestamp(begin, UTC),
+        EndTime=datetime.fromtimestamp(end, UTC),
+        PaginationConfig={"PageSize": PAGE_PRICES, "MaxItems": PAGE_PRICES * pages_max},
+    )
+    found = [each for page in pages for each in map(change, page["SpotPriceHistory"]) if each is not None]
+    return sorted(found, key=lambda each: (each.at, each.zone, each.instance_type))
+
+
 class Ec2Prices:
     """The price feed of a region's EC2."""
 
@@ -36,22 +50,8 @@ class Ec2Prices:
 
         EC2 keeps 90 days, and tells for each zone also the price that already held at `begin`. Raises CloudUnavailable.
         """
-        found: list[Change] = []
         with asking(f"EC2 in {region} was asked for the spot prices of {', '.join(instance_types)}"):
-            pages = (
-                self._clients.get("ec2", region)
-                .get_paginator("describe_spot_price_history")
-                .paginate(
-                    InstanceTypes=list(instance_types),
-                    ProductDescriptions=[LINUX[0]],
-                    StartTime=datetime.fromtimestamp(begin, UTC),
-                    EndTime=datetime.fromtimestamp(end, UTC),
-                    PaginationConfig={"PageSize": PAGE_PRICES, "MaxItems": PAGE_PRICES * PAGES_MAX},
-                )
-            )
-            for page in pages:
-                found += [told for told in map(change, page["SpotPriceHistory"]) if told is not None]
-        return sorted(found, key=lambda each: (each.at, each.zone, each.instance_type))
+            return told(self._clients.get("ec2", region), instance_types, begin, end, PAGES_MAX)
 
     def scores(self, region: str, instance_types: Sequence[str], hosts: int = 1) -> Scores:
         """EC2's own guess whether so many spot hosts of any of these types can be had, by zone. Never fails: without scores it says why."""

@@ -1,8 +1,10 @@
 """Where the next host is tried: down the pool's list of offerings, past what is closed for a while.
 
 Theory of operation. The pool's list IS the ladder, in the operator's order: spot offerings by rank, on-demand as their backup, then
-the next region the same way. Nothing here re-orders it. A new host is tried on the first rung that is open and large enough for the job
-that it is opened for; a rung that EC2 refuses is closed, and the next pass, at once, is one rung further down. What closes rungs:
+the next region the same way. Only where the pool says `rank_spot`, spot offerings that stand next to each other go by what the broker
+expects a slot of each to cost (`Pool.prospects`, an hour old at most; what EC2 told no price of comes last). A new host is tried on the
+first rung that is open and large enough for the job that it is opened for; a rung that EC2 refuses is closed, and the next pass, at once,
+is one rung further down. What closes rungs:
 
 1. *Offering memory*: EC2 refused it (`Supply.skips`, written with the launch's answer; 180 s after a capacity error).
 2. *Circuit breaker*: EC2 took back two spot hosts of the pool within 15 minutes; then all its spot is closed until 30 minutes after the
@@ -19,9 +21,9 @@ launched, a probe, at most one in three minutes; the first hello ends it. In whi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows
@@ -35,6 +37,7 @@ BREAKER_S = 1800.0  # … and no spot is tried for so long after the second
 BOOT_FAILURES_MAX = 10  # in a row: then the next host is a probe
 PROBE_EVERY_S = 180.0
 ON_DEMAND_PATIENCE_S = 900.0  # so long an interrupted attempt waits for an on-demand host and takes no other
+RANKS_HOLD_S = 3600.0  # prices that EC2 told longer ago order nothing
 SPOT = "spot"
 PROTECTED = f"protected mode: {BOOT_FAILURES_MAX} hosts in a row had an instance and never said hello, so one host at a time is tried"
 ADVICE = (
@@ -64,9 +67,7 @@ class Rung:
 def rungs(s: Snapshot) -> list[Rung]:
     """The whole ladder, in order. Types that the catalogue does not have are left out: nobody knows what they hold."""
     pool, found = s.pool, []
-    for offering in pool.spec.offerings:
-        if not knows(offering, pool.spec):
-            continue
+    for offering in _ranked(s):
         until = pool.supply.skips.get(offering.asked_with(pool.spec.image, pool.spec.launch_template), 0.0)
         why = "EC2 refused it"
         if offering.market == SPOT and pool.supply.spot_until > until:
@@ -74,6 +75,26 @@ def rungs(s: Snapshot) -> list[Rung]:
         is_open = until <= s.now
         found.append(Rung(offering, capacity(offering, pool.spec), 0.0 if is_open else until, "" if is_open else why))
     return found
+
+
+def _ranked(s: Snapshot) -> list[Offering]:
+    """The pool's known offerings; of each run of spot, the one whose slots are expected to cost least comes first."""
+    spec, usd_h = s.pool.spec, _expected(s)
+
+    def expected(offering: Offering) -> float:
+        return usd_h.get(offering.key, math.inf) / capacity(offering, spec).slots
+
+    found: list[Offering] = []
+    for market, run in groupby((o for o in spec.offerings if knows(o, spec)), lambda offering: offering.market):
+        beside = list(run)
+        found += sorted(beside, key=expected) if market == SPOT else beside
+    return found
+
+
+def _expected(s: Snapshot) -> Mapping[str, float]:
+    """`Offering.key` → USD an hour, where the pool ranks its spot offerings and EC2 told their prices lately; else nothing."""
+    fresh = s.pool.spec.rank_spot and s.now - s.pool.prospects.at <= RANKS_HOLD_S
+    return s.pool.prospects.usd_h if fresh else {}
 
 
 def usable(s: Snapshot) -> list[tuple[Offering, Capacity]]:
@@ -230,7 +251,9 @@ def states(s: Snapshot) -> list[str]:
         if rung.closed_until:
             said.append(f"{name(rung.offering)} is not tried until {_clock(rung.closed_until)} UTC: {rung.why}")
         else:
-            said.append(f"{name(rung.offering)} {turn}")
+            usd_h = _expected(s).get(rung.offering.key)
+            expected = f"; {usd_h:.3g} USD an hour are expected" if usd_h else ""
+            said.append(f"{name(rung.offering)} {turn}{expected}")
             turn = "is tried after that"
     if ladder and all(rung.closed_until for rung in ladder):
         soonest = min(ladder, key=lambda rung: rung.closed_until)

@@ -59,6 +59,9 @@ class PoolSpec:
     capacity: str = (
         "ec2"  # ec2: RunInstances, the job in the user data | asg: two Auto Scaling groups, spot and on-demand backup
     )
+    rank_spot: bool = (
+        False  # spot offerings that stand next to each other are tried in the order of what each slot may cost
+    )
     interruption_ladder: bool = True  # an attempt that EC2 interrupted is tried again on demand
     spot_headroom: float = (
         0.0  # share of the spot hosts with work that is kept ready beside them, for those that EC2 takes back
@@ -96,6 +99,14 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prospects:
+    """What the broker expects spot to cost soon, by `Offering.key` in USD an hour. `at`: when EC2 told the prices; 0 for never."""
+
+    at: float = 0.0
+    usd_h: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """A pool's row. `pass_no` numbers the looks at it and fences what they write."""
 
@@ -108,6 +119,7 @@ class Pool:
     defaults_version: int = 0  # of the stage's defaults that `spec` was made with
     calendar: tuple[Booking, ...] = ()
     interest: int = 0  # people who were looking when the tick last counted
+    prospects: Prospects = Prospects()  # what the tick last learned of spot prices, where `rank_spot` asks for it
     pass_no: int = 0
     list_due_at: float = 0.0  # when EC2 must be listed next
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue

@@ -134,6 +134,8 @@ def _faults(spec: PoolSpec) -> Iterator[Fault]:
         yield Fault(
             "launch_template", "is not used where capacity is asg: the groups have launch templates of their own"
         )
+    if spec.capacity == "asg" and spec.rank_spot:
+        yield Fault("rank_spot", "is not used where capacity is asg: the groups choose among their types by themselves")
     yield from parameters.faults(spec.policy, spec.parameters)
 
 

@@ -67,6 +67,19 @@ class Chain:
 
         return min(range(len(self.cells)), key=far)
 
+    def ahead_of(self, cell: int, steps: int) -> list[float]:
+        """The mean price of each zone over so many steps from `cell` on, in USD an hour."""
+        sums, places = [0.0] * len(self.zones), {cell: 1.0}
+        for _ in range(steps):
+            for zone, mean in enumerate(self.ahead):
+                sums[zone] += sum(share * mean[at] for at, share in places.items())
+            later: dict[int, float] = {}
+            for at, share in places.items():
+                for to, often in self.follow[at]:
+                    later[to] = later.get(to, 0.0) + share * often
+            places = later
+        return [total / steps for total in sums]
+
     @cached_property
     def _index(self) -> dict[Cell, int]:
         return {cell: number for number, cell in enumerate(self.cells)}

@@ -18,7 +18,7 @@ from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.job import Finish, Job, JobEvent
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 
@@ -244,6 +244,9 @@ class Registry(Protocol):
 
     def note_interest(self, name: str, people: int) -> None:
         """Set how many people are looking; no new version. Does nothing if there is no such pool."""
+
+    def note_prospects(self, name: str, prospects: Prospects) -> None:
+        """Replace what is expected of spot prices; no new version. Does nothing if there is no such pool."""
 
     def looking(self, pool: str, viewer: str, expires_at: float) -> None:
         """Somebody is looking at this pool's front end until then; again replaces."""

@@ -13,7 +13,7 @@ from typing import Any
 from pynamodb.expressions.update import Action
 
 from chalicelib.core.calendar import Booking
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.store.batches import read_all
 from chalicelib.store.connection import ConditionFailed
@@ -87,6 +87,11 @@ class DynamoRegistry:
     def note_interest(self, name: str, people: int) -> None:
         with suppress(ConditionFailed):
             self._pool("pool", name).update([self._pool.interest.set(people)], condition=self._pool.name.exists())
+
+    def note_prospects(self, name: str, prospects: Prospects) -> None:
+        with suppress(ConditionFailed):
+            row = self._pool("pool", name)
+            row.update([self._pool.prospects.set(prospects)], condition=self._pool.name.exists())
 
     def looking(self, pool: str, viewer: str, expires_at: float) -> None:
         self._looking(f"looking/{pool}", viewer, expires_at=expires_at).save()
@@ -210,6 +215,7 @@ def _pool(row: PoolRow) -> Pool:
         defaults_version=row.defaults_version,
         calendar=row.calendar,
         interest=row.interest,
+        prospects=row.prospects,
         scaling=row.scaling,
         clocks=row.clocks,
         asked=row.asked,

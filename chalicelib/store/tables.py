@@ -15,7 +15,7 @@ from pynamodb.models import Model
 from chalicelib.core.calendar import Booking
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish, JobSpec
-from chalicelib.core.pool import PoolSpec, Scaling, Supply
+from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
 
 
@@ -186,6 +186,7 @@ class PoolRow(RegistryTable):
     defaults_version = Int(default=0)
     calendar = Json(tuple[Booking, ...], default=())
     interest = Int(default=0)
+    prospects = Json(Prospects, default=Prospects)
     scaling = Json(Scaling, default=Scaling)
     clocks = Floats(default=dict)
     asked = Floats(default=dict)

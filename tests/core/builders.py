@@ -72,7 +72,7 @@ def an_entry(job: str = "job-9", **over: Any) -> Entry:
 def a_pool(**spec: Any) -> Pool:
     facts = {
         name: spec.pop(name)
-        for name in ("supply", "pass_no", "list_due_at", "scaling", "calendar", "interest")
+        for name in ("supply", "pass_no", "list_due_at", "scaling", "calendar", "interest", "prospects")
         if name in spec
     }
     if skips := spec.pop("skips", None):

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from chalicelib.core import ladder
 from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.plan import Assign, Drain, Plan, Reclaim, Retire, Start
-from chalicelib.core.pool import Supply
+from chalicelib.core.pool import Prospects, Supply
 from chalicelib.core.reconcile import reconcile
 from chalicelib.core.snapshot import Snapshot
 
 SPOT_A = Offering(region="us-east-1", instance_type="c7i.large", market="spot", zone="us-east-1a")
 SPOT_B = replace(SPOT_A, zone="us-east-1b")
 BACKUP = Offering(region="us-east-1", instance_type="c7i.large")
+BIG = replace(SPOT_A, instance_type="c7i.2xlarge")  # four times the slots
 FAR = replace(SPOT_A, region="us-west-2", zone=None)
 FAR_BACKUP = Offering(region="us-west-2", instance_type="c7i.xlarge")
 LADDER = (SPOT_A, SPOT_B, BACKUP, FAR, FAR_BACKUP)
@@ -65,6 +66,40 @@ def test_the_pools_list_is_tried_from_the_top(refused: tuple[Offering, ...], the
     """Spot by rank, on-demand backup, next region: each as soon as what stands above it was refused."""
     made = reconcile(seen(pool=a_pool(offerings=LADDER, supply=skips(*refused)), backlog=(an_entry(),)))
     assert tried(made) == [then]
+
+
+def ranked(rank_spot: bool = True, at: float = NOW - 600, **usd_h: float) -> Plan:
+    """What is launched for a job, where prices are expected of offerings by name."""
+    names = {"a": SPOT_A, "b": SPOT_B, "big": BIG}
+    prospects = Prospects(at=at, usd_h={names[name].key: price for name, price in usd_h.items()})
+    offerings = (SPOT_A, SPOT_B, BIG, BACKUP, FAR, FAR_BACKUP)
+    pool = a_pool(offerings=offerings, rank_spot=rank_spot, hosts_max=20, prospects=prospects)
+    return reconcile(seen(pool=pool, backlog=(an_entry(),)))
+
+
+@pytest.mark.parametrize(
+    ("made", "first"),
+    [
+        (ranked(a=0.04, b=0.03, big=0.2), SPOT_B),
+        (ranked(a=0.04, b=0.03, big=0.1), BIG),
+        (ranked(a=0.04, b=0.04, big=0.16), SPOT_A),
+        (ranked(b=0.9), SPOT_B),
+        (ranked(b=0.9, rank_spot=False), SPOT_A),
+        (ranked(b=0.03, at=NOW - 3601), SPOT_A),
+        (ranked(), SPOT_A),
+    ],
+    ids=["cheapest", "by slot", "equals as listed", "no price comes last", "not asked for", "too old", "none told"],
+)
+def test_a_pool_that_ranks_spot_tries_the_cheapest_slots_first(made: Plan, first: Offering) -> None:
+    assert tried(made) == [first]
+
+
+def test_ranking_moves_spot_only_among_its_neighbours() -> None:
+    """The on-demand backup stays where it was written, and so does the next region behind it, however cheap."""
+    prospects = Prospects(at=NOW, usd_h={SPOT_A.key: 0.05, SPOT_B.key: 0.04, FAR.key: 0.01})
+    s = seen(pool=a_pool(offerings=LADDER, rank_spot=True, prospects=prospects))
+    assert [rung.offering for rung in ladder.rungs(s)] == [SPOT_B, SPOT_A, BACKUP, FAR, FAR_BACKUP]
+    assert ladder.states(s)[0].endswith("is tried next; 0.04 USD an hour are expected.")
 
 
 def test_what_was_refused_is_tried_again_when_its_time_is_over() -> None:

@@ -14,7 +14,7 @@ from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.plan import Adopt, Assign, Plan, Reclaim, Resume, Retire, Ring, Settle, Sicken, Start, Vanish
-from chalicelib.core.pool import Pool, Scaling, Supply
+from chalicelib.core.pool import Pool, Prospects, Scaling, Supply
 from chalicelib.core.reconcile import AGED_S, reconcile
 from chalicelib.core.scaling.policies import POLICIES
 from chalicelib.core.snapshot import Snapshot
@@ -23,6 +23,7 @@ ages = st.sampled_from([0.0, 1.0, 30.0, 59.0, 61.0, 400.0, 50_000.0, 100_000.0])
 SMALL = OFFERING
 LARGE = Offering(region="us-east-1", instance_type="c7i.xlarge")
 SPOT = replace(SMALL, market="spot")
+FAR_SPOT = replace(SPOT, zone="us-east-1b")
 UPLOADS = ("aa" * 32, "bb" * 32)
 
 
@@ -43,7 +44,9 @@ def pools(draw: st.DrawFn) -> Pool:
         Booking(id="later", title="later", starts_at=NOW + 20, ends_at=NOW + 60, hosts=draw(st.integers(1, 9))),
     ]
     pool = a_pool(
-        offerings=draw(st.sampled_from([(SMALL,), (SMALL, LARGE), (LARGE,), (SPOT,), (SPOT, SMALL), (SPOT, LARGE)])),
+        offerings=draw(
+            st.sampled_from([(SMALL,), (SMALL, LARGE), (LARGE,), (SPOT,), (SPOT, SMALL), (SPOT, FAR_SPOT, LARGE)])
+        ),
         hosts_max=hosts_max,
         hosts_min=draw(st.integers(0, hosts_max)),
         generation=draw(st.integers(0, 1)),
@@ -55,8 +58,10 @@ def pools(draw: st.DrawFn) -> Pool:
         linger_s=draw(st.sampled_from([0, 60])),
         scale_in_agree_s=draw(st.sampled_from([0, 30])),
         estimated_s=draw(st.sampled_from([None, 5.0, 600.0])),
+        rank_spot=draw(st.booleans()),
         interruption_ladder=draw(st.sampled_from([True, True, False])),
         spot_headroom=draw(st.sampled_from([0.0, 0.0, 0.5])),
+        prospects=Prospects(at=NOW - draw(st.sampled_from([0, 4000])), usd_h={FAR_SPOT.key: 0.02, SPOT.key: 0.03}),
         supply=Supply(
             skips=draw(st.sampled_from([{}, {}, {SMALL.key: NOW + 60}, {SMALL.key: NOW - 1}])),
             spot_until=draw(st.sampled_from([0.0, 0.0, NOW + 60])),

@@ -129,6 +129,12 @@ def test_the_tick_changes_pools_and_nothing_else_of_the_registry() -> None:
     ):
         request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": [kind]})
         assert evaluate([document], request) is decision, (action, kind)
+    for action, decision in (
+        ("DescribeSpotPriceHistory", Decision.ALLOW),
+        ("DescribeInstances", Decision.IMPLICIT_DENY),
+        ("RunInstances", Decision.IMPLICIT_DENY),
+    ):
+        assert evaluate([document], Request(f"ec2:{action}", "*", {})) is decision, action
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from store_records import NOW, OFFERING, a_job, race
 
 from chalicelib.core.backlog import Entry, entry_of, rank
 from chalicelib.core.calendar import Booking
-from chalicelib.core.pool import Pool, PoolSpec, Supply
+from chalicelib.core.pool import Pool, PoolSpec, Prospects, Supply
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.store.ports import Stores, Token
@@ -165,6 +165,15 @@ def test_who_is_looking_is_counted_until_it_expires(stores: Stores) -> None:
     stores.registry.put_pool("p", SPEC, version=None)
     stores.registry.note_interest("p", 5)
     assert stores.registry.pool("p") == Pool(name="p", spec=SPEC, interest=5)
+
+
+def test_what_is_expected_of_spot_prices_is_kept_beside_the_spec(stores: Stores) -> None:
+    prospects = Prospects(at=NOW, usd_h={"us-east-1/us-east-1a/c7i.large/spot": 0.031})
+    stores.registry.note_prospects("p", prospects)  # no such pool: nothing happens
+    assert stores.registry.pools() == []
+    stores.registry.put_pool("p", SPEC, version=None)
+    stores.registry.note_prospects("p", prospects)
+    assert stores.registry.pool("p") == Pool(name="p", spec=SPEC, prospects=prospects)
 
 
 def test_the_stages_defaults_are_replaced_only_in_the_version_that_was_read(stores: Stores) -> None:

@@ -23,7 +23,7 @@ from chalicelib.config import Settings
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, HostEvent
 from chalicelib.core.job import Finish, Input, JobEvent, JobSpec, JobState, Log, Output
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.errors import StoreUnavailable
@@ -114,6 +114,7 @@ def test_every_write_is_one_request(dynamo: DynamoStores) -> None:
         lambda: dynamo.registry.put_pool("p", PoolSpec(), version=1),
         lambda: dynamo.registry.put_calendar("p", [], version=2),
         lambda: dynamo.registry.note_interest("p", 3),
+        lambda: dynamo.registry.note_prospects("p", Prospects(at=NOW)),
         lambda: dynamo.registry.looking("p", "viewer", EXPIRES),
         lambda: dynamo.registry.put_defaults(Defaults(version=1)),
         lambda: dynamo.hosts.assign("p", host.id, an_assignment()),

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from chalicelib.core.calendar import Booking
-from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.store.ports import PASS_FACTS, Token, only
 
@@ -69,6 +69,11 @@ class MemoryRegistry:
         with self._lock:
             if (row := self._pools.get(name)) is not None:
                 self._pools[name] = replace(row, interest=people)
+
+    def note_prospects(self, name: str, prospects: Prospects) -> None:
+        with self._lock:
+            if (row := self._pools.get(name)) is not None:
+                self._pools[name] = replace(row, prospects=deepcopy(prospects))
 
     def looking(self, pool: str, viewer: str, expires_at: float) -> None:
         with self._lock:
