@@ -30,7 +30,10 @@ def receive(plane: Plane, event: Mapping[str, Any]) -> None:
         return
     instance_id, state = detail.get("instance-id"), detail.get("state")
     kind = event.get("detail-type")
-    host = _host_of(plane, str(instance_id), ended=kind == WARNING) if instance_id else None
+    rows = plane.stores.hosts.of_instance(str(instance_id)) if instance_id else []
+    host = next(
+        (row for row in rows if kind == WARNING or row.state in LIVE), None
+    )  # a late warning says why one has ended
     if host is None:
         return
     at = datetime.fromisoformat(str(event["time"])).timestamp() if "time" in event else plane.clock()
@@ -53,13 +56,3 @@ def _ended(plane: Plane, host: Host, reason: str) -> None:
     why = f"{host.reason}; {reason}" if host.reason else reason
     now = plane.clock()
     plane.stores.hosts.move(host.pool, host.id, HostEvent.VANISH, at=now, reason=why, expires_at=now + ROW_TTL_S)
-
-
-def _host_of(plane: Plane, instance_id: str, *, ended: bool) -> Host | None:
-    """The host of an instance: pools are few and their hosts one query each. `ended`: whether one that has ended counts too."""
-    for pool in plane.stores.registry.pools():
-        hosts, _ = plane.stores.hosts.of_pool(pool.name)
-        for host in hosts:
-            if host.instance_id == instance_id and (ended or host.state in LIVE):
-                return host
-    return None

@@ -47,9 +47,13 @@ def run(plane: Plane, name: str) -> Plan | None:
         return None
     log.append_keys(pool=name, pass_no=pool.pass_no)
     verbose(pool.spec.debug_logging)
-    started_at = plane.clock()
+    with Tokens(plane) as tokens:
+        return _look(plane, pool, tokens)
+
+
+def _look(plane: Plane, pool: Pool, tokens: Tokens) -> Plan | None:
+    name, started_at = pool.name, plane.clock()
     snapshot, list_due_at = observe(plane, pool)
-    tokens = Tokens(plane)
     plan = tokens.ration(decide(snapshot))
     for action in plan.actions:
         log.debug("planned", extra={"kind": type(action).__name__, "reason": getattr(action, "reason", "")})
@@ -57,18 +61,18 @@ def run(plane: Plane, name: str) -> Plan | None:
     wake_at = _timer(plane, name, ordered, plan.wake_at)
     if any(isinstance(action, Missed) and action.missed_lists for action in plan.actions):
         list_due_at = plane.clock() + LIST_AGAIN_S
+    before, pool = pool, _told_supply(plane, pool, plan)  # rather twice than, where this function dies now, never
     if not plane.stores.registry.note_pass(
         name,
         pool.pass_no,
         list_due_at=list_due_at,
         wake_at=wake_at,
         scaling=plan.scaling or pool.scaling,
-        **({"supply": plan.supply} if plan.supply not in (None, pool.supply) else {}),
+        **({"supply": pool.supply} if pool.supply != before.supply else {}),
         clocks=clocks(pool.clocks, snapshot.backlog, plan.placed),
     ):
         log.info("a newer pass has begun; this one does nothing")
         return None
-    pool = _told_supply(plane, pool, plan)
     if plan.target is not None and plan.target.hosts != pool.scaling.target:
         change = f"{pool.scaling.target} → {plan.target.hosts} hosts: {plan.target.why}"
         plane.tell(of_pool(name), "target", change)
@@ -87,7 +91,6 @@ def run(plane: Plane, name: str) -> Plan | None:
     placed = any(isinstance(action, Assign | Start) for action in plan.actions)
     if performer.again or (placed and not snapshot.backlog_complete):  # a full pool is woken by what becomes free
         wake(plane, name)
-    tokens.give_back()
     for outcome, count in performer.outcomes.items():
         metrics.add_metric(name=f"Pass.{outcome}", unit="Count", value=count)
     log.info(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from chalicelib.core import rationing
 from chalicelib.core.bucket import Ask, dated_anew
 from chalicelib.core.plan import Plan
+from chalicelib.errors import StoreUnavailable
+from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 
 class Tokens:
-    """What one pass holds of the bucket that all pools share (core/bucket.py)."""
+    """What one pass holds of the bucket that all pools share (core/bucket.py); what it has not spent at its end goes back."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
@@ -43,9 +45,16 @@ class Tokens:
             )  # the take itself may have taken long
         return None
 
-    def give_back(self) -> None:
-        """What was taken and not sent, because the pass ran out of time or was overtaken: a thousand hosts are a whole bucket."""
+    def __enter__(self) -> Tokens:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Out of time, overtaken, failed: a thousand hosts are a whole bucket. A function that dies gives nothing back."""
+        if kind is not None and not issubclass(kind, Exception):
+            return
         for region, (calls, hosts) in self._held.items():
             if calls:
-                self._plane.stores.buckets.take(region, [Ask(-hosts, -calls)], self._plane.clock())
-        self._held.clear()
+                try:
+                    self._plane.stores.buckets.take(region, [Ask(-hosts, -calls)], self._plane.clock())
+                except StoreUnavailable as error:  # the bucket fills up again by itself
+                    log.warning("launch tokens could not be given back", extra={"region": region, "error": str(error)})

@@ -39,6 +39,10 @@ class DynamoHosts:
         except self._row.DoesNotExist:
             return None
 
+    def of_instance(self, instance_id: str) -> list[Host]:
+        keys = [(row.pool, row.id) for row in self._row.by_instance.query(instance_id)]
+        return [host for key in keys if (host := self.get(*key)) is not None]
+
     def of_pool(self, pool: str) -> tuple[list[Host], list[Launch]]:
         hosts: list[Host] = []
         launches: list[Launch] = []

@@ -139,6 +139,9 @@ class Hosts(Protocol):
 
     def get(self, pool: str, host_id: str) -> Host | None: ...
 
+    def of_instance(self, instance_id: str) -> list[Host]:
+        """The rows of an instance, whatever their pool: found by an index that is a moment late, each read as it is."""
+
     def of_pool(self, pool: str) -> tuple[list[Host], list[Launch]]:
         """Every host row and every launch row of the pool, all pages."""
 

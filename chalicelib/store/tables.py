@@ -41,6 +41,16 @@ class ByActive(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # a
     id = UnicodeAttribute(range_key=True)
 
 
+class ByInstance(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
+    """The host of an instance, whatever its pool: sparse, a row without instance is not in it."""
+
+    class Meta:
+        index_name = "by_instance"
+        projection = KeysOnlyProjection()
+
+    instance_id = UnicodeAttribute(hash_key=True)
+
+
 class JobsTable(Model):
     """The keys of the jobs table, which holds three kinds of row: `part` says which."""
 
@@ -112,7 +122,9 @@ class HostsTable(Model):
 
     pool = UnicodeAttribute(hash_key=True)
     id = UnicodeAttribute(range_key=True)
+    instance_id = UnicodeAttribute(null=True)
     expires_at = Moment(null=True)
+    by_instance = ByInstance()
 
 
 class HostRow(HostsTable):
@@ -125,7 +137,6 @@ class HostRow(HostsTable):
     slots = Int()
     launched_at = Float()
     generation = Int()
-    instance_id = UnicodeAttribute(null=True)
     userid = UnicodeAttribute(null=True)
     entered_at = Float()
     ready_at = Float(null=True)

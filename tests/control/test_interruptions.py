@@ -126,6 +126,17 @@ def test_a_second_try_is_free_and_on_demand(town: ChaosTown, told_by: str) -> No
     assert "EC2 took back the host of 1 attempt, which cost it nothing." in said
 
 
+def test_an_event_costs_the_same_however_many_hosts_there_are(town: ChaosTown) -> None:
+    """Every instance of the account has its events, in a bad hour by the thousand: none may read a pool."""
+    town.submit("run 300")
+    town.run(60)
+    (machine,) = town.cloud.compute.alive()
+    for instance_id, calls in (("i-0123456789abcdef0", 1), (machine.id, 3)):  # a look; and its row, and a wake
+        before = town.fuse.calls
+        town.invoke(ec2_events.receive, {"detail-type": ec2_events.WARNING, "detail": {"instance-id": instance_id}})
+        assert town.fuse.calls - before <= 2 * calls + 4, instance_id
+
+
 def test_an_end_that_nobody_announced_is_a_fault_and_no_interruption(town: ChaosTown) -> None:
     """It may be the job's own doing: so it is not repeated for ever."""
     job = town.submit("run 300", max_attempts=2)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from fragile import fragile
 from town import OFFERING, Crash, Town
 
+from chalicelib.control import passes
 from chalicelib.control.submit import submit_many
 from chalicelib.core import invariants
+from chalicelib.core.bucket import Ask, Taken
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import Job, JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable, Throttled
+from chalicelib.store.told import told
 
 THROTTLED = Throttled("RequestLimitExceeded: EC2 gets too many requests")
 OTHER = Offering(region="us-east-1", instance_type="m7i.large")
@@ -69,6 +75,33 @@ def test_all_pools_share_the_tokens_of_a_region() -> None:
     assert 0 < len(calls(town)) <= 5
     town.run(15)
     assert calls(town) == [1] * 20
+
+
+class Overtaken:
+    """Buckets; a newer pass begins the moment after tokens were taken for the first time."""
+
+    def __init__(self, town: Town) -> None:
+        self._town, self._first = town, True
+
+    def take(self, region: str, asks: Sequence[Ask], now: float) -> Taken:
+        taken = self._town.stores.buckets.take(region, asks, now)
+        if self._first:
+            self._town.stores.registry.begin_pass("default")
+        self._first = False
+        return taken
+
+
+def test_the_tokens_of_a_pass_that_launches_nothing_go_back() -> None:
+    """A thousand hosts are a whole bucket, and it takes eight minutes to fill."""
+    town = a_town()
+    town.watched = False
+    submit(town, 900)
+    buckets: Any = Overtaken(town)
+    town.plane = replace(town.plane, stores=told(replace(town.stores, buckets=buckets)))
+    assert town.invoke(passes.receive, '{"pool": "default"}')
+    assert not calls(town)
+    town.run(1)
+    assert calls(town)[:4] == [100] * 4
 
 
 def test_while_ec2_throttles_a_pool_nothing_is_asked_of_it() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = {
     "jobs": (["id", "part"], {"by_pool": ["pool", "id"], "by_active": ["active_pool", "id"]}),
     "backlog": (["queue", "rank"], {}),
-    "hosts": (["pool", "id"], {}),
+    "hosts": (["pool", "id"], {"by_instance": ["instance_id"]}),
     "claims": (["host", "attempt"], {}),
     "registry": (["kind", "name"], {}),
 }

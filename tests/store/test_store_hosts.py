@@ -55,6 +55,18 @@ def test_a_host_that_speaks_for_the_first_time_is_registered_once(stores: Stores
     assert [a.key for a in found.assignments] == [KEY]
 
 
+def test_a_host_is_found_by_its_instance_whatever_its_pool(stores: Stores) -> None:
+    """As it is now; one without instance is found by none."""
+    host, other = a_host(0), replace(a_host(1), pool="other")
+    stores.hosts.create([host, other, a_host(2)])
+    assert stores.hosts.record("other", other.id, "i-1", "AROA:i-1", LATER)
+    (found,) = stores.hosts.of_instance("i-1")
+    assert found == stores.hosts.get("other", other.id)
+    assert stores.hosts.of_instance("i-2") == []
+    stores.hosts.forget("other", [other.id])
+    assert stores.hosts.of_instance("i-1") == []
+
+
 def test_a_pool_is_read_whole(stores: Stores) -> None:
     """More hosts than one batch or one page of 1 MiB holds, and launches beside them; another pool's rows stay out."""
     hosts = [a_host(n) for n in range(60)]

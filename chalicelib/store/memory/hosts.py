@@ -37,6 +37,11 @@ class MemoryHosts:
         with self._lock:
             return self._hosts.get(pool, {}).get(host_id)
 
+    def of_instance(self, instance_id: str) -> list[Host]:
+        with self._lock:
+            rows = [host for hosts in self._hosts.values() for host in hosts.values()]
+            return [host for host in rows if host.instance_id == instance_id]
+
     def of_pool(self, pool: str) -> tuple[list[Host], list[Launch]]:
         with self._lock:
             hosts, launches = self._hosts.get(pool, {}), self._launches.get(pool, {})
