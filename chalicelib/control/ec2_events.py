@@ -23,10 +23,10 @@ ENDING = frozenset({"stopping", "shutting-down"})
 def receive(plane: Plane, event: Mapping[str, Any]) -> None:
     """One event of EC2 or Auto Scaling. Instances and groups that are not ours are none of our business."""
     detail = event.get("detail") or {}
+    at = datetime.fromisoformat(str(event["time"])).timestamp() if "time" in event else plane.clock()
     if event.get("source") == "aws.autoscaling":
-        groups.refused(
-            plane, str(detail.get("AutoScalingGroupName")), str(detail.get("StatusMessage") or "no reason given")
-        )
+        group, reason = str(detail.get("AutoScalingGroupName")), str(detail.get("StatusMessage") or "no reason given")
+        groups.refused(plane, str(event.get("region") or plane.settings.region), group, at, reason)
         return
     instance_id, state = detail.get("instance-id"), detail.get("state")
     kind = event.get("detail-type")
@@ -36,7 +36,6 @@ def receive(plane: Plane, event: Mapping[str, Any]) -> None:
     )  # a late warning says why one has ended
     if host is None:
         return
-    at = datetime.fromisoformat(str(event["time"])).timestamp() if "time" in event else plane.clock()
     if kind == STATE_CHANGE and state == "terminated":
         _ended(plane, host, f"EC2 says that {instance_id} is terminated")
     elif kind == STATE_CHANGE and state in ENDING:

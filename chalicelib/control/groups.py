@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from chalicelib.control.wake import wake
 from chalicelib.core import story
 from chalicelib.core.catalogue import capacity, knows
-from chalicelib.core.groups import Group, Member, host_id, names
+from chalicelib.core.groups import Group, Member, group_key, host_id, names
 from chalicelib.core.host import ADOPTED, Host, HostState, Offering
 from chalicelib.core.pool import Pool
 from chalicelib.telemetry import log
@@ -42,12 +42,19 @@ def register(plane: Plane, pool_name: str, host: str, sender: str) -> Host | Non
     return plane.stores.hosts.get(pool.name, host)
 
 
-def refused(plane: Plane, group: str, reason: str) -> None:
+def refused(plane: Plane, region: str, group: str, at: float, reason: str) -> None:
     """EC2 gave a group no instance: told in its pool's story, and the pool is looked at. The group itself goes on trying."""
     for pool in plane.stores.registry.pools():
         if group in names(plane.settings.stage, pool.name):
-            plane.tell(story.of_pool(pool.name), "refused", f"group {group} got no instance: {reason}")
+            plane.stores.registry.put_setting(f"refused/{group_key(region, group)}", {"at": at})
+            plane.tell(story.of_pool(pool.name), "refused", f"group {group} in {region} got no instance: {reason}")
             wake(plane, pool.name)
+
+
+def refused_at(plane: Plane, group: Group) -> float:
+    """When EC2 last refused a group an instance; 0 for never."""
+    told = plane.stores.registry.setting(f"refused/{group.key}")
+    return float(told["at"]) if told else 0.0
 
 
 def _member(plane: Plane, pool: Pool, instance_id: str) -> tuple[Group, Member] | None:
@@ -85,7 +92,7 @@ def _row(plane: Plane, pool: Pool, host: str, userid: str, group: Group, member:
     now = plane.clock()
     offering = Offering(region=group.region, instance_type=member.instance_type, market=group.market, zone=member.zone)
     size = capacity(offering, pool.spec)
-    asked_at = pool.asked.get(member.group, now)
+    asked_at = pool.asked.get(group.key, now)
     return Host(
         id=host,
         pool=pool.name,

@@ -19,7 +19,7 @@ from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
 from chalicelib.core.consistency import RESUME_AFTER_S
 from chalicelib.core.doorbell import RING_AGAIN_S
-from chalicelib.core.groups import SKIP_S, of_group
+from chalicelib.core.groups import SKIP_S, group_key, of_group
 from chalicelib.core.host import ADOPTED, Host, HostEvent, HostState, Offering
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
@@ -30,6 +30,7 @@ from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 RING_REFUSED_RETRY_S = 2.0  # a host that Run Command does not know yet will be known soon
+RESIZE_AGAIN_S = 5.0
 OVERTIME_S = 6.0  # past its time, a pass may take for the action that it is at: no more is begun that would last longer
 WAITS_TOLD_MAX = 25
 _NUMBERS = re.compile(r"[\d.:]+")
@@ -73,6 +74,8 @@ class Performer:
                 outcome = "unavailable"
                 if isinstance(action, do.Start | do.Resume):
                     self._look_again(self.plane.clock() + RESUME_AFTER_S + 1.0)  # its launch row says the rest
+                if isinstance(action, do.Resize):
+                    self._look_again(self.plane.clock() + RESIZE_AGAIN_S)  # asking twice asks for no more
                 log.warning("an action failed", extra={"action": type(action).__name__, "error": str(error)})
             self.outcomes[f"{type(action).__name__.lower()}:{outcome}"] += 1
             longest_s = max(longest_s, self.plane.clock() - began)
@@ -207,7 +210,7 @@ class Performer:
 
     def resize(self, action: do.Resize) -> str:
         """When more was asked for is written first, and only while no newer pass has begun: what is on its way is old from then on."""
-        asked = {**self.pool.asked, **self.asked, action.group: action.asked_at}
+        asked = {**self.pool.asked, **self.asked, group_key(action.region, action.group): action.asked_at}
         if not self.plane.stores.registry.note_pass(self.pool.name, self.pass_no, asked=asked):
             return "overtaken"
         self.asked = asked
@@ -215,7 +218,7 @@ class Performer:
         gave_up = action.gave_up
         try:
             self.plane.cloud.groups.resize(
-                action.region, action.group, max(0, action.desired - self._left[action.group])
+                action.region, action.group, max(0, action.desired - self._left[group_key(action.region, action.group)])
             )
         except CapacityRefused as error:
             self.plane.tell(story.of_pool(self.pool.name), "refused", str(error))
@@ -294,7 +297,7 @@ class Performer:
     def _left_group(self, group: str, region: str, instance_id: str) -> bool:
         """False for one that is in no group any more. Raises CloudUnavailable."""
         left = self.plane.cloud.groups.terminate(region, instance_id)
-        self._left[group] += left
+        self._left[group_key(region, group)] += left
         return left
 
     def _launched(self, offering: Offering, launched: Launched) -> str:

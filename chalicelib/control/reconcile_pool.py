@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from chalicelib.control import groups
 from chalicelib.control.decide import decide
 from chalicelib.control.durations import learned
 from chalicelib.control.notices import notify
@@ -153,7 +154,8 @@ def groups_of(plane: Plane, pool: Pool) -> tuple[Group, ...] | None:
     if pool.spec.capacity != "asg":
         return ()
     try:
-        return tuple(plane.cloud.groups.of_pool(pool.name, sorted({o.region for o in pool.spec.offerings})))
+        found = plane.cloud.groups.of_pool(pool.name, sorted({o.region for o in pool.spec.offerings}))
+        return tuple(replace(g, refused_at=groups.refused_at(plane, g)) if g.missing else g for g in found)
     except CloudUnavailable as error:
         log.warning("the pool's groups could not be described", extra={"error": str(error)})
         return None

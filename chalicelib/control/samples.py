@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.control.decide import decide
-from chalicelib.control.reconcile_pool import backlog_limit, snapshot_of
+from chalicelib.control.reconcile_pool import backlog_limit, groups_of, snapshot_of
 from chalicelib.control.sweep import Swept
+from chalicelib.core import groups
 from chalicelib.core.host import LIVE
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import Pool
@@ -44,8 +45,17 @@ def keep(plane: Plane, pool: Pool, swept: Swept) -> None:
         return
     head = swept.backlog[: backlog_limit(pool)]  # as a pass sees it
     complete = len(head) < backlog_limit(pool)
-    snapshot = snapshot_of(plane, pool, swept.hosts, swept.launches, head, backlog_complete=complete)
-    values = sample(snapshot, swept.jobs, decide(snapshot).target)
+    snapshot = snapshot_of(
+        plane,
+        pool,
+        swept.hosts,
+        swept.launches,
+        head,
+        backlog_complete=complete,
+        groups=groups_of(plane, pool),
+    )
+    target = decide(snapshot).target
+    values = sample(groups.seen(snapshot, groups.on_the_way(snapshot)), swept.jobs, target)
     plane.stores.samples.put(pool.name, now, values, now + KEPT_S)
     publish(pool.name, values)
 

@@ -10,7 +10,8 @@ that is dead keeps its place until it is `Dismiss`ed with decrement. Who is dead
 never again healthy, for one status check that failed, though it may go on working; its word counts only where there is no row.
 
 What a group does not deliver within `GIVE_UP_S` is given up: desired capacity goes down to what is there, and its offerings are skipped
-like those that EC2 refused. Asking for more meanwhile does not put that off, unless the group delivers.
+like those that EC2 refused. Asking for more meanwhile does not put that off, unless the group delivers. Where EC2 is known to have refused
+the group something since it was asked, its other zones and types get `REFUSED_S` in all: the backup is not kept waiting for minutes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from chalicelib.core.snapshot import Snapshot
 
 GIVE_UP_S = 180.0  # an instance that a group can have is there after some seconds
+REFUSED_S = 20.0
 SKIP_S = 180.0
 EXPECTED = "expected-"  # how ids of hosts begin that are on their way
 SUSPENDED = frozenset({"AZRebalance", "ReplaceUnhealthy"})  # what a group must not do of itself (ADR 9)
@@ -66,14 +68,29 @@ class Group:
     members: tuple[Member, ...] = ()
     version: str = ""  # of the launch template that it launches with
     acts: bool = False  # whether it does of itself what must be suspended
+    refused_at: float = 0.0  # when EC2 last refused it an instance, as far as we were told
 
     def outdates(self, member: Member) -> bool:
         """Whether a member booted with an older launch template; False where it cannot be told ("$Latest" is no version)."""
         return member.version.isdigit() and self.version.isdigit() and int(member.version) < int(self.version)
 
     @property
+    def key(self) -> str:
+        """Its name is the same in each region."""
+        return group_key(self.region, self.name)
+
+    @property
     def counted(self) -> tuple[Member, ...]:
         return tuple(member for member in self.members if member.counts)
+
+    @property
+    def missing(self) -> int:
+        """How many hosts it was asked for and has not launched."""
+        return max(0, self.desired - len(self.counted))
+
+    def patience_s(self, asked_at: float) -> float:
+        """How long what is missing is waited for."""
+        return REFUSED_S if self.refused_at > asked_at else GIVE_UP_S
 
 
 # What hosts of a group are told by its launch template, which `spillway pool groups` makes.
@@ -101,6 +118,11 @@ def out_of_step(before: PoolSpec, after: PoolSpec) -> list[str]:
 def group_name(stage: str, pool: str, market: str) -> str:
     """The name of a pool's group in each region."""
     return f"spillway-{stage}-{pool}-{MARKETS[market]}"
+
+
+def group_key(region: str, name: str) -> str:
+    """What tells groups of all regions apart."""
+    return f"{region}/{name}"
 
 
 def names(stage: str, pool: str) -> dict[str, str]:
@@ -145,9 +167,9 @@ def on_the_way(s: Snapshot) -> list[OnTheWay]:
             m for m in counted if ((row := rows.get(m.instance_id)) and row.state not in LIVE) or not (row or m.healthy)
         )
         booting = sum(m.instance_id not in rows and m.healthy for m in counted)
-        missing = max(0, group.desired - len(counted))
-        late = bool(missing) and s.now - s.pool.asked.get(group.name, 0.0) >= GIVE_UP_S
-        found.append(OnTheWay(group, booting, missing, late or (bool(missing) and s.pool.spec.killed), dead))
+        asked_at = s.pool.asked.get(group.key, 0.0)
+        late = s.now - asked_at >= group.patience_s(asked_at) or s.pool.spec.killed
+        found.append(OnTheWay(group, booting, group.missing, bool(group.missing) and late, dead))
     return found
 
 
@@ -177,7 +199,7 @@ def _expected(s: Snapshot, owed: OnTheWay) -> Iterator[Host]:
     size = capacity(offering, s.pool.spec)
     for number in range(owed.booting + (0 if owed.late else owed.missing)):
         yield Host(
-            id=f"{EXPECTED}{owed.group.name}-{number:04d}",
+            id=f"{EXPECTED}{owed.group.key}-{number:04d}",
             pool=s.pool.name,
             state=HostState.LAUNCHING,
             offering=offering,
@@ -186,7 +208,7 @@ def _expected(s: Snapshot, owed: OnTheWay) -> Iterator[Host]:
             cpu=size.cpu,
             memory_mib=size.memory_mib,
             slots=size.slots,
-            launched_at=s.pool.asked.get(owed.group.name, s.now),
+            launched_at=s.pool.asked.get(owed.group.key, s.now),
             generation=s.pool.spec.generation,
         )
 
@@ -238,20 +260,21 @@ def resizes(
         desired = min(max(group.size_max, group.desired), each.base + more[place])
         if desired != group.desired and (more[place] or each.late):
             why = reasons.get(place) or _gave_up(s, each)
-            since = _waited_for_since(s, each) if more[place] else s.pool.asked.get(group.name, 0.0)
+            since = _waited_for_since(s, each) if more[place] else s.pool.asked.get(group.key, 0.0)
             actions.append(Resize(group.name, group.region, group.desired, desired, since, given_up(s, [each]), why))
     return actions, waits
 
 
 def _waited_for_since(s: Snapshot, each: OnTheWay) -> float:
     """Since when a group that is asked for more is waited for: from now on, unless it owes and has delivered nothing since it was asked."""
-    asked_at = s.pool.asked.get(each.group.name, 0.0)
-    recorded = (h.recorded_at or 0.0 for h in (*s.hosts, *s.past) if h.launch == each.group.name)
-    delivers = not each.missing or each.booting or any(at > asked_at for at in recorded)
+    asked_at = s.pool.asked.get(each.group.key, 0.0)
+    rows = (h for h in (*s.hosts, *s.past) if group_key(h.offering.region, h.launch) == each.group.key)
+    delivers = not each.missing or each.booting or any((h.recorded_at or 0.0) > asked_at for h in rows)
     return s.now if delivers else asked_at
 
 
 def _gave_up(s: Snapshot, each: OnTheWay) -> str:
     if s.pool.spec.killed:
         return "a person killed the pool's hosts"
-    return f"it did not deliver {each.missing} of {each.group.desired} hosts within {GIVE_UP_S:.0f} s"
+    patience_s = each.group.patience_s(s.pool.asked.get(each.group.key, 0.0))
+    return f"it did not deliver {each.missing} of {each.group.desired} hosts within {patience_s:.0f} s"

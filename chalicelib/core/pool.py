@@ -127,5 +127,5 @@ class Pool:
     scaling: Scaling = Scaling()
     asked: Mapping[str, float] = field(
         default_factory=dict
-    )  # Auto Scaling group → since when what it owes is waited for
+    )  # region/name of an Auto Scaling group → since when what it owes is waited for
     clocks: Mapping[str, float] = field(default_factory=dict)  # priority class → virtual time served (core/fairness.py)

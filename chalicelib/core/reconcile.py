@@ -134,8 +134,9 @@ def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[f
         supply = s.pool.supply
         opens_at = (*supply.skips.values(), supply.spot_until, ladder.probe_at(s) or 0.0)
         yield from (until for until in opens_at if now < until < math.inf)
-    for name, at in s.pool.asked.items():
-        if (due := at + groups.GIVE_UP_S) > now and any(host.launch == name for host in fleet.hosts):
-            yield due
+    for group in s.groups or ():
+        asked_at = s.pool.asked.get(group.key, 0.0)
+        if group.missing and (late_at := asked_at + group.patience_s(asked_at)) > now:
+            yield late_at
     if step.next_booking_at is not None:
         yield step.next_booking_at

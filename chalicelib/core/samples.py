@@ -1,7 +1,8 @@
 """A sample: what a pool was at a minute, as names and numbers, for people who look back and for CloudWatch.
 
 `hosts` and `jobs` count by state; `host_oldest_s` and `job_oldest_s` say for how long the oldest of each state has been in it. `target`
-is what the policy wanted, why, and all its variables. Two of them are there whatever the policy, so that charts go on when it
+is what the policy wanted, why, and all its variables. Hosts of Auto Scaling groups count as launching while they are on their way, and as
+launched in the minute in which they first speak. Two of them are there whatever the policy, so that charts go on when it
 changes: `waiting_time_s` = waiting jobs × expected_s ÷ (hosts × slots), after the boot where there is no host (Coursera's
 WaitingTime); `desired_jobs`, where the policy does not say it, = the room for jobs on the hosts that are wanted.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from chalicelib.core.catalogue import capacity, knows, price_usd_h
 from chalicelib.core.durations import boot_s, expected_s
+from chalicelib.core.groups import of_group
 from chalicelib.core.host import LIVE, WORKING, Host
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.plan import Target
@@ -59,6 +61,7 @@ def sample(s: Snapshot, jobs: Tally, target: Target | None) -> dict[str, Any]:
     hosts = tally_of_hosts(s.hosts)
     minute = s.now // MINUTE_S - 1  # the whole one before, so that each launch is counted once
     launches = [launch for launch in s.launches if launch.created_at // MINUTE_S == minute]
+    spoke = sum(of_group(h.launch) and (h.recorded_at or 0.0) // MINUTE_S == minute for h in (*s.hosts, *s.past))
     variables: Mapping[str, float] = target.variables if target else {}
     wanted = target.hosts if target else 0
     return {
@@ -73,7 +76,7 @@ def sample(s: Snapshot, jobs: Tally, target: Target | None) -> dict[str, Any]:
         "desired_hosts": variables.get("desired_hosts", float(wanted)),
         "target_hosts": float(wanted),
         "launches": len(launches),
-        "hosts_launched": sum(len(launch.hosts) for launch in launches),
+        "hosts_launched": sum(len(launch.hosts) for launch in launches) + spoke,
         "cost_usd_h": sum(
             price_usd_h(h.offering, s.pool.spec) for h in s.hosts if h.state in LIVE and knows(h.offering, s.pool.spec)
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
@@ -105,15 +106,36 @@ def test_what_a_group_does_not_deliver_is_given_up_for_the_backup_group() -> Non
     town.run_until_quiet()
 
 
+def refuses(town: Town, group: str = SPOT_GROUP) -> dict[str, Any]:
+    """What Auto Scaling tells EventBridge when EC2 has none for a group."""
+    at = datetime.fromtimestamp(town.now, UTC).isoformat()
+    detail = {"AutoScalingGroupName": group, "StatusMessage": "We currently do not have sufficient capacity"}
+    kind = "EC2 Instance Launch Unsuccessful"
+    return {"source": "aws.autoscaling", "detail-type": kind, "time": at, "region": "us-east-1", "detail": detail}
+
+
 def test_what_ec2_says_to_a_group_is_told_in_the_pools_story() -> None:
     """Groups of others say nothing to us."""
     town = a_town()
     for group in (SPOT_GROUP, "spillway-other-default-spot", "None"):
-        detail = {"AutoScalingGroupName": group, "StatusMessage": "We currently do not have sufficient capacity"}
-        event = {"source": "aws.autoscaling", "detail-type": "EC2 Instance Launch Unsuccessful", "detail": detail}
-        assert town.invoke(ec2_events.receive, event)
+        assert town.invoke(ec2_events.receive, refuses(town, group))
     told = [line for line in story(town) if "sufficient capacity" in line]
-    assert told == [f"group {SPOT_GROUP} got no instance: We currently do not have sufficient capacity"]
+    assert told == [f"group {SPOT_GROUP} in us-east-1 got no instance: We currently do not have sufficient capacity"]
+
+
+def test_a_group_that_ec2_refused_keeps_nobody_waiting_for_minutes() -> None:
+    """Its other zones have some seconds, then the backup is asked."""
+    town = a_town()
+    town.cloud.compute.limit(SPOT, 0)
+    job = town.submit("run 30")
+    town.run(3)
+    assert town.invoke(ec2_events.receive, refuses(town))
+    town.run(12)
+    assert desired(town) == 1
+    town.run(20)
+    assert (desired(town), desired(town, BACKUP_GROUP)) == (0, 1)
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
 
 
 def test_a_member_that_dies_loses_its_place_and_its_job_gets_another() -> None:
@@ -141,6 +163,19 @@ def test_a_dead_members_place_is_not_taken_by_two(age_s: float) -> None:
     town.run(400)
     assert (launched(town), desired(town)) == (2, 1)
     town.run_until_quiet()
+
+
+def test_a_host_that_ended_itself_is_neither_replaced_nor_desired_for_long() -> None:
+    """It needs no permission to leave its group: its place is empty until a pass finds it so, and then it is no place any more."""
+    town = a_town(linger_s=3000)
+    town.submit("run 30")
+    town.run(100)
+    (machine,) = town.cloud.compute.alive()
+    town.unannounced.add(machine.id)
+    town.cloud.compute.lose(machine.id)
+    town.run(300)
+    assert (launched(town), desired(town)) == (1, 0)
+    assert not town.cloud.groups.groups["us-east-1", SPOT_GROUP].members
 
 
 def test_a_host_that_came_when_none_was_desired_any_more_leaves_all_the_same() -> None:
@@ -339,6 +374,29 @@ def test_who_changes_what_launch_templates_tell_hosts_hears_how_it_gets_there() 
     pools.patch(town.plane, "default", {"linger_s": 77, "hosts_max": 5}, by="alice", warn=warned.append)
     assert [fault.field for fault in warned] == ["linger_s"]
     assert "`spillway pool groups default` brings it there" in warned[0].message
+
+
+def test_a_group_that_did_not_answer_is_asked_again_in_seconds() -> None:
+    """Not by the next tick: a job waits."""
+    town = a_town()
+    town.cloud.calls.fail("autoscaling.SetDesiredCapacity", CloudUnavailable("ScalingActivityInProgress"))
+    town.submit("run 30")
+    town.run(8)
+    assert desired(town) == 1
+
+
+def test_samples_count_hosts_that_a_group_owes_and_each_that_came_once() -> None:
+    """They cost money before they speak; and no launch row tells of them."""
+    town = a_town(hosts_min=2)
+    town.boot_s = 90
+    town.submit("run 30")
+    town.run(61)
+    (first,) = town.stores.samples.of("default", 0, town.now, 9)
+    assert (first.values["hosts"], first.values["hosts_launched"]) == ({"launching": 2}, 0)
+    town.run(300)
+    samples = town.stores.samples.of("default", 0, town.now, 9)
+    assert sum(sample.values["hosts_launched"] for sample in samples) == 2
+    assert samples[-1].values["hosts"] == {"ready": 2}
 
 
 def test_a_group_that_replaces_of_itself_ends_at_zero_too() -> None:

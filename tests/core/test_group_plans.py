@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core import invariants
-from chalicelib.core.groups import GIVE_UP_S, Group, Member, group_name, host_id
+from chalicelib.core.groups import GIVE_UP_S, REFUSED_S, Group, Member, group_key, group_name, host_id
 from chalicelib.core.host import Host, Offering
 from chalicelib.core.plan import Assign, Dismiss, Plan, Resize, Start
 from chalicelib.core.reconcile import reconcile
@@ -34,9 +34,9 @@ def a_row(n: int) -> Host:
 
 
 def a_look(jobs: int, group: Group, rows: int = 0, asked_s_ago: float = 1.0, **spec: object) -> Snapshot:
-    pool = a_pool(offerings=(SPOT, BACKUP), capacity="asg", **spec)
+    pool = a_pool(**{"offerings": (SPOT, BACKUP), "capacity": "asg", **spec})
     return a_snapshot(
-        pool=replace(pool, asked={NAME: NOW - asked_s_ago}),
+        pool=replace(pool, asked={group_key("us-east-1", NAME): NOW - asked_s_ago}),
         hosts=tuple(a_row(n) for n in range(rows)),
         backlog=tuple(an_entry(f"job-{n:03d}") for n in range(jobs)),
         groups=(group, a_group(market="on_demand")),
@@ -69,7 +69,7 @@ def test_looking_again_right_after_asking_asks_for_nothing(
         return  # what those hosts hold then is another test's
     wanted = {action.group: action.desired for action in resizes(plan)}
     after = tuple(replace(group, desired=wanted.get(group.name, group.desired)) for group in s.groups or ())
-    again = replace(s, groups=after, pool=replace(s.pool, asked={group.name: NOW for group in after}))
+    again = replace(s, groups=after, pool=replace(s.pool, asked={group.key: NOW for group in after}))
     assert not resizes(reconcile(again))
 
 
@@ -104,6 +104,26 @@ def test_asking_for_more_does_not_put_off_giving_up_what_delivers_nothing() -> N
     """Or a job now and then would keep all of them from the backup for ever."""
     (more,) = resizes(reconcile(a_look(4, a_group(desired=1), asked_s_ago=100)))
     assert (more.desired > 1, more.asked_at) == (True, NOW - 100)
+
+
+def test_what_ec2_refused_a_group_since_it_was_asked_is_given_up_sooner() -> None:
+    """Its other zones and types get some seconds; a refusal from before it was asked says nothing."""
+    for refused_s_ago, asked_s_ago, gives_up in ((1, REFUSED_S, True), (1, REFUSED_S - 1, False), (99, 60, False)):
+        s = a_look(1, replace(a_group(desired=1), refused_at=NOW - refused_s_ago), asked_s_ago=asked_s_ago)
+        plan = reconcile(s)
+        assert any(action.gave_up for action in resizes(plan)) == gives_up
+        if not gives_up:
+            patience_s = REFUSED_S if refused_s_ago < asked_s_ago else GIVE_UP_S
+            assert plan.wake_at == NOW - asked_s_ago + patience_s
+
+
+def test_groups_of_two_regions_have_one_name_and_are_asked_apart() -> None:
+    """What one of them owes is no debt of the other, which was asked long ago and delivered."""
+    west = replace(SPOT, region="us-west-2")
+    s = a_look(0, a_group(1), asked_s_ago=GIVE_UP_S, offerings=(SPOT, west))
+    there = replace(a_group(1), region="us-west-2")
+    s = replace(s, groups=(*(s.groups or ()), there), pool=replace(s.pool, asked={**s.pool.asked, there.key: NOW - 1}))
+    assert [(action.region, action.desired) for action in resizes(reconcile(s))] == [("us-east-1", 0)]
 
 
 def test_asking_a_group_that_delivers_for_more_gives_it_time_again() -> None:
