@@ -35,6 +35,7 @@ SERVICES: dict[str, tuple[str, ...] | None] = {
         "DescribeImages",
         "DescribeInstances",
         "DescribeInstanceTypeOfferings",
+        "DescribeLaunchTemplates",
         "DescribeLaunchTemplateVersions",
         "DescribeSpotPriceHistory",
         "GetSpotPlacementScores",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.refusals import asking, code_of, message_of
+from chalicelib.cloud.tags import STAGE_TAG
 from chalicelib.core.spot_history import Change
 from chalicelib.errors import RegionRefused
 
@@ -41,6 +42,16 @@ class Ec2Facts:
         if found is None or not found["LaunchTemplateVersions"]:
             return None
         return str(found["LaunchTemplateVersions"][0]["LaunchTemplateData"].get("ImageId", ""))
+
+    def template_is_ours(self, region: str, template: str) -> bool:
+        name = template.partition(":")[0]
+        found = self._found(
+            "InvalidLaunchTemplate",
+            f"EC2 in {region} was asked for the tags of the launch template {name}",
+            lambda: self._ec2(region).describe_launch_templates(LaunchTemplateNames=[name]),
+        )
+        tags = [tag for each in (found or {"LaunchTemplates": []})["LaunchTemplates"] for tag in each.get("Tags", [])]
+        return {"Key": STAGE_TAG, "Value": self._stage} in tags
 
     def image_arch(self, region: str, image: str) -> str | None:
         found = self._found(

@@ -27,6 +27,7 @@ class MemoryFacts:
         default_factory=lambda: {STAGE_IMAGE: "x86_64"}
     )  # image → architecture, in every region
     templates: dict[str, str] = field(default_factory=dict)  # "name" or "name:version" → image, in every region
+    foreign: set[str] = field(default_factory=set)  # names of templates without the stage's tag
     closed: set[str] = field(default_factory=set)  # regions that this account has not enabled
     bare: set[str] = field(default_factory=set)  # regions without the stage's launch template
     unsold: set[tuple[str, str]] = field(default_factory=set)  # (region or zone, type)
@@ -38,6 +39,11 @@ class MemoryFacts:
             if template is None:
                 return None if region in self.bare else STAGE_IMAGE
             return self.templates.get(template)
+
+    def template_is_ours(self, region: str, template: str) -> bool:
+        with self.calls.call("ec2.DescribeLaunchTemplates", region=region, template=template):
+            self._open(region)
+            return template.partition(":")[0] not in self.foreign
 
     def image_arch(self, region: str, image: str) -> str | None:
         with self.calls.call("ec2.DescribeImages", region=region, image=image):

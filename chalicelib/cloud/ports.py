@@ -45,6 +45,9 @@ class Facts(Protocol):
     def template_image(self, region: str, template: str | None) -> str | None:
         """The image of a launch template ("name" or "name:version"; None: the stage's own), "" where it names none; None: there is none."""
 
+    def template_is_ours(self, region: str, template: str) -> bool:
+        """Whether a template of this name carries the tag `spillway:stage` with this stage's name: else no function may use it."""
+
     def image_arch(self, region: str, image: str) -> str | None:
         """x86_64, arm64 … of an image; None: there is none of this id that the account may use."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from chalicelib.core.host import Launch
 
+STAGE_TAG = "spillway:stage"
+
 
 def launch_tags(stage: str, launch: Launch) -> dict[str, str]:
     """All machines of a launch share them, so `spillway:host` is the launch id; the host is that and ami-launch-index."""
     return {
-        "spillway:stage": stage,
+        STAGE_TAG: stage,
         "spillway:pool": launch.pool,
         "spillway:host": launch.id,
         "spillway:launch": launch.id,

@@ -66,6 +66,9 @@ def _answers(facts: Facts, question: Question, now: float) -> Iterator[Answers]:
     yield answers
     if template is None:
         return
+    if question.template is not None:
+        answers = replace(answers, template_ours=facts.template_is_ours(region, question.template))
+        yield answers
     image = question.image or template
     if image and not image.startswith("resolve:"):  # a parameter's name in an image's place says nothing yet
         answers = replace(answers, image_arch=facts.image_arch(region, image) or "")

@@ -46,11 +46,13 @@ class Answers:
     """What EC2 said; None where it was not asked or did not answer.
 
     `refused`: EC2's words, where it takes no credentials of this account in the region. `template_image`: what the template boots,
-    "" where it names none. `zones`: type → zones that sell it. `spot`: type → zone → USD an hour.
+    "" where it names none. `template_ours`: whether the stage's functions may use the pool's own. `zones`: type → zones that sell it.
+    `spot`: type → zone → USD an hour.
     """
 
     refused: str | None = None
     template_found: bool | None = None
+    template_ours: bool | None = None
     template_image: str = ""
     image_arch: str | None = None  # "" there is no such image
     zones: Mapping[str, frozenset[str]] | None = None
@@ -76,6 +78,12 @@ def faults(question: Question, said: Answers, spec: PoolSpec, stage: str) -> Ite
     if said.template_found is False:
         yield _no_template(question, stage)
         return
+    if said.template_ours is False:
+        yield Fault(
+            "launch_template",
+            f"{question.template} in {region} does not carry the tag spillway:stage={stage}, so EC2 would refuse each launch: "
+            "tag it (the template itself, not what it launches)",
+        )
     image = question.image or said.template_image
     if said.image_arch == "":
         yield _no_image(question, image, stage)

@@ -47,6 +47,30 @@ def test_a_template_or_a_version_that_is_not_there_is_none(world: World):
     assert world.cloud.facts.template_image(REGION, f"{name}:9") is None
 
 
+def test_a_template_is_the_stages_if_it_carries_its_tag(world: World):
+    """Another stage's, one without tags, and one that is not there are not."""
+    mine, other, bare = (f"{kind}-{world.stage}" for kind in ("mine", "other", "bare"))
+    if isinstance(world, AwsWorld):
+        ec2 = a_client("ec2", world.endpoint_url)
+        for name, stage in ((mine, world.stage), (other, "another"), (bare, None)):
+            tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "spillway:stage", "Value": stage}]}]
+            ec2.create_launch_template(
+                LaunchTemplateName=name,
+                LaunchTemplateData={"ImageId": MOTO_IMAGE},
+                **({"TagSpecifications": tags} if stage else {}),
+            )
+    else:
+        world.cloud.facts.foreign |= {other, bare, "nobodys"}  # type: ignore[attr-defined]
+    facts = world.cloud.facts
+    assert [facts.template_is_ours(REGION, n) for n in (mine, f"{mine}:1", other, bare, "nobodys")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
 def test_a_region_that_was_not_bootstrapped_has_no_template(world: World):
     if not isinstance(world, AwsWorld):
         world.cloud.facts.bare.add("eu-west-1")  # type: ignore[attr-defined]
@@ -97,6 +121,7 @@ def test_what_may_not_be_asked_or_is_not_answered_is_unknown(code: str):
     """Nothing follows from it, so nothing may be refused for it."""
     for ask in (
         lambda facts: facts.template_image(REGION, "graders"),
+        lambda facts: facts.template_is_ours(REGION, "graders"),
         lambda facts: facts.image_arch(REGION, "ami-12345678"),
         lambda facts: facts.zones(REGION, ["c7i.large"]),
         lambda facts: facts.spot_prices(REGION, ["c7i.large"], NOW),

@@ -8,6 +8,7 @@ import pytest
 from meddling import a_pool, meddled, story
 from town import Town
 
+from chalicelib.cloud.memory_facts import STAGE_IMAGE
 from chalicelib.control import pools, settings
 from chalicelib.errors import BadRequest, CloudUnavailable, Fault
 
@@ -49,6 +50,17 @@ def test_a_launch_template_that_does_not_exist_is_refused() -> None:
     assert field == "launch_template"
     assert "EC2 in us-east-1 has no launch template graders:7" in message
     assert "say its name, not its id" in refused(Town(), {"launch_template": "lt-0123456789abcdef0"})[1]
+
+
+def test_a_launch_template_that_the_functions_may_not_use_is_refused_with_the_tag_that_it_lacks() -> None:
+    """It is there, but every launch would be refused (policies/wakes.json), and the jobs would wait for ever."""
+    town = Town()
+    town.cloud.facts.templates |= {"graders": STAGE_IMAGE, "graders:2": STAGE_IMAGE}
+    assert warned(town, {"launch_template": "graders"}) == []
+    town.cloud.facts.foreign.add("graders")
+    field, message = refused(town, {"launch_template": "graders:2"})
+    assert field == "launch_template"
+    assert "does not carry the tag spillway:stage=town" in message
 
 
 def test_an_image_that_does_not_exist_is_refused() -> None:
