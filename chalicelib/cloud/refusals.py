@@ -73,6 +73,11 @@ LAUNCH_ERRORS: tuple[tuple[str, Meaning, str], ...] = (
         "this account's spot quota in the region is used up; more is asked for under Service Quotas",
     ),
     (
+        "RequestResourceCountExceeded",
+        _NOT_NOW,
+        "EC2 does not take a request for so many spot machines at once",
+    ),
+    (
         "*LimitExceeded",
         _NOT_NOW,
         "a quota of this account in the region is used up; more is asked for under Service Quotas",
@@ -98,6 +103,19 @@ LAUNCH_ERRORS: tuple[tuple[str, Meaning, str], ...] = (
         _NEVER,
         "the launch template is not in this region; run `spillway bootstrap` for the stage's own, copy the pool's own there",
     ),
+    *(
+        (
+            code,
+            _NEVER,
+            "AWS does not accept the control plane's credentials in this region; it may have to be enabled for the account",
+        )
+        for code in (
+            "InvalidClientTokenId",
+            "MissingAuthenticationToken",
+            "UnrecognizedClient*",
+            "SignatureDoesNotMatch",
+        )
+    ),
     ("InvalidAMIID*", _NEVER, "the machine image does not exist in this region or may not be used"),
     ("InvalidUserData*", _NEVER, "EC2 does not accept the user data"),
     (
@@ -118,6 +136,9 @@ LAUNCH_ERRORS: tuple[tuple[str, Meaning, str], ...] = (
         _NEVER,
         "EC2 does not accept the launch as it is; look at the pool's offering and the launch template",
     ),
+    ("OperationNotPermitted", _NEVER, "EC2 does not permit this launch; look at the launch template"),
+    ("VolumeTypeNotAvailableInZone", _NEVER, "the zone does not have the launch template's type of volume"),
+    ("EncryptedVolumesNotSupported", _NEVER, "this instance type takes no encrypted volumes; choose another one"),
     ("VPC*NotSpecified", _NEVER, "there is no default network in this region; give the launch template a subnet"),
     # We may not.
     (

@@ -12,13 +12,14 @@ from fragile import fragile
 from town import OFFERING, Crash, Town
 
 from chalicelib.control import passes
+from chalicelib.control.launches import HALVED
 from chalicelib.control.submit import submit_many
 from chalicelib.core import invariants
 from chalicelib.core.bucket import Ask, Taken
 from chalicelib.core.host import HostState, Offering
 from chalicelib.core.job import Job, JobSpec, JobState
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import CloudUnavailable, Throttled
+from chalicelib.errors import CapacityRefused, CloudUnavailable, Throttled
 from chalicelib.store.told import told
 
 THROTTLED = Throttled("RequestLimitExceeded: EC2 gets too many requests")
@@ -159,6 +160,19 @@ def test_a_quota_is_found_by_halving() -> None:
     count = len(calls(town))
     town.run(120)
     assert len(calls(town)) == count  # skipped for three minutes
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [(code, [4, 2, 2]) for code in sorted(HALVED)] + [("InsufficientInstanceCapacity", [4])],
+)
+def test_what_is_refused_because_there_are_too_many_is_asked_for_by_half(code: str, asked: list[int]) -> None:
+    """EC2 says these of a number, all or nothing; of capacity it would have given what it has."""
+    town = a_town()
+    town.cloud.calls.fail("ec2.RunInstances", CapacityRefused(code, "no"))
+    submit(town, 4)
+    town.run(10)
+    assert calls(town) == asked
 
 
 def test_what_ec2_does_not_give_waits_again_with_a_reason_and_the_next_offering_gives_it() -> None:
