@@ -15,7 +15,7 @@ from chalicelib.core import invariants
 from chalicelib.core.consistency import GOING
 from chalicelib.core.durations import boot_s
 from chalicelib.core.forecast import there_at
-from chalicelib.core.host import LIVE, Host
+from chalicelib.core.host import LIVE, Host, HostState
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.plan import Action, Assign, Plan, Start
 from chalicelib.core.plan_words import concerning_host, concerning_job, words
@@ -57,7 +57,12 @@ def job(plane: Plane, record: Job) -> Why:
     now = plane.clock()
     host = plane.stores.hosts.get(record.pool, record.host) if record.host and not record.ended else None
     outlook = _outlook(plane, record) if record.state is JobState.PENDING else None
-    sentences = why_job(record, story.of_job(plane, record), now, host=host, outlook=outlook)
+    unanswered = host is not None and host.state is HostState.LAUNCHING and host.instance_id is None
+    pool = plane.stores.registry.pool(record.pool) if unanswered else None
+    backoff_until = pool.supply.backoff_until if pool is not None else 0.0
+    sentences = why_job(
+        record, story.of_job(plane, record), now, host=host, outlook=outlook, backoff_until=backoff_until
+    )
     return Why(subject=record.id, state=str(record.state), at=now, sentences=tuple(sentences))
 
 

@@ -69,7 +69,7 @@ def recorded(
 def refused(plane: Plane, launch: Launch, asked: int, error: CapacityRefused | LaunchImpossible) -> Launched:
     """First that nobody sends it again, then the jobs: whoever dies in between leaves hosts that were never launched."""
     if plane.stores.hosts.settle_launch(launch, plane.clock() + ROW_TTL_S):
-        give_back(plane, launch, launch.hosts, f"EC2 refused {launch.offering.key}: {error}")
+        give_back(plane, launch, launch.hosts, f"EC2 refused the launch: {error}")
     return _skipped(plane, launch, asked, error)
 
 

@@ -316,7 +316,7 @@ class Performer:
             self.supply = backoff.answered(self.supply)
         if launched.skip_until is not None:
             self.skips[launched.refused] = launched.skip_until
-            self.plane.tell(story.of_pool(self.pool.name), "refused", f"EC2 refused {offering.key}: {launched.refusal}")
+            self.plane.tell(story.of_pool(self.pool.name), "refused", f"EC2 refused a launch: {launched.refusal}")
             if launched.impossible:
                 notify(
                     self.plane,

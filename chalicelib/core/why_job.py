@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import FINAL, Job, JobState
+from chalicelib.core.rationing import throttled_until
 from chalicelib.core.spoken import ago, clock, count, duration, sentence
 from chalicelib.core.story import Line
 
@@ -41,9 +42,23 @@ class Outlook:
     wait_s: float | None = None
 
 
-def why_job(job: Job, story: Sequence[Line], now: float, *, host: Host | None, outlook: Outlook | None) -> list[str]:
-    """Sentences, the most important first. `host`: the row of the host it names, while there is one."""
-    told = [_state(job, now), *_reasons(job, outlook), *_place(job, host, now), *_next(job, outlook, now)]
+def why_job(
+    job: Job,
+    story: Sequence[Line],
+    now: float,
+    *,
+    host: Host | None,
+    outlook: Outlook | None,
+    backoff_until: float = 0.0,
+) -> list[str]:
+    """Sentences, the most important first. `host`: the row of the host it names, while there is one. `backoff_until`: until when its pool
+    asks nothing of EC2."""
+    told = [
+        _state(job, now),
+        *_reasons(job, outlook),
+        *_place(job, host, now, backoff_until),
+        *_next(job, outlook, now),
+    ]
     told += [*_attempts(job, story, now), *_price(job)]
     return [sentence(text) for text in told if text]
 
@@ -64,7 +79,7 @@ def _reasons(job: Job, outlook: Outlook | None) -> Iterator[str]:
             yield f"What it waits for: {waits}"
 
 
-def _place(job: Job, host: Host | None, now: float) -> Iterator[str]:
+def _place(job: Job, host: Host | None, now: float, backoff_until: float) -> Iterator[str]:
     if job.state not in (JobState.ASSIGNED, JobState.RUNNING) or job.host is None:
         return
     if host is None:
@@ -76,6 +91,9 @@ def _place(job: Job, host: Host | None, now: float) -> Iterator[str]:
         yield "Its host does not carry it any more; the next sweep settles this attempt"
     elif job.state is JobState.ASSIGNED:
         if host.state is HostState.LAUNCHING:
+            if host.instance_id is None:
+                held_up = f": {throttled_until(backoff_until)}, and then sent again" if backoff_until > now else ""
+                yield f"EC2 has not answered the launch of its host yet{held_up}"
             yield "It begins when its host has booted"
         elif held.accepted_at:
             yield f"Its host accepted it {ago(held.accepted_at, now)} and begins it when there is room"

@@ -16,7 +16,7 @@ from chalicelib.core.host import HostEvent, HostState
 from chalicelib.core.job import JobState
 from chalicelib.core.plan import Start
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import CloudUnavailable
+from chalicelib.errors import CloudUnavailable, Throttled
 from chalicelib.store.ports import Stores
 from chalicelib.store.told import told
 
@@ -192,6 +192,21 @@ def test_why_of_a_job_through_its_life() -> None:
     assert re.search(r"Attempt 2 ran for 30 s; it ended .* ago, and the job is failed: exit 1", ended)
     assert "2 of the 2 attempts that it may have are used up." in ended
     assert "It waited" in why(town, waiting.id)
+
+
+def test_why_of_a_job_whose_launch_ec2_throttles_says_so_and_not_that_its_host_boots() -> None:
+    """There is a row of a host, and no machine: the launch is sent again when EC2 may be asked."""
+    town = Town()
+    town.cloud.calls.fail("ec2.RunInstances", Throttled("RequestLimitExceeded"))
+    job = town.submit("run 5")
+    town.run(1)
+    said = why(town, job.id)
+    assert "EC2 has not answered the launch of its host yet: EC2 gets too many requests from this account" in said
+    assert "nothing is launched until" in " ".join(
+        views.plan(explain.plan(town.plane, town.stores.registry.pool("default")))["supply"]
+    )
+    town.run(5)
+    assert "EC2 has not answered" not in why(town, job.id)
 
 
 def test_why_of_a_job_that_is_to_be_cancelled_says_so() -> None:
