@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @command
 def status(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Job ids; none: the newest jobs.")] = None,
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="JOB", help="Job ids; none: the newest of pool default.")
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="Show this pool and its hosts, or the jobs of it.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest jobs.")] = 20,
     url: Url = None,
@@ -26,7 +28,7 @@ def status(
     stage: Stage = None,
     as_json: Json = False,
 ) -> None:
-    """Show jobs (the given ones, or the newest), or with --pool a pool, its hosts and its newest jobs."""
+    """Show jobs (the given ones, or the newest of pool default), or with --pool a pool, its hosts and its newest jobs."""
     with connect(url, token, stage) as spillway:
         if pool is not None and not jobs:
             _pool(spillway, pool, limit, as_json=as_json)
@@ -34,6 +36,11 @@ def status(
         found = spillway.jobs(jobs) if jobs else spillway.list_jobs(limit=limit)
         if as_json:
             emit({"items": [dataclasses.asdict(job) for job in found]})
+            return
+        if not found:
+            typer.echo(
+                "There are no jobs in pool default; --pool NAME looks at another, `spillway pool list` names them."
+            )
             return
         table(
             ["job", "name", "state", "since", "ran", "host", "why"],

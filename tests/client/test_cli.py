@@ -75,6 +75,11 @@ def test_submit_uploads_its_inputs(run: Any, server: Any, tmp_path: Path) -> Non
     assert len(server.uploads) == 2
 
 
+def test_where_there_are_no_jobs_a_newcomer_is_told_where_to_look(run: Any) -> None:
+    """A table of heads alone looks like a fault."""
+    assert run("status").out.startswith("There are no jobs in pool default; --pool NAME looks at another")
+
+
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("timed_out", 1), ("cancelled", 1)])
 def test_a_waited_job_decides_the_exit_code(run: Any, server: Any, state: str, code: int) -> None:
     finish_at_look(server, state, reason="as told")
