@@ -38,6 +38,7 @@ SERVICES: dict[str, tuple[str, ...] | None] = {
         "DescribeLaunchTemplates",
         "DescribeLaunchTemplateVersions",
         "DescribeSpotPriceHistory",
+        "DescribeSubnets",
         "GetSpotPlacementScores",
         "RunInstances",
         "TerminateInstances",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.refusals import asking, code_of, message_of
 from chalicelib.cloud.tags import STAGE_TAG
+from chalicelib.core.pool_checks import Template
 from chalicelib.core.spot_history import Change
 from chalicelib.errors import RegionRefused
 
@@ -30,7 +31,7 @@ class Ec2Facts:
         self._clients = clients
         self._stage = stage
 
-    def template_image(self, region: str, template: str | None) -> str | None:
+    def template(self, region: str, template: str | None) -> Template | None:
         name, _, version = (template or f"spillway-{self._stage}-host").partition(":")
         found = self._found(
             "InvalidLaunchTemplate",
@@ -41,7 +42,17 @@ class Ec2Facts:
         )
         if found is None or not found["LaunchTemplateVersions"]:
             return None
-        return str(found["LaunchTemplateVersions"][0]["LaunchTemplateData"].get("ImageId", ""))
+        data = found["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        subnets = [card["SubnetId"] for card in data.get("NetworkInterfaces", []) if card.get("SubnetId")]
+        return Template(image=str(data.get("ImageId", "")), subnet=subnets[0] if subnets else "")
+
+    def subnet_zone(self, region: str, subnet: str) -> str | None:
+        found = self._found(
+            "InvalidSubnetI",  # EC2 says InvalidSubnetID.NotFound and InvalidSubnetId.Malformed
+            f"EC2 in {region} was asked for the subnet {subnet}",
+            lambda: self._ec2(region).describe_subnets(SubnetIds=[subnet]),
+        )
+        return None if found is None or not found["Subnets"] else str(found["Subnets"][0]["AvailabilityZone"])
 
     def template_is_ours(self, region: str, template: str) -> bool:
         name = template.partition(":")[0]

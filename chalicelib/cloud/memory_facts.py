@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.cloud.memory_calls import Calls
 from chalicelib.core.catalogue import TYPES
+from chalicelib.core.pool_checks import Template
 from chalicelib.core.spot_history import Change
 from chalicelib.errors import RegionRefused
 
@@ -27,18 +28,27 @@ class MemoryFacts:
         default_factory=lambda: {STAGE_IMAGE: "x86_64"}
     )  # image → architecture, in every region
     templates: dict[str, str] = field(default_factory=dict)  # "name" or "name:version" → image, in every region
+    template_subnets: dict[str, str] = field(default_factory=dict)  # as `templates`, "" for the stage's own → subnet
+    subnets: dict[str, str] = field(default_factory=dict)  # subnet → zone
     foreign: set[str] = field(default_factory=set)  # names of templates without the stage's tag
     closed: set[str] = field(default_factory=set)  # regions that this account has not enabled
     bare: set[str] = field(default_factory=set)  # regions without the stage's launch template
     unsold: set[tuple[str, str]] = field(default_factory=set)  # (region or zone, type)
     spot: dict[tuple[str, str], float] = field(default_factory=dict)  # (zone, type) → USD an hour
 
-    def template_image(self, region: str, template: str | None) -> str | None:
+    def template(self, region: str, template: str | None) -> Template | None:
         with self.calls.call("ec2.DescribeLaunchTemplateVersions", region=region, template=template):
             self._open(region)
             if template is None:
-                return None if region in self.bare else STAGE_IMAGE
-            return self.templates.get(template)
+                return None if region in self.bare else Template(STAGE_IMAGE, self.template_subnets.get("", ""))
+            if template not in self.templates:
+                return None
+            return Template(self.templates[template], self.template_subnets.get(template, ""))
+
+    def subnet_zone(self, region: str, subnet: str) -> str | None:
+        with self.calls.call("ec2.DescribeSubnets", region=region, subnet=subnet):
+            self._open(region)
+            return self.subnets.get(subnet)
 
     def template_is_ours(self, region: str, template: str) -> bool:
         with self.calls.call("ec2.DescribeLaunchTemplates", region=region, template=template):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from chalicelib.core.groups import Group, Member
 from chalicelib.core.host import Launch
 from chalicelib.core.instance import Instance
+from chalicelib.core.pool_checks import Template
 from chalicelib.core.spot_history import Change
 
 
@@ -42,8 +43,11 @@ class Compute(Protocol):
 class Facts(Protocol):
     """What EC2 says of the things that a pool names. Raises RegionRefused where the account is not let into the region."""
 
-    def template_image(self, region: str, template: str | None) -> str | None:
-        """The image of a launch template ("name" or "name:version"; None: the stage's own), "" where it names none; None: there is none."""
+    def template(self, region: str, template: str | None) -> Template | None:
+        """What a launch template says ("name" or "name:version"; None: the stage's own); None: there is none."""
+
+    def subnet_zone(self, region: str, subnet: str) -> str | None:
+        """The zone of a subnet; None: there is none of this id."""
 
     def template_is_ours(self, region: str, template: str) -> bool:
         """Whether a template of this name carries the tag `spillway:stage` with this stage's name: else no function may use it."""

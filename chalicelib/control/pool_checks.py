@@ -8,7 +8,7 @@ from dataclasses import replace
 from chalicelib.cloud.ports import Facts
 from chalicelib.core import offering_faults, pool_checks
 from chalicelib.core.pool import PoolSpec
-from chalicelib.core.pool_checks import Answers, Question
+from chalicelib.core.pool_checks import Answers, Question, Template
 from chalicelib.errors import CloudUnavailable, Fault, RegionRefused
 from chalicelib.wiring import Plane
 
@@ -61,15 +61,18 @@ class Checks:
 def _answers(facts: Facts, question: Question, now: float) -> Iterator[Answers]:
     """What is known after each request; what decides most first."""
     region = question.region
-    template = facts.template_image(region, question.template)
-    answers = Answers(template_found=template is not None, template_image=template or "")
+    template = facts.template(region, question.template)
+    answers = Answers(template_found=template is not None, template=template or Template())
     yield answers
     if template is None:
         return
     if question.template is not None:
         answers = replace(answers, template_ours=facts.template_is_ours(region, question.template))
         yield answers
-    image = question.image or template
+    if template.subnet:
+        answers = replace(answers, subnet_zone=facts.subnet_zone(region, template.subnet) or "")
+        yield answers
+    image = question.image or template.image
     if image and not image.startswith("resolve:"):  # a parameter's name in an image's place says nothing yet
         answers = replace(answers, image_arch=facts.image_arch(region, image) or "")
         yield answers

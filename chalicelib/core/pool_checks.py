@@ -41,19 +41,27 @@ class Question:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a launch template says that a pool's offerings must go with; "" where it says nothing."""
+
+    image: str = ""
+    subnet: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """What EC2 said; None where it was not asked or did not answer.
 
-    `refused`: EC2's words, where it takes no credentials of this account in the region. `template_image`: what the template boots,
-    "" where it names none. `template_ours`: whether the stage's functions may use the pool's own. `zones`: type → zones that sell it.
-    `spot`: type → zone → USD an hour.
+    `refused`: EC2's words, where it takes no credentials of this account in the region. `template_ours`: whether the stage's functions
+    may use the pool's own. `zones`: type → zones that sell it. `spot`: type → zone → USD an hour.
     """
 
     refused: str | None = None
     template_found: bool | None = None
     template_ours: bool | None = None
-    template_image: str = ""
+    template: Template = Template()
+    subnet_zone: str | None = None  # of the template's subnet; "" there is no such subnet
     image_arch: str | None = None  # "" there is no such image
     zones: Mapping[str, frozenset[str]] | None = None
     spot: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -84,9 +92,17 @@ def faults(question: Question, said: Answers, spec: PoolSpec, stage: str) -> Ite
             f"{question.template} in {region} does not carry the tag spillway:stage={stage}, so EC2 would refuse each launch: "
             "tag it (the template itself, not what it launches)",
         )
-    image = question.image or said.template_image
+    image = question.image or said.template.image
     if said.image_arch == "":
         yield _no_image(question, image, stage)
+    elif said.template_found and not image and question.template is not None:
+        yield Fault(
+            "launch_template",
+            f"{question.template} in {region} names no image, and neither does the pool: say image=ami-…",
+        )
+    if said.subnet_zone == "":
+        named = f"there is no {said.template.subnet} in {region}, which the launch template puts hosts into"
+        yield Fault("launch_template" if question.template is not None else f"offerings[{first}].region", named)
     for index, offering in question.offerings:
         yield from _of_offering(index, offering, said, image, spec)
 
@@ -109,10 +125,15 @@ def _of_offering(index: int, offering: Offering, said: Answers, image: str, spec
         zones = said.zones.get(name, frozenset())
         if not zones:
             yield Fault(f"{at}.instance_type", f"EC2 does not sell {name} in {offering.region}")
-        elif offering.zone is not None and offering.zone not in zones:
-            yield Fault(
-                f"{at}.zone", f"EC2 does not sell {name} in {offering.zone}; it does in {', '.join(sorted(zones))}"
-            )
+        elif (zone := offering.zone or said.subnet_zone) and zone not in zones:
+            why = "" if offering.zone else f", where the launch template puts hosts ({said.template.subnet})"
+            yield Fault(f"{at}.zone", f"EC2 does not sell {name} in {zone}{why}; it does in {', '.join(sorted(zones))}")
+    if offering.zone is not None and said.subnet_zone and offering.zone != said.subnet_zone:
+        yield Fault(
+            f"{at}.zone",
+            f"is {offering.zone}, but the launch template puts hosts into {said.template.subnet}, which is in {said.subnet_zone}: "
+            "leave the zone out",
+        )
 
 
 def limits(question: Question, said: Answers, spec: PoolSpec) -> Iterator[tuple[Offering, Fault]]:

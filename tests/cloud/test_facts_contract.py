@@ -12,6 +12,7 @@ from worlds import MOTO_IMAGE, NOW, REGION, AwsWorld, World, a_client, a_session
 from chalicelib.cloud.aws import aws_cloud
 from chalicelib.cloud.memory_facts import STAGE_IMAGE
 from chalicelib.config import Settings
+from chalicelib.core.pool_checks import Template
 from chalicelib.errors import CloudUnavailable, RegionRefused
 
 
@@ -29,22 +30,45 @@ def a_template(world: World, name: str, *images: str) -> None:
 
 def test_the_stages_own_template_tells_its_image(world: World):
     expected = MOTO_IMAGE if isinstance(world, AwsWorld) else STAGE_IMAGE
-    assert world.cloud.facts.template_image(REGION, None) == expected
+    assert world.cloud.facts.template(REGION, None) == Template(image=expected)
 
 
 def test_a_template_is_found_by_name_and_by_version(world: World):
     name = f"graders-{world.stage}"
     a_template(world, name, MOTO_IMAGE, "ami-03cf127a")
     facts = world.cloud.facts
-    assert facts.template_image(REGION, name) == MOTO_IMAGE
-    assert facts.template_image(REGION, f"{name}:2") == "ami-03cf127a"
+    assert facts.template(REGION, name) == Template(image=MOTO_IMAGE)
+    assert facts.template(REGION, f"{name}:2") == Template(image="ami-03cf127a")
 
 
 def test_a_template_or_a_version_that_is_not_there_is_none(world: World):
     name = f"graders-{world.stage}"
     a_template(world, name, MOTO_IMAGE)
-    assert world.cloud.facts.template_image(REGION, "no-such-template") is None
-    assert world.cloud.facts.template_image(REGION, f"{name}:9") is None
+    assert world.cloud.facts.template(REGION, "no-such-template") is None
+    assert world.cloud.facts.template(REGION, f"{name}:9") is None
+
+
+def test_a_template_tells_its_subnet_and_the_subnet_its_zone(world: World):
+    name = f"network-{world.stage}"
+    if isinstance(world, AwsWorld):
+        ec2 = a_client("ec2", world.endpoint_url)
+        (found,) = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [f"{REGION}b"]}])["Subnets"][
+            :1
+        ]
+        subnet = found["SubnetId"]
+        card = {"DeviceIndex": 0, "SubnetId": subnet}
+        ec2.create_launch_template(
+            LaunchTemplateName=name, LaunchTemplateData={"ImageId": MOTO_IMAGE, "NetworkInterfaces": [card]}
+        )
+    else:
+        subnet = "subnet-1"
+        world.cloud.facts.templates[name] = MOTO_IMAGE  # type: ignore[attr-defined]
+        world.cloud.facts.template_subnets[name] = subnet  # type: ignore[attr-defined]
+        world.cloud.facts.subnets[subnet] = f"{REGION}b"  # type: ignore[attr-defined]
+    facts = world.cloud.facts
+    assert facts.template(REGION, name) == Template(image=MOTO_IMAGE, subnet=subnet)
+    assert facts.subnet_zone(REGION, subnet) == f"{REGION}b"
+    assert facts.subnet_zone(REGION, "subnet-0123456789abcdef0") is None
 
 
 def test_a_template_is_the_stages_if_it_carries_its_tag(world: World):
@@ -74,7 +98,7 @@ def test_a_template_is_the_stages_if_it_carries_its_tag(world: World):
 def test_a_region_that_was_not_bootstrapped_has_no_template(world: World):
     if not isinstance(world, AwsWorld):
         world.cloud.facts.bare.add("eu-west-1")  # type: ignore[attr-defined]
-    assert world.cloud.facts.template_image("eu-west-1", None) is None
+    assert world.cloud.facts.template("eu-west-1", None) is None
 
 
 def test_an_image_tells_its_architecture_and_one_that_is_not_there_is_none(world: World):
@@ -113,15 +137,16 @@ def facts_against(answer: Callable[[str, dict[str, Any]], Answer], ask: Callable
 def test_a_region_that_takes_no_credentials_is_told_apart(code: str):
     """Not enabled for the account, or of another partition: no later day makes it right."""
     with pytest.raises(RegionRefused, match=code):
-        facts_against(lambda *_: ec2_error(code, "no"), lambda facts: facts.template_image("me-south-1", None))
+        facts_against(lambda *_: ec2_error(code, "no"), lambda facts: facts.template("me-south-1", None))
 
 
 @pytest.mark.parametrize("code", ["UnauthorizedOperation", "RequestLimitExceeded", "InternalError", "Unavailable"])
 def test_what_may_not_be_asked_or_is_not_answered_is_unknown(code: str):
     """Nothing follows from it, so nothing may be refused for it."""
     for ask in (
-        lambda facts: facts.template_image(REGION, "graders"),
+        lambda facts: facts.template(REGION, "graders"),
         lambda facts: facts.template_is_ours(REGION, "graders"),
+        lambda facts: facts.subnet_zone(REGION, "subnet-1"),
         lambda facts: facts.image_arch(REGION, "ami-12345678"),
         lambda facts: facts.zones(REGION, ["c7i.large"]),
         lambda facts: facts.spot_prices(REGION, ["c7i.large"], NOW),
@@ -139,9 +164,7 @@ def test_what_may_not_be_asked_or_is_not_answered_is_unknown(code: str):
     ],
 )
 def test_every_way_to_miss_a_template_is_none(code: str):
-    assert (
-        facts_against(lambda *_: ec2_error(code, "no"), lambda facts: facts.template_image(REGION, "graders:3")) is None
-    )
+    assert facts_against(lambda *_: ec2_error(code, "no"), lambda facts: facts.template(REGION, "graders:3")) is None
 
 
 @pytest.mark.parametrize("code", ["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"])

@@ -10,6 +10,7 @@ from town import Town
 
 from chalicelib.cloud.memory_facts import STAGE_IMAGE
 from chalicelib.control import pools, settings
+from chalicelib.core.pool_checks import Template
 from chalicelib.errors import BadRequest, CloudUnavailable, Fault
 
 ASKS = (
@@ -61,6 +62,37 @@ def test_a_launch_template_that_the_functions_may_not_use_is_refused_with_the_ta
     field, message = refused(town, {"launch_template": "graders:2"})
     assert field == "launch_template"
     assert "does not carry the tag spillway:stage=town" in message
+
+
+def test_a_launch_template_without_an_image_needs_one_of_the_pool() -> None:
+    town = Town()
+    town.cloud.facts.templates["bare"] = ""
+    field, message = refused(town, {"launch_template": "bare"})
+    assert field == "launch_template"
+    assert "names no image, and neither does the pool" in message
+    assert warned(town, {"launch_template": "bare", "image": STAGE_IMAGE}) == []
+
+
+@pytest.mark.parametrize("template", [None, "graders"])
+def test_where_a_launch_template_names_a_subnet_the_offerings_must_go_with_its_zone(template: str | None) -> None:
+    """EC2 refuses a launch into another zone than the subnet's, and one of a type that is not sold there."""
+    town = Town()
+    town.cloud.facts.templates["graders"] = STAGE_IMAGE
+    town.cloud.facts.template_subnets[template or ""] = "subnet-1"
+    town.cloud.facts.subnets["subnet-1"] = "us-east-1b"
+    town.cloud.facts.unsold.add(("us-east-1b", "m7i.large"))
+    named = {"launch_template": template}
+    assert warned(town, {**named, "offerings": [in_region(), in_region(zone="us-east-1b")]}) == []
+    field, message = refused(town, {**named, "offerings": [in_region(), in_region(zone="us-east-1a")]})
+    assert field == "offerings[1].zone"
+    assert "puts hosts into subnet-1, which is in us-east-1b: leave the zone out" in message
+    field, message = refused(town, {**named, "offerings": [in_region(name="m7i.large")]})
+    assert field == "offerings[0].zone"
+    assert "EC2 does not sell m7i.large in us-east-1b, where the launch template puts hosts (subnet-1)" in message
+    town.cloud.facts.subnets.clear()
+    field, message = refused(town, {**named, "offerings": [in_region(market="spot")]})
+    assert field == ("launch_template" if template else "offerings[0].region")
+    assert "there is no subnet-1 in us-east-1" in message
 
 
 def test_an_image_that_does_not_exist_is_refused() -> None:
@@ -220,15 +252,15 @@ def test_a_region_that_is_slow_is_not_waited_for_with_all_the_others() -> None:
     """The API must answer; after some seconds the other regions are not asked."""
     town = Town()
     facts = town.cloud.facts
-    slow = facts.template_image
+    slow = facts.template
 
-    def template_image(region: str, template: str | None) -> str | None:
+    def template(region: str, template: str | None) -> Template | None:
         town.now += 4.1
         return slow(region, template)
 
     class Slow:
         def __getattr__(self, name: str) -> Any:
-            return template_image if name == "template_image" else getattr(facts, name)
+            return template if name == "template" else getattr(facts, name)
 
     object.__setattr__(town.cloud, "facts", Slow())
     told = warned(town, {"offerings": [in_region(r) for r in ("eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1")]})

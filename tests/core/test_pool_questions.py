@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import PoolSpec
-from chalicelib.core.pool_checks import Answers, faults, limits, questions
+from chalicelib.core.pool_checks import Answers, Template, faults, limits, questions
 
 OFFERINGS = st.builds(
     Offering,
@@ -56,7 +56,8 @@ def test_silence_is_no_fault(spec: PoolSpec) -> None:
         Answers,
         refused=st.sampled_from([None, "AuthFailure"]),
         template_found=st.sampled_from([None, True, False]),
-        template_image=st.sampled_from(["", "ami-1"]),
+        template=st.sampled_from([Template(), Template(image="ami-1"), Template(image="ami-1", subnet="subnet-1")]),
+        subnet_zone=st.sampled_from([None, "", "us-east-1b"]),
         image_arch=st.sampled_from([None, "", "x86_64", "arm64"]),
         zones=st.sampled_from([None, {}, {"c7i.large": frozenset({"us-east-1a"})}]),
         spot=st.sampled_from([{}, {"c7i.large": {"us-east-1a": 0.03}}]),

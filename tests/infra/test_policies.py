@@ -23,6 +23,7 @@ WIDE = {  # EC2 knows no narrower resource for any of them
     "ec2:DescribeLaunchTemplates",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeSpotPriceHistory",
+    "ec2:DescribeSubnets",
     "autoscaling:DescribeAutoScalingGroups",
 }
 
@@ -214,6 +215,7 @@ def test_the_api_may_read_all_that_explains_a_plan_or_checks_a_pool() -> None:
         ("ec2:DescribeLaunchTemplates", "*", Decision.ALLOW),
         ("ec2:DescribeLaunchTemplateVersions", "*", Decision.ALLOW),
         ("ec2:DescribeSpotPriceHistory", "*", Decision.ALLOW),
+        ("ec2:DescribeSubnets", "*", Decision.ALLOW),
         ("ec2:RunInstances", "*", Decision.IMPLICIT_DENY),
         ("ec2:TerminateInstances", "*", Decision.IMPLICIT_DENY),
     ):
