@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.control import handover, settle
 from chalicelib.core.consistency import LIST_LAG_S
-from chalicelib.core.host import HostEvent, Launch
+from chalicelib.core.host import Host, HostEvent, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.errors import CapacityRefused, LaunchImpossible
 from chalicelib.telemetry import log
@@ -79,8 +79,8 @@ def looked_up(
     """Ask EC2's list what became of a launch of which nobody knows whether a request for it was heard. Raises CloudUnavailable.
 
     The list is late: that a host is missing is believed only `LIST_LAG_S` after the last request that may have brought it. And it forgets:
-    after `ENDED_LISTED_S` what is missing may have come, worked and gone; and so it has where EC2 knows the token and lists nothing.
-    `error`: what EC2 said last.
+    `ENDED_LISTED_S` after the first request what is missing may have come, worked and gone; and so it has where EC2 knows the token and
+    lists nothing. `error`: what EC2 said last.
     """
     doubt_at = launch.doubt_at or launch.created_at
     instances = plane.cloud.compute.launched(launch)
@@ -89,7 +89,8 @@ def looked_up(
     if missing and now - doubt_at <= LIST_LAG_S:
         plane.stores.hosts.release_launch(launch)
         return Launched(asked, 0, retry_at=doubt_at + LIST_LAG_S + 1.0)
-    if now - doubt_at > ENDED_LISTED_S or (error.code == MISMATCH and not instances):
+    forgotten = launch.doubt_at and now - launch.created_at > ENDED_LISTED_S
+    if forgotten or (error.code == MISMATCH and not instances):
         give_back(plane, launch, missing, "EC2 does not list its instance any more", begun=True)
     if instances:
         return recorded(plane, launch, instances, pass_no, asked)
@@ -97,16 +98,25 @@ def looked_up(
 
 
 def give_back(plane: Plane, launch: Launch, host_ids: Sequence[str], reason: str, *, begun: bool = False) -> None:
-    """Hosts that EC2 did not give: their rows end, their jobs wait again. `begun`: unless nobody can say that they have not begun."""
+    """Hosts that EC2 did not give: their rows end, their jobs wait again.
+
+    `begun`: they may have come and gone. Then the jobs are first: a row that has ended without an instance never had one.
+    """
     for host_id in host_ids:
+        if begun:
+            _settle(plane, plane.stores.hosts.get(launch.pool, host_id), reason, begun=True)
         now = plane.clock()
         host = plane.stores.hosts.move(
             launch.pool, host_id, HostEvent.VANISH, at=now, reason=reason, expires_at=now + ROW_TTL_S
         ) or plane.stores.hosts.get(launch.pool, host_id)
-        if host is None:
-            continue
-        for assignment in host.assignments:
-            settle.gone(plane, replace(host, userid=None), assignment, reason, begun=begun)
+        _settle(plane, host, reason, begun=begun)
+
+
+def _settle(plane: Plane, host: Host | None, reason: str, *, begun: bool) -> None:
+    if host is None:
+        return
+    for assignment in host.assignments:
+        settle.gone(plane, replace(host, userid=None), assignment, reason, begun=begun)
 
 
 def _missing(launch: Launch, instances: Sequence[Instance]) -> list[str]:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fragile import fragile
 from town import OFFERING, Town
 
 from chalicelib.cloud.memory import MemoryCompute
+from chalicelib.control import passes
 from chalicelib.control.perform import Performer
 from chalicelib.control.reconcile_pool import observe
 from chalicelib.control.submit import submit_many
@@ -105,6 +107,33 @@ def test_a_machine_that_has_come_and_gone_unseen_may_have_run_its_jobs(away_s: i
     town.run(400)
     assert town.job(job.id).state is state
     assert sum(town.began.values()) == (state is JobState.SUCCEEDED)
+
+
+def forgotten(crash_at: int | None) -> tuple[JobState, int]:
+    """What becomes of a job whose machine came and went two hours ago, unseen; and how many calls were made until that was known."""
+    town = Town()
+    town.cloud.calls.fail("ec2.RunInstances", CloudUnavailable("no answer"), answer_lost=True)
+    job = town.submit("run 5")
+    town.run(1)
+    (machine,) = town.cloud.compute.machines.values()
+    town.cloud.compute.lose(machine.id)
+    town.now += 7200
+    fuse = fragile(town)
+    fuse.burn_at = set() if crash_at is None else {crash_at}
+    town.invoke(passes.receive, '{"pool": "default"}')
+    calls = fuse.calls
+    for _ in range(0 if crash_at is None else 2):
+        town.now += 130
+        town.invoke(passes.receive, '{"pool": "default"}')
+    return town.job(job.id).state, calls
+
+
+def test_who_dies_while_it_gives_up_what_was_forgotten_does_not_start_it_again() -> None:
+    """At whichever call: a row that ends without an instance looks like one that never had any."""
+    state, calls = forgotten(None)
+    assert state is JobState.LOST
+    for point in range(1, calls + 1):
+        assert forgotten(point)[0] is JobState.LOST, f"crash at call {point} of {calls}"
 
 
 class Miscounting:
