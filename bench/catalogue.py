@@ -108,7 +108,7 @@ def main() -> None:
     if not PRICES.exists():
         raise SystemExit(f"There are no sources in {SOURCES}.")
     day, types = facts()
-    text = render(types, (REGION,), day, speeds(types))
+    text = render(types, {REGION: day}, speeds(types))
     if asked.write:
         FILE.write_text(text)
     shipped = FILE.read_text()

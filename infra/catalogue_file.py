@@ -16,11 +16,12 @@ WIDTH = 138
 HEAD = '''"""Instance types by family, written by `spillway offerings refresh` or `python -m bench.catalogue`: do not edit.
 
 Sizes are EC2's own (DescribeInstanceTypes), prices AWS's list prices on demand (Linux, USD an hour), speeds CoreMark per vCPU in
-hundredths of c7i's; bench/catalogue.py says from whom. `catalogue.py` reads it.
+hundredths of c7i's; bench/catalogue.py says from whom. `REGIONS`: whose prices, and of which day. `catalogue.py` reads it.
 """
 
-AS_OF = "{as_of}"
-REGIONS = ({regions})
+REGIONS = {{
+{regions}
+}}
 TEXT = """\\
 {text}
 """
@@ -29,22 +30,25 @@ TEXT = """\\
 
 def render(
     types: Mapping[str, InstanceType],
-    regions: tuple[str, ...],
-    as_of: str,
+    regions: Mapping[str, str],
     speeds: Mapping[str, tuple[float, bool]],
 ) -> str:
-    """The module's text. `speeds`: family → (speed, whether it was measured); a family that is not there has none."""
+    """The module's text. `regions`: region → the day of its prices. `speeds`: family → (speed, whether it was measured); one that is not
+    there has none."""
     families: dict[str, dict[str, InstanceType]] = {}
     for name, kind in types.items():
         family, _, size = name.partition(".")
         families.setdefault(family, {})[size] = kind
-    lines = [_line(family, families[family], regions, *speeds.get(family, (0.0, False))) for family in sorted(families)]
+    lines = [
+        _line(family, families[family], tuple(regions), *speeds.get(family, (0.0, False)))
+        for family in sorted(families)
+    ]
     wrapped = [
         textwrap.fill(line, WIDTH, subsequent_indent=" ", break_long_words=False, break_on_hyphens=False)
         for line in lines
     ]
-    named = " ".join(f'"{region}",' for region in regions)
-    return HEAD.format(as_of=as_of, regions=named if len(regions) == 1 else named.rstrip(","), text="\n".join(wrapped))
+    named = "\n".join(f'    "{region}": "{day}",' for region, day in regions.items())
+    return HEAD.format(regions=named, text="\n".join(wrapped))
 
 
 def _line(

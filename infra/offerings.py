@@ -38,7 +38,8 @@ def listing(wish: Wish, region: str, by: str, now: datetime | None = None) -> di
             now.strftime("%Y-%m-%d %H:%M UTC"),
         )
     else:
-        of, as_of = region if region in PRICED_REGIONS else PRICED_REGIONS[0], AS_OF
+        of = region if region in PRICED_REGIONS else next(iter(PRICED_REGIONS))
+        as_of = PRICED_REGIONS[of]
         prices = {name: kind.prices[of] for name, kind in TYPES.items() if of in kind.prices}
     found = advise(TYPES, prices, wish, by)
     return {
@@ -109,9 +110,10 @@ def refresh(
         prices = asked_prices(session.client("pricing", region_name=PRICING_REGION), region)
     if not prices:
         raise InfraError(f"AWS's price list gave no price for {region}; nothing was written.")
-    types, regions = refreshed(TYPES, PRICED_REGIONS, region, told, prices)
+    types, regions = refreshed(TYPES, tuple(PRICED_REGIONS), region, told, prices)
+    days = {**PRICED_REGIONS, region: as_of}
     speeds = {name.partition(".")[0]: (kind.speed, kind.speed_measured) for name, kind in TYPES.items()}
-    file.write_text(render(types, regions, as_of, speeds), encoding="utf-8")
+    file.write_text(render(types, days, speeds), encoding="utf-8")
     return {
         "file": str(file),
         "region": region,

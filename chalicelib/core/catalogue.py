@@ -23,8 +23,8 @@ HOST_OVERHEAD_SHARE = (
     0.05  # of the memory that EC2 names, more of it: the hypervisor's part and the kernel's page tables
 )
 ARCHS = ("x86_64", "arm64")
-AS_OF: str = catalogue_rows.AS_OF  # the day of its prices
-PRICED_REGIONS: tuple[str, ...] = catalogue_rows.REGIONS
+PRICED_REGIONS: Mapping[str, str] = catalogue_rows.REGIONS  # region → the day of its prices
+AS_OF: str = max(PRICED_REGIONS.values())  # when the list of types was last looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _sizes(line: str, regions: tuple[str, ...]) -> Iterator[tuple[str, InstanceT
 
 
 _UNKNOWN = InstanceType(vcpus=0, memory_mib=0, price_usd_h=0.0)
-TYPES: Mapping[str, InstanceType] = Types(catalogue_rows.TEXT, catalogue_rows.REGIONS)
+TYPES: Mapping[str, InstanceType] = Types(catalogue_rows.TEXT, tuple(PRICED_REGIONS))
 
 
 @dataclass(frozen=True, slots=True)

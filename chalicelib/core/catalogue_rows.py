@@ -1,11 +1,12 @@
 """Instance types by family, written by `spillway offerings refresh` or `python -m bench.catalogue`: do not edit.
 
 Sizes are EC2's own (DescribeInstanceTypes), prices AWS's list prices on demand (Linux, USD an hour), speeds CoreMark per vCPU in
-hundredths of c7i's; bench/catalogue.py says from whom. `catalogue.py` reads it.
+hundredths of c7i's; bench/catalogue.py says from whom. `REGIONS`: whose prices, and of which day. `catalogue.py` reads it.
 """
 
-AS_OF = "2026-07-20"
-REGIONS = ("us-east-1",)
+REGIONS = {
+    "us-east-1": "2026-07-20",
+}
 TEXT = """\
 a1 arm64 1 2.3 52 p medium:1:2:0.0255 large:2:4:0.051 xlarge:4:8:0.102 2xlarge:8:16:0.204 4xlarge:16:32:0.408 metal:16:32:0.408
 c1 x86_64 1 0 48 p medium:2:1.69921875:0.13 xlarge:8:7:0.52

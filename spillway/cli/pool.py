@@ -363,13 +363,14 @@ def _settings(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     if rows:
         table(["setting", "value", "set by"], rows)
     if offerings := values.get("offerings"):
+        order = "tried from the top down" + (", spot by what the broker expects" if values.get("rank_spot") else "")
         table(
             ("type", "market", "where", "at most USD/h"),
             [
                 [o["instance_type"], o["market"], o.get("zone") or o["region"], o.get("max_price_usd_h")]
                 for o in offerings
             ],
-            title=f"Offerings, tried from the top down{_by(origins, 'offerings')}:",
+            title=f"Offerings, {order}{_by(origins, 'offerings')}:",
         )
     if types := values.get("types"):
         table(

@@ -34,12 +34,12 @@ def read_back(text: str, tmp_path: Path) -> Types:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return Types(module.TEXT, module.REGIONS)
+    return Types(module.TEXT, tuple(module.REGIONS))
 
 
 def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
     """All of it: the file is its own only source from then on."""
-    text = render(TYPES, PRICED_REGIONS, catalogue_rows.AS_OF, SPEEDS)
+    text = render(TYPES, PRICED_REGIONS, SPEEDS)
     assert text == FILE.read_text()
     assert dict(read_back(text, tmp_path)) == dict(TYPES)
 
@@ -58,7 +58,7 @@ def test_a_second_region_keeps_the_first_ones_prices(tmp_path: Path) -> None:
         TYPES, ("us-east-1",), "eu-west-1", told, {"c7i.large": 0.1, "c99z.large": 0.07}
     )
     assert regions == ("us-east-1", "eu-west-1")
-    back = read_back(render(types, regions, "2026-11-21", SPEEDS), tmp_path)
+    back = read_back(render(types, dict.fromkeys(regions, "2026-11-21"), SPEEDS), tmp_path)
     assert dict(back["c7i.large"].prices) == {"us-east-1": 0.08925, "eu-west-1": 0.1}
     assert (back["c99z.large"].price_usd_h, dict(back["c99z.large"].prices)) == (0.07, {"eu-west-1": 0.07})
     assert back["c99z.large"].speed == 0.0
@@ -219,6 +219,8 @@ def test_a_refresh_writes_what_ec2_has(aws: str, tmp_path: Path) -> None:
     done = offerings.refresh(boto3.session.Session(), "eu-west-1", "2026-11-21", price_list=bulk, file=file)
     back = read_back(file.read_text(), tmp_path)
     assert done["regions"] == ["us-east-1", "eu-west-1"]
+    days = f'"us-east-1": "{PRICED_REGIONS["us-east-1"]}",\n    "eu-west-1": "2026-11-21",'
+    assert days in file.read_text()  # the others' prices are as old as they were
     assert back["c7i.large"] == TYPES["c7i.large"].__class__(
         **{**fields(TYPES["c7i.large"]), "prices": {"us-east-1": 0.08925, "eu-west-1": 0.1}}
     )
