@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markets import BEGIN, HOUR, a_market, any_market, any_terms, terms
 
-from chalicelib.core.spot_backtest import strategies
+from chalicelib.core.spot_backtest import DAY_S, Outlooks, strategies
 from chalicelib.core.spot_clairvoyant import clairvoyant, paid_by_tick
 from chalicelib.core.spot_history import Market, Steps
 from chalicelib.core.spot_outlook import Outlook, learn
-from chalicelib.core.spot_world import Outcome, Prices, Strategy, Terms, play
+from chalicelib.core.spot_world import NO_LIMIT, Choice, Do, Outcome, Prices, State, Strategy, Terms, play
 
 FEW = settings(max_examples=60, deadline=None)
 
@@ -71,20 +71,39 @@ def test_prices_after_a_moment_change_no_decision_before_it(
 ) -> None:
     """No look-ahead: two markets that agree until `later` see the same decisions until then."""
     moment = BEGIN + later
-    tail = next(iter(other.zones.values()))
-    twisted = {
-        zone: Steps(
-            [pair for pair in zip(steps.times, steps.values, strict=True) if pair[0] <= moment]
-            + [(moment + 1 + number * 37, usd_h) for number, usd_h in enumerate(tail.values)]
-        )
-        for zone, steps in market.zones.items()
-        if steps.times[0] <= moment
-    }
-    changed = Market(market.instance_type, twisted, market.on_demand_usd_h)
+    changed = continued(market, other, moment)
     for name in everybody(market, each):
         one = play(everybody(market, each)[name], market, each, BEGIN, keep_decisions=True)
         two = play(everybody(changed, each)[name], changed, each, BEGIN, keep_decisions=True)
         assert [d for d in one.decisions if d[0] <= moment] == [d for d in two.decisions if d[0] <= moment], name
+
+
+@FEW
+@given(any_market(), any_market(), any_terms(), st.integers(0, 3))
+def test_what_the_backtest_learns_is_of_the_time_before_the_start(
+    market: Market, other: Market, each: Terms, days: int
+) -> None:
+    """The same prices until the start, any after it: the same outlook, whatever day the start is on."""
+    begin = BEGIN + days * DAY_S
+    one = Outlooks(market, each).at(begin).chain
+    two = Outlooks(continued(market, other, begin), each).at(begin).chain
+    assert one == two
+
+
+def continued(market: Market, other: Market, moment: float) -> Market:
+    """The market as it is until a moment, and then other prices."""
+    tail = next(iter(other.zones.values())).values
+    return Market(
+        market.instance_type,
+        {
+            zone: Steps(
+                [pair for pair in zip(steps.times, steps.values, strict=True) if pair[0] <= moment]
+                + [(moment + 1 + number * 37, usd_h) for number, usd_h in enumerate(tail)]
+            )
+            for zone, steps in market.zones.items()
+        },
+        market.on_demand_usd_h,
+    )
 
 
 def test_nothing_later_than_now_can_be_asked() -> None:
@@ -150,3 +169,30 @@ def brute_force(market: Market, each: Terms, now: float, saved: int, zone: str |
 def test_the_clairvoyant_is_what_trying_everything_finds(market: Market, chunks: int, spare: int) -> None:
     each = Terms(work_s=60 * chunks, deadline_s=60 * chunks + 60 + 30 * spare, checkpoint_s=60, save_s=30, launch_s=60)
     assert clairvoyant(market, each, BEGIN).usd == pytest.approx(brute_force(market, each, BEGIN, 0, None), abs=1e-9)
+
+
+def any_strategy(data: st.DataObject) -> Strategy:
+    """Does whatever hypothesis likes, at any moment that the world asks it: bids of all heights, hosts given up half-way."""
+
+    def decide(state: State, prices: Prices) -> Choice:
+        wish = data.draw(st.sampled_from([Do.SPOT, Do.SPOT, Do.WAIT, Do.STAY, Do.STAY, Do.STAY, Do.ON_DEMAND]))
+        if wish is Do.STAY and state.host is not None:
+            return Choice(Do.STAY, "luck")
+        zone = data.draw(st.sampled_from(prices.zones))
+        limit = data.draw(st.sampled_from([prices.at(zone), prices.on_demand_usd_h, NO_LIMIT]))
+        if wish in (Do.SPOT, Do.STAY) and prices.at(zone) <= limit and state.now < state.deadline_at:
+            return Choice(Do.SPOT, "luck", zone, limit)
+        if wish is Do.WAIT and state.now < state.deadline_at:
+            return Choice(Do.WAIT, "luck", until=state.now + 30 * data.draw(st.integers(1, 40)))
+        return Choice(Do.ON_DEMAND, "luck")
+
+    return decide
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_market(), any_terms(), st.data())
+def test_no_luck_beats_the_clairvoyant(market: Market, each: Terms, data: st.DataObject) -> None:
+    """The world itself keeps the account here: whoever is in time, with any decisions whatever, pays at least as much."""
+    outcome = play(any_strategy(data), market, each, BEGIN)
+    if not outcome.missed:
+        assert clairvoyant(market, each, BEGIN).usd <= outcome.usd + 1e-9
