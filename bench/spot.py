@@ -35,7 +35,7 @@ def measure(
     played: list[Case] = []
     for kind, market in found.items():
         begins, _ = drawn_starts(market, terms, broken, starts // len(found), random.Random(f"{seed}/{kind}").random)
-        played += cases(market, terms, begins, broken)
+        played += cases(market, terms, begins)
     ratios = {"all": figures(played)}
     ratios |= {kind: figures([case for case in played if case.instance_type == kind]) for kind in found}
     first = [case for case in played if case.begin < HALVES_AT]

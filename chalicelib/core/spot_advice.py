@@ -68,7 +68,7 @@ def _of(place: Place, terms: Terms, now: float, holes: Sequence[tuple[float, flo
         return [
             replace(on_demand, todo=f"{on_demand.todo}; too little is known of spot: less than one deadline of prices")
         ]
-    outlook = Outlook(learn(prices, terms.checkpoint_s + terms.save_s, HISTORY_S, holes), terms, market.on_demand_usd_h)
+    outlook = Outlook(learn(prices, terms.checkpoint_s + terms.save_s), terms, market.on_demand_usd_h)
     state = State(now=now, deadline_at=now + terms.deadline_s)
     choice = decide(state, prices, terms, outlook)
     limit = max_price(state, prices, terms)

@@ -2,7 +2,7 @@
 
 Starts are drawn evenly over the record after a training window of seven days. A start whose job could reach into a hole of the record is
 drawn again (what prices were there nobody knows), and how many were is told. No strategy sees beyond now (`spot_world.Prices`); the
-broker's outlook is learned at the latest UTC midnight before the start, from what was known then. All figures of a strategy:
+broker's outlook is learned at the start, from what was known then. All figures of a strategy:
 
     cost             sum over all starts, USD
     cost_p95         the 95th percentile of one start's cost, USD
@@ -22,7 +22,7 @@ from typing import Any
 from chalicelib.core.spot_clairvoyant import clairvoyant
 from chalicelib.core.spot_decide import ours
 from chalicelib.core.spot_history import Market
-from chalicelib.core.spot_outlook import HISTORY_S, Outlook, learn
+from chalicelib.core.spot_outlook import Outlook, learn
 from chalicelib.core.spot_strategies import cheapest_now, max_price_on_demand, on_demand, percentile_90
 from chalicelib.core.spot_world import TICK_S, Outcome, Prices, Strategy, Terms, play
 
@@ -70,23 +70,9 @@ def drawn_starts(
     return sorted(starts), refused
 
 
-class Outlooks:
-    """The broker's outlook on each day of a market, learned from what was known when that day began (but a day's prices at least)."""
-
-    def __init__(
-        self, market: Market, terms: Terms, holes: Sequence[tuple[float, float]] = (), history_s: float = HISTORY_S
-    ) -> None:
-        self._market, self._terms, self._holes, self._history_s = market, terms, holes, history_s
-        self._made: tuple[float, Outlook] | None = None
-
-    def at(self, begin: float) -> Outlook:
-        """The outlook for a job that starts at `begin`; only the latest one is kept."""
-        day = max(math.floor(begin / DAY_S) * DAY_S, min(begin, self._market.begins + DAY_S))
-        if self._made is None or self._made[0] != day:
-            prices = Prices(self._market, day)
-            chain = learn(prices, self._terms.checkpoint_s + self._terms.save_s, self._history_s, self._holes)
-            self._made = (day, Outlook(chain, self._terms, self._market.on_demand_usd_h))
-        return self._made[1]
+def outlook_at(market: Market, terms: Terms, begin: float) -> Outlook:
+    """What the broker expects at a start: learned from what was known then."""
+    return Outlook(learn(Prices(market, begin), terms.checkpoint_s + terms.save_s), terms, market.on_demand_usd_h)
 
 
 def strategies(market: Market, terms: Terms, begin: float, outlook: Outlook) -> dict[str, Strategy]:
@@ -100,13 +86,10 @@ def strategies(market: Market, terms: Terms, begin: float, outlook: Outlook) -> 
     }
 
 
-def cases(
-    market: Market, terms: Terms, starts: Sequence[float], holes: Sequence[tuple[float, float]] = ()
-) -> Iterator[Case]:
+def cases(market: Market, terms: Terms, starts: Sequence[float]) -> Iterator[Case]:
     """Each start played by every strategy."""
-    outlooks = Outlooks(market, terms, holes)
     for begin in starts:
-        each = strategies(market, terms, begin, outlooks.at(begin))
+        each = strategies(market, terms, begin, outlook_at(market, terms, begin))
         outcomes = {name: play(strategy, market, terms, begin) for name, strategy in each.items()}
         yield Case(market.instance_type, begin, {**outcomes, "clairvoyant": clairvoyant(market, terms, begin)})
 

@@ -88,3 +88,6 @@ def _options(state: State, prices: Prices, terms: Terms, outlook: Outlook) -> It
     elif slack >= TICK_S:
         usd = outlook.on_demand(left)
         yield usd, usd, Choice(Do.WAIT, "wait", until=state.now + slack)
+    elif slack >= 0:
+        usd = outlook.on_demand(left)
+        yield usd, usd, Choice(Do.ON_DEMAND, "on demand")

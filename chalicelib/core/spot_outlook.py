@@ -4,7 +4,8 @@
 rounded finely where they are low and coarsely in spikes, and how long ago the cheapest zone was notably cheaper (a spike that has
 just begun is soon over, a level that has held for a day stays). What followed on each cell, how often, makes a Markov chain of all zones
 together: that zones rise and fall together, how long spikes last and where prices return to is all in it, without a formula for any of
-it. Rarely seen cells are half believed to be like all others. Holes in the record are skipped.
+it. Of what the chain says a share is not believed (`LAZY`, more for cells that were rarely seen): there prices stay as they are. The past
+forgets that levels may change for good, and a spike that was never seen before is no reason to expect its end.
 
 **The values.** For `left` chunks, `slack` seconds until the last moment at which on demand would still do, and a cell:
     on[left][z][slack]  = min(chunk on the host in z, then E on[left - 1][z][slack - save], or `off`: leave)
@@ -25,7 +26,8 @@ from chalicelib.core.spot_world import Prices, Terms
 
 COARSENESS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)  # of cells; the first that gives few enough of them
 CELLS_MAX = 64
-PRIOR_VISITS = 0.5  # how much a cell is believed to be like all others, in visits to it
+LAZY = 0.3  # how much of each cell is believed to stay where it is
+PRIOR_VISITS = 0.5  # … and of the rest, as if it had been seen to stay so often
 HISTORY_S = 14 * 86_400
 LOWER = 0.93  # "was cheaper" is below this share of the price now
 AGES = (6, 34)  # steps since it was: lately, a while ago (6 h), else long ago
@@ -119,10 +121,9 @@ def learn(
     prices: Prices,
     step_s: int,
     history_s: float = HISTORY_S,
-    holes: Sequence[tuple[float, float]] = (),
     cells_max: int = CELLS_MAX,
 ) -> Chain:
-    """The chain of the `history_s` before now. `holes`: (begin, end) of what the record does not tell."""
+    """The chain of the `history_s` before now."""
     zones = tuple(prices.zones)
     count = int(history_s // step_s)
     begin = prices.now - count * step_s
@@ -134,14 +135,10 @@ def learn(
     rows = list(zip(*sampled, strict=True))
     lowest = [min(row) for row in rows]
     ages = [_age(lowest[max(0, n - LOOK_BACK) : n + 1]) for n in range(len(lowest))]
-    good = [
-        not any(begin + n * step_s < end and start < begin + (n + 1) * step_s for start, end in holes)
-        for n in range(count)
-    ]
     for coarseness in COARSENESS:
         edges = tuple(_edges(values, coarseness) for values in sampled)
         keys = [(*_cell(row, edges), age) for row, age in zip(rows, ages, strict=True)]
-        cells = sorted({key for key, fine in zip(keys, good, strict=False) if fine} | {keys[-1]})
+        cells = sorted(set(keys[:-1]))  # of what is now nobody knows what follows
         if len(cells) <= cells_max:
             break
     index = {cell: number for number, cell in enumerate(cells)}
@@ -151,8 +148,6 @@ def learn(
     now = [[0.0] * size for _ in zones]
     ahead = [[0.0] * size for _ in zones]
     for n in range(count):
-        if not good[n]:
-            continue
         cell, after = index[keys[n]], index.get(keys[n + 1])
         seen[cell] += 1
         for z in range(width):
@@ -162,11 +157,8 @@ def learn(
             counts[cell][after] = counts[cell].get(after, 0) + 1
     for cell in range(size):
         for z in range(width):
-            if seen[cell]:
-                now[z][cell] /= seen[cell]
-                ahead[z][cell] /= seen[cell]
-            else:
-                now[z][cell] = ahead[z][cell] = rows[-1][z]
+            now[z][cell] /= seen[cell]
+            ahead[z][cell] /= seen[cell]
     follow = tuple(
         tuple((to, times / sum(row.values())) for to, times in sorted(row.items())) if row else ((cell, 1.0),)
         for cell, row in enumerate(counts)
@@ -191,9 +183,7 @@ class Outlook:
         self.step_s = terms.checkpoint_s + terms.save_s
         self.grid = slack_grid(max(0.0, terms.deadline_s - terms.on_demand_s(0)), self.step_s)
         size, points = len(chain.cells), len(self.grid)
-        seen = sum(chain.visits) or 1
-        self._often = [visits / seen for visits in chain.visits]
-        self._doubt = [PRIOR_VISITS / (PRIOR_VISITS + visits) for visits in chain.visits]
+        self._doubt = [LAZY + (1 - LAZY) * PRIOR_VISITS / (PRIOR_VISITS + visits) for visits in chain.visits]
         zero = [[0.0] * size for _ in range(points)]
         # [left][point][cell]: expected over what follows on the cell; e_on also by zone
         self.e_off: list[list[Vector]] = [zero]
@@ -261,18 +251,15 @@ class Outlook:
         return [a + share * (b - a) for a, b in zip(values[low], values[low + 1], strict=True)]
 
     def _expect(self, values: Vector) -> Vector:
-        """What each cell leads to: what followed on it, and the less often it was seen, the more the mean of all."""
-        anything = sum([value * often for value, often in zip(values, self._often, strict=True)])
+        """What each cell leads to: what followed on it, and as far as that is doubted, itself."""
         return [
-            doubt * anything + (1 - doubt) * sum([share * values[to] for to, share in row])
-            for doubt, row in zip(self._doubt, self.chain.follow, strict=True)
+            doubt * own + (1 - doubt) * sum([share * values[to] for to, share in row])
+            for own, doubt, row in zip(values, self._doubt, self.chain.follow, strict=True)
         ]
 
 
 def _place(grid: Sequence[float], slack_s: float) -> tuple[int, float]:
     """Between which points of the grid a slack lies: (the lower one, how far towards the next)."""
-    from bisect import bisect_right
-
     low = min(bisect_right(grid, slack_s) - 1, len(grid) - 1)
     if low == len(grid) - 1:
         return low, 0.0

@@ -94,7 +94,7 @@ def backtest(
             chance = random.Random(f"{seed}/{kind}").random  # noqa: S311 (draws starts, guards nothing)
             begins, again = drawn_starts(market, terms, broken, count, chance)
             refused += again
-            for case in cases(market, terms, begins, broken):
+            for case in cases(market, terms, begins):
                 by_type.setdefault(kind, []).append(case)
                 done += 1
                 _progress(done, starts, kind, time.monotonic() - began)

@@ -9,18 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markets import BEGIN, HOUR, a_market, any_market, any_terms, terms
 
-from chalicelib.core.spot_backtest import DAY_S, Outlooks, strategies
+from chalicelib.core.spot_backtest import DAY_S, outlook_at, strategies
 from chalicelib.core.spot_clairvoyant import clairvoyant, paid_by_tick
 from chalicelib.core.spot_history import Market, Steps
-from chalicelib.core.spot_outlook import Outlook, learn
 from chalicelib.core.spot_world import NO_LIMIT, Choice, Do, Outcome, Prices, State, Strategy, Terms, play
 
 FEW = settings(max_examples=60, deadline=None)
 
 
 def everybody(market: Market, each: Terms) -> dict[str, Strategy]:
-    chain = learn(Prices(market, BEGIN), each.checkpoint_s + each.save_s)
-    return strategies(market, each, BEGIN, Outlook(chain, each, market.on_demand_usd_h))
+    return strategies(market, each, BEGIN, outlook_at(market, each, BEGIN))
 
 
 def outcomes(market: Market, each: Terms) -> dict[str, Outcome]:
@@ -85,9 +83,8 @@ def test_what_the_backtest_learns_is_of_the_time_before_the_start(
 ) -> None:
     """The same prices until the start, any after it: the same outlook, whatever day the start is on."""
     begin = BEGIN + days * DAY_S
-    one = Outlooks(market, each).at(begin).chain
-    two = Outlooks(continued(market, other, begin), each).at(begin).chain
-    assert one == two
+    one, two = outlook_at(market, each, begin), outlook_at(continued(market, other, begin), each, begin)
+    assert (one.chain, one.e_off, one.e_on) == (two.chain, two.e_off, two.e_on)
 
 
 def continued(market: Market, other: Market, moment: float) -> Market:
