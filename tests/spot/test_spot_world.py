@@ -81,6 +81,15 @@ def test_on_demand_is_the_last_resort_at_the_last_tick_and_not_before() -> None:
     assert asked(market, each, now=last).do is Do.ON_DEMAND
 
 
+def test_a_host_without_limit_is_not_kept_at_five_times_on_demand() -> None:
+    """At the last moment for on demand, what spot costs now decides; a deadline in danger is no reason to pay any price."""
+    each = terms(1, 1.25)
+    last = BEGIN + 4500 - 180 - 3000  # one chunk is saved
+    host = Host("a", math.inf, BEGIN, last + 540)
+    assert asked(a_market(a=[(-DAY, 5.0)]), each, saved=1, host=host, now=last).do is Do.ON_DEMAND
+    assert asked(a_market(a=[(-DAY, 0.5)]), each, saved=1, host=host, now=last).do is Do.STAY
+
+
 def test_what_is_expected_is_in_the_reason() -> None:
     reason = asked(a_market(a=[(-DAY, 0.1)], b=[(-DAY, 0.3)]), terms(1, 2)).reason
     assert reason.startswith("launch in a: the rest is expected to cost 0.109 USD; otherwise ")
