@@ -55,6 +55,7 @@ class Performer:
         self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
         self._retired: dict[str, list[str]] = {}
+        self._lowering: set[str] = set()  # … whose capacity was to be lowered, and nobody knows whether it is
         self._left: Counter[str] = Counter()  # Auto Scaling group → how many of its hosts have left it
         self.asked: dict[str, float] = {}
 
@@ -210,27 +211,32 @@ class Performer:
 
     def resize(self, action: do.Resize) -> str:
         """When more was asked for is written first, and only while no newer pass has begun: what is on its way is old from then on."""
-        asked = {**self.pool.asked, **self.asked, group_key(action.region, action.group): action.asked_at}
+        key, raises = group_key(action.region, action.group), action.desired > action.before
+        if raises and self._lowering:
+            return "held back"  # what was to be given up may still come, and both together may be more than the pool's maximum
+        asked = {**self.pool.asked, **self.asked, key: action.asked_at}
         if not self.plane.stores.registry.note_pass(self.pool.name, self.pass_no, asked=asked):
             return "overtaken"
         self.asked = asked
         skip = self.plane.clock() + SKIP_S
         gave_up = action.gave_up
+        if not raises:
+            self._lowering.add(key)
         try:
-            self.plane.cloud.groups.resize(
-                action.region, action.group, max(0, action.desired - self._left[group_key(action.region, action.group)])
-            )
+            self.plane.cloud.groups.resize(action.region, action.group, max(0, action.desired - self._left[key]))
         except CapacityRefused as error:
+            self._lowering.discard(key)
             self.plane.tell(story.of_pool(self.pool.name), "refused", str(error))
             return "refused"
         finally:
             for offering in gave_up:
                 self.skips[offering.asked_with(self.pool.spec.image, self.pool.spec.launch_template)] = skip
+        self._lowering.discard(key)
         if gave_up:
             self.plane.tell(
                 story.of_pool(self.pool.name), "refused", f"group {action.group} was given up: {action.reason}"
             )
-        return "asked" if action.desired > action.before else "lowered"
+        return "asked" if raises else "lowered"
 
     def dismiss(self, action: do.Dismiss) -> str:
         return "dismissed" if self._left_group(action.group, action.region, action.instance_id) else "unknown"
@@ -295,9 +301,13 @@ class Performer:
             self._retired.setdefault(region, []).append(instance_id)
 
     def _left_group(self, group: str, region: str, instance_id: str) -> bool:
-        """False for one that is in no group any more. Raises CloudUnavailable."""
+        """False for one that is in no group any more. Raises CloudUnavailable: then it counts as gone, as too few hosts are mended sooner
+        than too many."""
+        key = group_key(region, group)
+        self._left[key] += 1
         left = self.plane.cloud.groups.terminate(region, instance_id)
-        self._left[group_key(region, group)] += left
+        if not left:
+            self._left[key] -= 1
         return left
 
     def _launched(self, offering: Offering, launched: Launched) -> str:

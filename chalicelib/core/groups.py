@@ -262,6 +262,7 @@ def resizes(
             why = reasons.get(place) or _gave_up(s, each)
             since = _waited_for_since(s, each) if more[place] else s.pool.asked.get(group.key, 0.0)
             actions.append(Resize(group.name, group.region, group.desired, desired, since, given_up(s, [each]), why))
+    actions.sort(key=lambda action: action.desired > action.before)  # what is given up makes room for what is asked for
     return actions, waits
 
 

@@ -62,6 +62,23 @@ class Audited:
             self._town.audit(launch)
 
 
+class AuditedGroups:
+    """Auto Scaling, with every raised capacity checked the moment after it was raised."""
+
+    def __init__(self, town: ChaosTown) -> None:
+        self._town = town
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._town.cloud.groups, name)
+
+    def resize(self, region: str, group: str, desired: int) -> None:
+        groups = self._town.cloud.groups
+        before = groups.groups[region, group].desired
+        groups.resize(region, group, desired)
+        if desired > before:
+            self._town.audit_groups(f"{group} was asked for {desired}")
+
+
 class Asked:
     """EC2 as the control plane sees it, with every launch noted at the moment in which it is sent, before the network has its way."""
 
@@ -93,9 +110,10 @@ class ChaosTown(Town):
         self._late: set[tuple[str, str]] = set()
         self._maxima = [(self.now, spec.hosts_max)]
         cloud: Any = type("AuditedCloud", (), {})()
-        for name in ("groups", "blobs", "queues", "notices"):
+        for name in ("blobs", "queues", "notices"):
             setattr(cloud, name, getattr(self.cloud, name))
         cloud.compute = Audited(self)
+        cloud.groups = AuditedGroups(self)
         self.plane = replace(self.plane, cloud=cloud)
         self.asked: dict[str, list[tuple[float, int]]] = {}
         self.fuse: Fuse = fragile(self)
@@ -346,6 +364,20 @@ class ChaosTown(Town):
         allowed = max(before + [most for at, most in self._maxima if at > launch.created_at])
         if counted > allowed:
             self.broken.append(f"{counted} hosts after {launch.id}, and the pool may have {allowed}")
+
+    def audit_groups(self, what: str) -> None:
+        """No group is asked for more than the pool might have at any time since a function that runs may have decided it."""
+        states = {host.instance_id: host.state for host in self.hosts()}
+        alive = {machine.id for machine in self.cloud.compute.alive()}
+        counted = 0
+        for group in self.cloud.groups.groups.values():
+            counted += max(0, group.desired - len(group.members))
+            counted += sum(i in alive and states.get(i, HostState.LAUNCHING) in COUNTED for i in group.members)
+        since = self.now - FUNCTION_S
+        before = [most for at, most in self._maxima if at <= since][-1:]
+        allowed = max(before + [most for at, most in self._maxima if at > since])
+        if counted > allowed:
+            self.broken.append(f"{counted} hosts after {what}, and the pool may have {allowed}")
 
     def surprises(self) -> list[str]:
         """What nothing that went wrong here explains."""
