@@ -27,6 +27,8 @@ _IS = {
     JobState.SKIPPED: "was skipped",
 }
 
+_RAN = (JobState.SUCCEEDED, JobState.FAILED, JobState.TIMED_OUT)  # nobody can end so who has not begun
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
@@ -151,8 +153,13 @@ def _attempts(job: Job, story: Sequence[Line], now: float) -> Iterator[str]:
         yield f"{count(len(ended) - ATTEMPTS_TOLD_MAX, 'earlier attempt')} ended before those that follow"
     for attempt in ended[-ATTEMPTS_TOLD_MAX:]:
         end = attempt.end
-        ran = f"ran for {duration(end.at - attempt.began.at)}" if attempt.began else "did not begin, as far as we heard"
-        fate = "the job waited again" if end.event == JobState.PENDING else f"the job is {end.event}"
+        fate = "the job waited again" if end.event == JobState.PENDING else f"the job {_IS[JobState(end.event)]}"
+        if attempt.began:
+            ran = f"ran for {duration(end.at - attempt.began.at)}"
+        elif end.event in _RAN:
+            ran = "ran, and its end was heard before its beginning"
+        else:
+            ran = "did not begin, as far as we heard"
         why = end.reason or "the reason was not kept"
         yield f"Attempt {attempt.number} {ran}; it ended {ago(end.at, now)}, and {fate}: {why}"
 
@@ -175,8 +182,8 @@ def _ended(story: Sequence[Line]) -> list[_Attempt]:
 
 
 def _price(job: Job) -> Iterator[str]:
-    if job.charged:
-        yield f"{job.charged} of the {count(job.spec.max_attempts, 'attempt')} that it may have are used up"
+    if job.charged and job.spec.max_attempts > 1:
+        yield f"{job.charged} of the {job.spec.max_attempts} attempts that it may have are used up"
     if job.interruptions:
         again = "" if job.ended else ": it is tried again on demand, where its pool has that"
         yield f"EC2 took back the host of {count(job.interruptions, 'attempt')}, which cost it nothing{again}"

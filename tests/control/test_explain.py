@@ -12,10 +12,12 @@ from town import OFFERING, Town
 from chalicelib.api import views
 from chalicelib.control import explain
 from chalicelib.control.cancel import cancel
+from chalicelib.core import why_job
 from chalicelib.core.host import HostEvent, HostState
 from chalicelib.core.job import JobState
 from chalicelib.core.plan import Start
 from chalicelib.core.pool import PoolSpec
+from chalicelib.core.story import Line
 from chalicelib.errors import CloudUnavailable, Throttled
 from chalicelib.store.ports import Stores
 from chalicelib.store.told import told
@@ -189,7 +191,7 @@ def test_why_of_a_job_through_its_life() -> None:
     ended = why(town, job.id)
     assert "has failed" in ended
     assert re.search(r"Attempt 1 ran for 30 s; it ended .* ago, and the job waited again: exit 1", ended)
-    assert re.search(r"Attempt 2 ran for 30 s; it ended .* ago, and the job is failed: exit 1", ended)
+    assert re.search(r"Attempt 2 ran for 30 s; it ended .* ago, and the job has failed: exit 1", ended)
     assert "2 of the 2 attempts that it may have are used up." in ended
     assert "It waited" in why(town, waiting.id)
 
@@ -207,6 +209,24 @@ def test_why_of_a_job_whose_launch_ec2_throttles_says_so_and_not_that_its_host_b
     )
     town.run(5)
     assert "EC2 has not answered" not in why(town, job.id)
+
+
+def test_an_attempt_whose_end_overtook_its_beginning_is_not_said_to_have_never_begun() -> None:
+    """Messages come in any order, and a short job's end often comes first."""
+    town = a_town()
+    job = town.submit("run 1", max_attempts=2)
+    told = [
+        Line(at=town.now + n, subject=job.id, event=event, reason=reason)
+        for n, (event, reason) in enumerate(
+            [("assigned", ""), ("pending", "EC2 refused the launch"), ("assigned", ""), ("succeeded", "exit code 0")]
+        )
+    ]
+    first, second = why_job.why_job(replace(job, attempt=2), told, town.now + 9, host=None, outlook=None)[-2:]
+    assert "did not begin, as far as we heard" in first
+    assert (
+        "Attempt 2 ran, and its end was heard before its beginning; it ended 6 s ago, and the job has succeeded"
+        in second
+    )
 
 
 def test_why_of_a_job_that_is_to_be_cancelled_says_so() -> None:
