@@ -138,7 +138,7 @@ def _apply(
     if target(event) is JobState.PENDING and moved.cancel_requested:
         return withdraw(plane, moved)  # the flag was set in the same moment, when the job was still on its host
     if target(event) is JobState.PENDING:
-        plane.stores.backlog.put(entry_of(moved, now))
+        plane.stores.backlog.put(entry_of(moved))
     log.info(
         "settled an attempt",
         extra={"job": job.id, "attempt": job.attempt, "state": moved.state, "reason": ruling.reason},

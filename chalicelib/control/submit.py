@@ -51,7 +51,7 @@ def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Subm
     else:
         jobs = ranked(plane, [_new_job(plane, spec, owner) for spec in specs], partial(known_pool, plane))
         plane.stores.jobs.put_many(jobs)
-        plane.stores.backlog.put_many([entry_of(job, job.submitted_at) for job in jobs])
+        plane.stores.backlog.put_many([entry_of(job) for job in jobs])
         submitted = [Submitted(job, created=True) for job in jobs]
     for pool in dict.fromkeys(spec.pool for spec in specs):
         _wake(plane, pool)
@@ -127,6 +127,6 @@ def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
         if job.id not in there and not plane.stores.jobs.put(job):
             job = plane.stores.jobs.get(job.id) or job
         if job.state is JobState.PENDING and job.attempt == 1:
-            plane.stores.backlog.put(entry_of(job, job.submitted_at))
+            plane.stores.backlog.put(entry_of(job))
         submitted.append(Submitted(job, created=first))
     return submitted

@@ -89,7 +89,7 @@ def _queued(plane: Plane, head: list[Entry]) -> Callable[[Entry], bool]:
 
 
 def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: Callable[[Entry], bool]) -> int:
-    entry = entry_of(job, job.submitted_at)
+    entry = entry_of(job)
     if job.cancel_requested and not _knows_of_cancel(job, carried.get((job.id, job.attempt))):
         log.warning("a cancellation was left half done", extra={"job": job.id})
         cancel(plane, job.id)

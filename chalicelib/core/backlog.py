@@ -35,7 +35,7 @@ def rank(priority: int, virtual_at: float, job_id: str) -> str:
     return f"{priority:02d}#{int(virtual_at * 1000):015d}#{job_id}"
 
 
-def entry_of(job: Job, now: float) -> Entry:
+def entry_of(job: Job) -> Entry:
     """The entry of a pending job. Each attempt has its own, so that removing an old one never removes a new one."""
     return Entry(
         pool=job.pool,
@@ -47,7 +47,7 @@ def entry_of(job: Job, now: float) -> Entry:
         memory_mib=job.spec.memory_mib,
         slots=job.spec.slots,
         timeout_s=job.spec.timeout_s,
-        queued_at=now,
+        queued_at=job.queued_at,
         family=job.spec.family or "",
         needs=tuple(sorted(job.spec.uploads)),
         interruptions=job.interruptions,

@@ -183,6 +183,7 @@ class Job:
     charged: int = 0
     faults: int = 0  # attempts that a host of ours failed: never charged, but not repeated for ever
     interruptions: int = 0  # attempts that EC2 took back
+    retried_at: float | None = None  # when it came back from an attempt that had begun
     entered: Mapping[str, float] = field(default_factory=dict)  # state → when it was last entered
     reason: str = ""
     waiting_for: str = ""
@@ -195,3 +196,8 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def queued_at(self) -> float:
+        """Since when it waits to begin. A host that it was given and that never came does not end the wait."""
+        return self.retried_at or self.submitted_at

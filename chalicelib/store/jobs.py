@@ -76,6 +76,8 @@ class DynamoJobs:
             changes.append(row.finish.set(finish))
         if event in (JobEvent.RELEASE, JobEvent.RETRY):
             changes.append(row.attempt.set(attempt + 1))
+        if event is JobEvent.RETRY:
+            changes.append(row.retried_at.set(at))
         if charge:
             changes.append(row.charged.add(1))
         if fault:
@@ -140,6 +142,7 @@ class DynamoJobs:
             charged=job.charged,
             faults=job.faults,
             interruptions=job.interruptions,
+            retried_at=job.retried_at,
             entered=dict(job.entered),
             reason=job.reason,
             waiting_for=job.waiting_for or None,
@@ -167,6 +170,7 @@ def _job(row: JobRow) -> Job:
         charged=row.charged,
         faults=row.faults or 0,
         interruptions=row.interruptions or 0,
+        retried_at=row.retried_at,
         entered=row.entered,
         reason=row.reason,
         waiting_for=row.waiting_for or "",

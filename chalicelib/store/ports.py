@@ -93,10 +93,9 @@ class Jobs(Protocol):
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
-        Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE
-        and RETRY raise `attempt` by one; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises `interruptions`.
-        A final state leaves the `by_active` index
-        and sets `expires_at` (when given).
+        Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE and RETRY raise
+        `attempt` by one, RETRY sets retried_at; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises
+        `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given).
         """
 
     def request_cancel(self, job_id: str) -> Job | None:

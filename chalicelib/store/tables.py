@@ -74,6 +74,7 @@ class JobRow(JobsTable):
     charged = Int()
     faults = Int(null=True)
     interruptions = Int(null=True)
+    retried_at = Float(null=True)
     entered = Floats()
     reason = UnicodeAttribute(default="")
     waiting_for = UnicodeAttribute(null=True)

@@ -126,6 +126,21 @@ def test_a_second_try_is_free_and_on_demand(town: ChaosTown, told_by: str) -> No
     assert "EC2 took back the host of 1 attempt, which cost it nothing." in said
 
 
+def test_a_second_try_takes_spot_when_on_demand_was_refused_for_a_quarter_of_an_hour(town: ChaosTown) -> None:
+    """However often EC2 was asked meanwhile: a host that was refused does not begin the wait anew."""
+    job = town.submit("run 300", max_attempts=2)
+    town.run(60)
+    (machine,) = town.cloud.compute.alive()
+    town.cloud.compute.limit(BACKUP, 0)
+    town.interrupt(machine.id, "ec2")
+    town.run(840)
+    assert town.job(job.id).state is JobState.PENDING
+    assert "tried again on demand" in town.job(job.id).waiting_for
+    town.run(600)
+    assert [m.launch.offering for m in town.cloud.compute.machines.values()] == [SPOT, SPOT]
+    assert town.job(job.id).state is JobState.SUCCEEDED
+
+
 def test_an_event_costs_the_same_however_many_hosts_there_are(town: ChaosTown) -> None:
     """Every instance of the account has its events, in a bad hour by the thousand: none may read a pool."""
     town.submit("run 300")

@@ -63,10 +63,10 @@ def test_a_pending_job_without_entry_gets_one(town: Town) -> None:
     """The crash fell between record and entry, and the client never came back."""
     town.plane.stores.registry.put_pool("asleep", PoolSpec(hosts_max=0), version=None)
     job = town.submit(pool="asleep")
-    town.stores.backlog.remove([entry_of(job, town.now)])
+    town.stores.backlog.remove([entry_of(job)])
     town.now += 61
     assert sweep(town.plane, "asleep") == 1
-    assert town.stores.backlog.has(entry_of(job, town.now))
+    assert town.stores.backlog.has(entry_of(job))
     assert sweep(town.plane, "asleep") == 0
 
 
@@ -282,7 +282,7 @@ def test_an_entry_of_a_job_that_has_ended_launches_nothing() -> None:
     town.cloud.compute.refuse(OFFERING, "InsufficientInstanceCapacity")
     job = town.submit()
     town.run(5)
-    entry = entry_of(town.job(job.id), town.now)
+    entry = entry_of(town.job(job.id))
     cancel(town.plane, job.id)
     town.stores.backlog.put(entry)
     town.cloud.compute.allow(OFFERING)

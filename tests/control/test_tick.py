@@ -34,14 +34,14 @@ def test_thousands_of_waiting_jobs_are_swept_without_asking_for_each(monkeypatch
     jobs = submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60) for _ in range(3000)], "alice")
     town.now += 100
     lost = [jobs[7].job, jobs[2999].job]
-    town.stores.backlog.remove([entry_of(job, 0.0) for job in lost])
+    town.stores.backlog.remove([entry_of(job) for job in lost])
     backlog = Counted(town.stores.backlog)
     plane = replace(town.plane, stores=told(replace(town.stores, backlog=backlog)))
     assert sweep.sweep(plane, "default") == 2
     assert backlog.asked == {"head": 1, "put": 2}
     monkeypatch.setattr(sweep, "PAGES_MAX", 2)  # a backlog that is longer than what is read of it
     monkeypatch.setattr(sweep, "PAGE", 500)
-    town.stores.backlog.remove([entry_of(jobs[7].job, 0.0)])
+    town.stores.backlog.remove([entry_of(jobs[7].job)])
     assert sweep.sweep(plane, "default") == 1
 
 

@@ -19,7 +19,7 @@ LATER = NOW + 7.25
 
 
 def an_entry(number: int, **facts: object) -> Entry:
-    return replace(entry_of(a_job(number), NOW), **facts)  # type: ignore[arg-type]
+    return replace(entry_of(a_job(number)), **facts)  # type: ignore[arg-type]
 
 
 # ---- Backlog

@@ -56,7 +56,7 @@ def test_two_stages_of_one_account_share_no_row(
     dynamo.registry.put_token(Token(sha256="aa", role="admin", owner="ann", created_at=NOW))
     dynamo.hosts.create([host])
     dynamo.jobs.put(job)
-    dynamo.backlog.put(entry_of(job, NOW))
+    dynamo.backlog.put(entry_of(job))
     dynamo.story.append([Line(at=NOW, subject="pool/p", event="setting", reason="r")], EXPIRES)
     assert other.registry.pools() == []
     assert other.registry.defaults() == Defaults()
@@ -103,7 +103,7 @@ def test_every_write_is_one_request(dynamo: DynamoStores) -> None:
     """Accepting a job is two requests, and nothing anywhere reads before it writes."""
     job, host = a_job(), a_host()
     dynamo.jobs.put(job)
-    dynamo.backlog.put(entry_of(job, NOW))
+    dynamo.backlog.put(entry_of(job))
     assert dynamo.requests.by_operation() == {"PutItem": 2}
     dynamo.hosts.create([host])
     steps: list[Callable[[], object]] = [
@@ -139,7 +139,7 @@ def test_many_rows_are_few_requests(dynamo: DynamoStores) -> None:
     jobs = [a_job(n) for n in range(101)]
     dynamo.jobs.put_many(jobs)
     dynamo.jobs.get_many([job.id for job in jobs])
-    dynamo.backlog.put_many([entry_of(job, NOW) for job in jobs])
+    dynamo.backlog.put_many([entry_of(job) for job in jobs])
     dynamo.backlog.head("p", 101)
     dynamo.jobs.active("p", limit=50)
     dynamo.jobs.of_pool("p", limit=50)
@@ -171,7 +171,7 @@ def test_what_lives_does_not_expire(dynamo: DynamoStores, settings: Settings, dy
     """No live row carries the attribute: DynamoDB would delete it."""
     dynamo.jobs.put(a_job())
     dynamo.jobs.move(a_job().id, JobEvent.ASSIGN, attempt=1, at=NOW, reason="", expires_at=EXPIRES)
-    dynamo.backlog.put(entry_of(a_job(), NOW))
+    dynamo.backlog.put(entry_of(a_job()))
     dynamo.hosts.create([a_host()])
     dynamo.hosts.put_launch(a_launch())
     dynamo.registry.put_pool("p", PoolSpec(), version=None)
@@ -356,7 +356,7 @@ def test_unprocessed_parts_of_a_batch_are_sent_again(behind: Behind, moto: Any) 
     stingy = Stingy(moto)
     dynamo = behind(stingy)
     jobs = [a_job(n) for n in range(7)]
-    entries = [entry_of(job, NOW) for job in jobs]
+    entries = [entry_of(job) for job in jobs]
     dynamo.jobs.put_many(jobs)
     assert dynamo.jobs.get_many([job.id for job in jobs]) == {job.id: job for job in jobs}
     dynamo.backlog.put_many(entries)

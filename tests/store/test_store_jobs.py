@@ -108,6 +108,7 @@ def test_every_event_in_every_state(stores: Stores) -> None:
                 reason="because",
                 waiting_for="",
                 attempt=job.attempt + (event in (JobEvent.RELEASE, JobEvent.RETRY)),
+                retried_at=LATER if event is JobEvent.RETRY else job.retried_at,
             )
         answer = None if target is None else expected[job.id]
         assert move(stores, job, event) == answer, f"{state} × {event}"
@@ -138,6 +139,7 @@ def test_a_released_attempt_is_fenced_off_and_not_charged(stores: Stores) -> Non
     assert (retried.attempt, retried.charged, retried.host, retried.finish) == (3, 1, "host-2", FINISH)
     assert (released.faults, retried.faults) == (0, 1)
     assert (released.interruptions, retried.interruptions) == (0, 1)
+    assert (released.queued_at, retried.queued_at) == (a_job().submitted_at, LATER)
 
 
 def test_a_finish_arrives_whole(stores: Stores) -> None:

@@ -69,6 +69,7 @@ class MemoryJobs:
                 charged=job.charged + charge,
                 faults=job.faults + fault,
                 interruptions=job.interruptions + interruption,
+                retried_at=at if event is JobEvent.RETRY else job.retried_at,
                 host=job.host if host is None else host,
                 userid=job.userid if userid is None else userid,
                 finish=job.finish if finish is None else finish,
