@@ -16,7 +16,7 @@ the group something since it was asked, its other zones and types get `REFUSED_S
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,13 @@ SKIP_S = 180.0
 EXPECTED = "expected-"  # how ids of hosts begin that are on their way
 SUSPENDED = frozenset({"AZRebalance", "ReplaceUnhealthy"})  # what a group must not do of itself (ADR 9)
 MARKETS = {"spot": "spot", "on_demand": "on-demand"}  # market → how the group's name ends
+
+
+Place = tuple[str, str]  # region, market: what there is one group for
+
+
+def place_of(offering: Offering) -> Place:
+    return offering.region, offering.market
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +196,7 @@ def seen(s: Snapshot, owed: Sequence[OnTheWay]) -> Snapshot:
 def given_up(s: Snapshot, owed: Iterable[OnTheWay]) -> tuple[Offering, ...]:
     """Offerings of groups that do not deliver; not where a person wants none."""
     late = {(each.group.region, each.group.market) for each in owed if each.late and not s.pool.spec.killed}
-    return tuple(o for o in s.pool.spec.offerings if (o.region, o.market) in late)
+    return tuple(o for o in s.pool.spec.offerings if place_of(o) in late)
 
 
 def _expected(s: Snapshot, owed: OnTheWay) -> Iterator[Host]:
@@ -235,15 +242,16 @@ def dismissals(owed: Iterable[OnTheWay]) -> Iterator[Dismiss]:
 
 
 def resizes(
-    s: Snapshot, owed: Iterable[OnTheWay], starts: Iterable[Start]
+    s: Snapshot, owed: Iterable[OnTheWay], starts: Iterable[Start], after: Mapping[Place, str]
 ) -> tuple[list[Resize], list[tuple[Entry, str]]]:
-    """Launches as desired capacities, and what those who are to get these hosts wait for."""
+    """Launches as desired capacities, and what those who are to get these hosts wait for. `after`: what is tried next, as an end of
+    that sentence."""
     by_place = {(each.group.region, each.group.market): each for each in owed}
-    more: dict[tuple[str, str], int] = dict.fromkeys(by_place, 0)
-    reasons: dict[tuple[str, str], str] = {}
+    more: dict[Place, int] = dict.fromkeys(by_place, 0)
+    reasons: dict[Place, str] = {}
     waits: list[tuple[Entry, str]] = []
     for start in starts:
-        place = (start.offering.region, start.offering.market)
+        place = place_of(start.offering)
         entries = [entry for load in start.loads for entry in load]
         if place not in by_place:
             lack = "cannot be asked now" if s.groups is None else "has no Auto Scaling group for it"
@@ -253,7 +261,9 @@ def resizes(
             continue
         more[place] += len(start.loads)
         reasons.setdefault(place, start.reason)
-        waits += [(e, f"group {by_place[place].group.name} is asked for a host for it") for e in entries]
+        waits += [
+            (e, f"group {by_place[place].group.name} is asked for a host for it{after.get(place, '')}") for e in entries
+        ]
     actions = []
     for place, each in by_place.items():
         group = each.group

@@ -61,10 +61,11 @@ def reconcile(s: Snapshot) -> Plan:
     ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
     starts: Sequence[Action] = step.starts
-    waits = [*step.waits, *_expectant(fleet)]
+    waits = list(step.waits)
     if s.pool.spec.capacity == "asg":
-        starts, asked = groups.resizes(s, owed, step.starts)
-        waits += asked
+        after = _after(s)
+        starts, asked = groups.resizes(s, owed, step.starts, after)
+        waits += [*_expectant(fleet, after), *asked]
     leaving = {action.host.id for action in (*departures, *scale_in)}
     plan = Plan(
         actions=(*repairs, *departures, *scale_in, *recaptures, *assigns, *starts, *rings),
@@ -103,11 +104,23 @@ def _assigns(s: Snapshot, fleet: Fleet, there: Mapping[tuple[str, int], str]) ->
                 yield Assign(entry, room.key, held if there_already else fits)
 
 
-def _expectant(fleet: Fleet) -> Iterator[tuple[Entry, str]]:
+def _expectant(fleet: Fleet, after: Mapping[groups.Place, str]) -> Iterator[tuple[Entry, str]]:
     """Those who get a host that is on its way, and stay in the backlog until it says hello."""
     for room in fleet.rooms:
         if room.taken and room.key.startswith(groups.EXPECTED):
-            yield from ((entry, f"a host of group {fleet.fit[room.key].launch} is on its way") for entry in room.taken)
+            host = fleet.fit[room.key]
+            sentence = f"a host of group {host.launch} is on its way{after.get(groups.place_of(host.offering), '')}"
+            yield from ((entry, sentence) for entry in room.taken)
+
+
+def _after(s: Snapshot) -> dict[groups.Place, str]:
+    """What is tried where a group does not deliver, as the end of a sentence."""
+    tried = [rung.offering for rung in ladder.rungs(s) if not rung.closed_until]
+    said = {}
+    for here in {groups.place_of(offering) for offering in s.pool.spec.offerings}:
+        following = next((offering for offering in tried if groups.place_of(offering) != here), None)
+        said[here] = f"; if it does not come, {ladder.name(following)} is tried" if following else ""
+    return said
 
 
 def _due(s: Snapshot, fleet: Fleet, step: Step, touched: set[str]) -> Iterator[float]:

@@ -73,7 +73,8 @@ def test_a_job_gets_one_host_of_the_spot_group_and_everything_goes_back_to_zero(
     town = a_town()
     job = town.submit("run 30")
     town.run(2)
-    assert town.job(job.id).waiting_for == f"group {SPOT_GROUP} is asked for a host for it"
+    following = "if it does not come, m7i.large on-demand in us-east-1 is tried"
+    assert town.job(job.id).waiting_for == f"group {SPOT_GROUP} is asked for a host for it; {following}"
     town.run_until_quiet()
     assert town.job(job.id).state is JobState.SUCCEEDED
     assert (launched(town), desired(town), town.cloud.calls.count("ec2.RunInstances")) == (1, 0, 0)

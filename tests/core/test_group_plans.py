@@ -76,7 +76,9 @@ def test_looking_again_right_after_asking_asks_for_nothing(
 def test_jobs_for_hosts_on_their_way_stay_in_the_backlog_and_say_so() -> None:
     plan = reconcile(a_look(2, a_group(desired=1)))
     assert plan.actions == ()
-    assert {sentence for _, sentence in plan.waits} == {f"a host of group {NAME} is on its way"}
+    assert {sentence for _, sentence in plan.waits} == {
+        f"a host of group {NAME} is on its way; if it does not come, c7i.large on-demand in us-east-1 is tried"
+    }
     assert plan.wake_at is not None
 
 
