@@ -72,7 +72,7 @@ def asked_prices(pricing: Any, region: str, name: str | None = None) -> dict[str
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
     with _explained(f"AWS's price list was asked for the prices of {region}"):
         pages = pricing.get_paginator("get_products").paginate(ServiceCode="AmazonEC2", Filters=filters)
-        products = [json.loads(text) for page in pages for text in page["PriceList"]]
+        products = [json.loads(text) for page in pages for text in page.get("PriceList", [])]
     prices = {}
     for product in products:
         usd_h = [

@@ -261,7 +261,7 @@ def patch_of(changes: Sequence[str]) -> dict[str, Any]:
         key, equals, text = change.partition("=")
         if not equals or not key:
             raise BadInput(f"{change!r} should be KEY=VALUE, for instance linger_s=120.")
-        at, (*path, last) = patch, key.split(".")
+        at, (*path, last) = patch, key.split(".", 1 if key.startswith("types.") else -1)  # types' own names have a dot
         for part in path:
             at = at.setdefault(part, {})
             if not isinstance(at, dict):

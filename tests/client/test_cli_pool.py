@@ -178,6 +178,7 @@ def test_a_change_of_another_version_is_refused(spillway: Client) -> None:
         (["p.x=1.5", "p.y="], {"p": {"x": 1.5, "y": None}}),
         (["p=", "image=ami-1"], {"p": None, "image": "ami-1"}),
         (["t=a=b"], {"t": "a=b"}),
+        (["types.m4.large=", "types.c9i.large={}"], {"types": {"m4.large": None, "c9i.large": {}}}),
     ],
 )
 def test_changes_are_a_merge_patch(changes: list[str], patch: dict[str, Any]) -> None:

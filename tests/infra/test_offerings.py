@@ -139,6 +139,13 @@ def test_the_price_list_is_asked_page_by_page_for_linux_by_the_hour() -> None:
     assert len(asked) == 2
 
 
+def test_an_answer_without_a_list_is_no_price_and_no_traceback() -> None:
+    """What is not AWS's own price list (an embedded cloud) may answer so."""
+    with a_price_list([[]]) as (client, _):
+        client.meta.events.register("after-call", lambda parsed, **_: parsed.pop("PriceList"))
+        assert price_list.asked_prices(client, "eu-west-1") == {}
+
+
 HEADS = [
     "SKU",
     "TermType",
