@@ -18,31 +18,37 @@ from chalicelib.wiring import Plane
 
 EVERY_S = 570.0  # nine and a half minutes: every tenth tick
 HISTORY_S = 14 * 86_400
+TYPES_MAX = 20  # in one tick: each takes a quarter of a second; the pools behind have their turn a minute later
 
 
 def refresh(plane: Plane, pools: Iterable[Pool]) -> None:
-    """Ask and note for every pool that is due. Raises CloudUnavailable, RegionRefused when all others are noted."""
+    """Ask and note for the pools that are due, the longest due first. Raises CloudUnavailable, RegionRefused when all others are noted."""
     now = plane.clock()
-    due = {pool.name: _ranked(pool) for pool in pools if now - pool.prospects.at >= EVERY_S}
-    wanted: dict[str, set[str]] = {}
-    for offerings in due.values():
-        for offering in offerings:
-            wanted.setdefault(offering.region, set()).add(offering.instance_type)
-    if not wanted:
+    due: dict[str, list[Offering]] = {}
+    wanted: set[tuple[str, str]] = set()  # region, type
+    for pool in sorted(pools, key=lambda pool: pool.prospects.at):
+        offerings = _ranked(pool) if now - pool.prospects.at >= EVERY_S else []
+        own = {(offering.region, offering.instance_type) for offering in offerings}
+        if own and len(wanted | own) <= TYPES_MAX:  # a pool has no more than so many
+            due[pool.name] = offerings
+            wanted |= own
+    if not due:
         return
     from chalicelib.core.spot_prospects import prospects  # only where a pool wants it
 
     changes: list[Change] = []
     silent: dict[str, Exception] = {}
-    for region, types in sorted(wanted.items()):
+    for region in sorted({region for region, _ in wanted}):
+        types = sorted(name for place, name in wanted if place == region)
         try:
-            changes += plane.cloud.facts.spot_history(region, sorted(types), now - HISTORY_S, now)
+            changes += plane.cloud.facts.spot_history(region, types, now - HISTORY_S, now)
         except (CloudUnavailable, RegionRefused) as error:
             silent[region] = error
+    usd_h = prospects(changes, {offering for offerings in due.values() for offering in offerings}, now)
     for name, offerings in due.items():
-        if offerings and not any(offering.region in silent for offering in offerings):
-            found = prospects(changes, offerings, now)
-            plane.stores.registry.note_prospects(name, Prospects(at=now, usd_h=found))
+        if not any(offering.region in silent for offering in offerings):
+            told = {offering.key: usd_h[offering.key] for offering in offerings if offering.key in usd_h}
+            plane.stores.registry.note_prospects(name, Prospects(at=now, usd_h=told))
     if silent:
         raise next(iter(silent.values()))
 

@@ -1,4 +1,4 @@
-"""Once a minute: wake every pool whatever happened, sweep, keep samples, send the canary, read the dead letters.
+"""Once a minute: wake every pool whatever happened, send the canary, read the dead letters, sweep, keep samples, ask what spot costs.
 
 Each part runs even if another one failed; what failed is told.
 """
@@ -34,7 +34,6 @@ def run(plane: Plane) -> None:
     _guard(failures, "settings", lambda: settings.remake_older(plane, pools))
     for pool in pools:
         _guard(failures, f"interest in {pool.name}", partial(settings.count_interest, plane, pool))
-    _guard(failures, "spot prices", lambda: prospects.refresh(plane, pools))
     _guard(failures, "dead letters", lambda: _dead_letters(plane))
     first = int(now // 60) % len(pools) if pools else 0  # where there are too many for one tick, each has its turn
     for pool in pools[first:] + pools[:first]:
@@ -42,6 +41,7 @@ def run(plane: Plane) -> None:
             log.warning("the tick ran out of time", extra={"pool": pool.name})
             break
         _guard(failures, f"sweep {pool.name}", partial(_sweep, plane, pool))
+    _guard(failures, "spot prices", lambda: prospects.refresh(plane, pools))
     if failures:
         notify(plane, "tick_failed", "error", subject="tick", reason="; ".join(failures))
 

@@ -52,6 +52,22 @@ def test_prices_are_asked_for_once_in_ten_minutes_for_all_pools_of_a_region() ->
     assert asked(town) == 2
 
 
+def test_pools_of_more_types_than_a_tick_has_time_for_have_their_turn_a_minute_later() -> None:
+    """Or one tick would take them all, run out of time, and the next one the same."""
+    town = Town(replace(RANKED, rank_spot=False))
+    for name, family in (("a", "c7i"), ("b", "m7i"), ("c", "r7i")):
+        sizes = [f"{family}.{size}" for size in ("large", *(f"{n}xlarge" for n in ("", 2, 4, 8, 12, 16)))]
+        offerings = tuple(
+            replace(SPOT_A, instance_type=size, zone=zone) for size in sizes for zone in (None, "us-east-1a")
+        )
+        town.stores.registry.put_pool(name, replace(RANKED, offerings=offerings), version=None)
+    town.run(61)
+    assert [bool(pool(town, name).prospects.at) for name in "abc"] == [True, True, False]
+    town.run(60)
+    assert all(len(pool(town, name).prospects.usd_h) == 14 for name in "abc")
+    assert asked(town) == 2
+
+
 def test_a_region_that_does_not_answer_is_told_and_leaves_other_pools_their_prices() -> None:
     town = Town(RANKED)
     far = replace(SPOT_A, region="eu-south-1", zone=None)
