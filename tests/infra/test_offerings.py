@@ -260,3 +260,23 @@ def test_the_listing_says_whose_prices_it_shows() -> None:
     assert (here["price_region"], here["slots_per_host"], here["items"][0]["slots"]) == ("us-east-1", "vCPUs + 1", 3)
     there = offerings.listing(Wish(families=("c7i",)), "eu-west-1", "price")
     assert (there["region"], there["price_region"]) == ("eu-west-1", "us-east-1")
+
+
+def test_a_family_that_is_named_is_listed_whatever_its_generation_or_credits() -> None:
+    """EC2 calls m5 a previous generation by now, and t3 is burstable: who names them wants to see them."""
+    found = offerings.listing(Wish(families=("m5", "t3")), "us-east-1", "price")
+    assert {row["instance_type"].partition(".")[0] for row in found["items"]} == {"m5", "t3"}
+
+
+@pytest.mark.parametrize(
+    ("family", "region", "sentence"),
+    [
+        ("c7x", "us-east-1", r"has no family 'c7x'; near: "),
+        ("@", "us-east-1", "--family c7i is how one is said"),
+        ("c7i", "nowhere", "--region: AWS has no region 'nowhere'"),
+    ],
+)
+def test_a_family_or_region_that_is_not_there_is_refused(family: str, region: str, sentence: str) -> None:
+    """An empty list would look as if nothing fitted."""
+    with pytest.raises(InfraError, match=sentence):
+        offerings.listing(Wish(families=(family,)), region, "price")
