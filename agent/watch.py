@@ -14,6 +14,13 @@ from agent import wire
 from agent.metadata import Metadata
 
 INTERRUPTION_EVERY_S = 5.0
+NOT_NOW = (
+    wire.Unreachable,
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+)  # an answer that is none: the next look, in 5 s, may have one
 
 
 class InboxWatch:
@@ -65,13 +72,13 @@ class InterruptionWatch:
 
     def _look(self) -> bool:
         """Whether there is nothing more to wait for."""
-        with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
+        with contextlib.suppress(*NOT_NOW):
             text = self._metadata.get("meta-data/spot/instance-action", tries=1)
             if text:
                 document = json.loads(text)
                 self._interrupted(_moment(document["time"]), str(document["action"]))
                 return True
-        with contextlib.suppress(wire.Unreachable, ValueError, KeyError, OSError):
+        with contextlib.suppress(*NOT_NOW):
             text = (
                 None if self._recommended else self._metadata.get("meta-data/events/recommendations/rebalance", tries=1)
             )

@@ -9,9 +9,35 @@ from agent import ending, inbox, journal, verdict
 from agent.admission import Load, admit, fits, total
 from agent.log_cut import RESERVE_BYTES, LogCut
 from agent.manifest import read, settings
+from agent.watch import InterruptionWatch
 
 LOADS = st.lists(st.builds(Load, st.integers(0, 4), st.sampled_from([0.1, 0.5, 1.0, 3.0]), st.integers(1, 3000)))
 HOST = Load(4, 4.0, 4096)
+
+
+class Odd:
+    """A metadata service that answers anything."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def get(self, path, tries=5):
+        return self.answers.pop(0)
+
+
+@given(
+    st.sampled_from(
+        ["[]", "null", "7", '"soon"', "{}", '{"time": 7, "action": 1}', '{"time": "soon"}', "<html>", "[[]]"]
+    )
+)
+def test_an_answer_of_the_metadata_service_that_is_none_does_not_end_the_watch(odd):
+    """The thread would die unseen, and with it the warning that comes two minutes before the end."""
+    told = []
+    good = '{"action": "terminate", "time": "2030-01-01T00:00:00Z"}'
+    watch = InterruptionWatch(Odd(odd, odd, good), lambda at, action: told.append((at, action)), told.append)
+    assert not watch._look()
+    assert watch._look()
+    assert told == [(1893456000.0, "terminate")]
 
 
 @given(waiting=LOADS, running=LOADS)
