@@ -17,7 +17,7 @@ demo: setup  ## grade the example submissions on the embedded cloud
 	$(BIN)/spillway demo
 
 test: setup  ## unit, property, contract and end-to-end tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/ready  ## long games against the control code; EXAMPLES=n, SEED=n to play the same ones again
 	SPILLWAY_LONG=1 $(BIN)/python -m pytest -q --timeout=0 --show-capture=no tests/control/test_stateful.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))

@@ -114,8 +114,8 @@ def test_a_killed_cloud_leaves_no_machine(killed: tuple[subprocess.Popen[str], d
     assert len(processes_of(tmp_path)) >= 6
     child.send_signal(signal.SIGKILL)
     child.wait()
-    eventually(lambda: not processes_of(tmp_path))
-    eventually(lambda: not groups_of(child.pid))
+    eventually(lambda: not processes_of(tmp_path), within_s=60)
+    eventually(lambda: not groups_of(child.pid), within_s=60)
 
 
 def test_what_a_killed_cloud_left_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -26,11 +26,8 @@ def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(clo
     """EC2's lists are eventually consistent; what DescribeInstances does not show runs all the same."""
 
     def states(instance_id: str) -> list[str]:
-        pages = cloud.ec2.get_paginator(
-            "describe_instances"
-        ).paginate()  # moto's records outlive a cloud: there are more
-        found = (each for page in pages for made in page["Reservations"] for each in made["Instances"])
-        return [each["State"]["Name"] for each in found if each["InstanceId"] == instance_id]
+        found = cloud.ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [instance_id]}])["Reservations"]
+        return [each["State"]["Name"] for made in found for each in made["Instances"]]
 
     cloud.faults.set({"kind": "slow_listing", "launched_s": 600, "ended_s": 600})
     (made,) = launch(cloud)
