@@ -57,6 +57,24 @@ def group(deployed: Deployed, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+def refuse(deployed: Deployed) -> None:
+    """What EventBridge hands over when EC2 has no instance for a group."""
+    event = {
+        "version": "0",
+        "id": "e-1",
+        "account": "1",
+        "source": "aws.autoscaling",
+        "detail-type": "EC2 Instance Launch Unsuccessful",
+        "time": "2026-01-01T00:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": {"AutoScalingGroupName": SPOT, "StatusMessage": "We currently do not have sufficient capacity."},
+    }
+    payload = json.dumps(event)
+    answer = deployed.cloud.aws("lambda").invoke(FunctionName="spillway-local-ec2_events", Payload=payload)
+    assert "FunctionError" not in answer, answer["Payload"].read()
+
+
 def test_a_pool_of_groups_runs_jobs_and_goes_back_to_zero(deployed: Deployed) -> None:
     """Refused before its groups are there; then hosts boot without a job, speak, are rung, and leave through their group."""
     api = deployed.client
@@ -65,6 +83,8 @@ def test_a_pool_of_groups_runs_jobs_and_goes_back_to_zero(deployed: Deployed) ->
         api.patch_pool(POOL, {"capacity": "asg"})
     assert make_groups(deployed)["groups"] == {"us-east-1": [SPOT, BACKUP]}
     api.patch_pool(POOL, {"capacity": "asg"})
+    refuse(deployed)
+    assert f"group {SPOT} in us-east-1 got no instance" in str(api.story(f"pool/{POOL}"))
     jobs = [api.submit("echo hello", pool=POOL, timeout_s=30, cpu=1.0, memory_mib=128) for _ in range(3)]
     ended = until(lambda: (found := [api.job(job.id) for job in jobs]) and all(j.ended for j in found) and found)
     assert [job.state for job in ended] == ["succeeded"] * 3
