@@ -70,7 +70,11 @@ class Ec2Facts:
             f"EC2 in {region} was asked for the image {image}",
             lambda: self._ec2(region).describe_images(ImageIds=[image]),
         )
-        return None if found is None or not found["Images"] else str(found["Images"][0]["Architecture"])
+        images = [each for each in (found or {"Images": []})["Images"] if each.get("State", "available") == "available"]
+        if not images:
+            return None
+        windows = " with Windows" if str(images[0].get("Platform", "")).lower() == "windows" else ""
+        return f"{images[0]['Architecture']}{windows}"
 
     def zones(self, region: str, types: Sequence[str]) -> Mapping[str, frozenset[str]]:
         with _asking(f"EC2 in {region} was asked where it sells {', '.join(types)}"):

@@ -53,7 +53,7 @@ class Facts(Protocol):
         """Whether a template of this name carries the tag `spillway:stage` with this stage's name: else no function may use it."""
 
     def image_arch(self, region: str, image: str) -> str | None:
-        """x86_64, arm64 … of an image; None: there is none of this id that the account may use."""
+        """x86_64, arm64, "x86_64 with Windows" … of an image; None: there is none of this id that the account may use now."""
 
     def zones(self, region: str, types: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """Each of the types → the region's zones that sell it."""

@@ -159,7 +159,7 @@ def limits(question: Question, said: Answers, spec: PoolSpec) -> Iterator[tuple[
 
 
 def _no_image(question: Question, image: str, stage: str) -> Fault:
-    message = f"there is no image {image} in {question.region}, or this account may not use it"
+    message = f"there is no image {image} in {question.region}, or this account may not use it (yet)"
     if question.image is not None:
         return Fault("image", message)
     if question.template is not None:

@@ -174,6 +174,22 @@ def test_every_way_to_miss_an_image_is_none(code: str):
     )
 
 
+@pytest.mark.parametrize(
+    ("facts_of_it", "arch"),
+    [
+        ("<imageState>available</imageState>", "arm64"),
+        ("<imageState>pending</imageState>", None),
+        ("<imageState>failed</imageState>", None),
+        ("<imageState>available</imageState><platform>windows</platform>", "arm64 with Windows"),
+    ],
+)
+def test_an_image_that_cannot_boot_an_agent_is_none_or_no_architecture_of_ours(facts_of_it: str, arch: str | None):
+    """One that is still being copied would be refused at each launch; one with Windows would boot and never say hello."""
+    item = f"<item><imageId>ami-12345678</imageId><architecture>arm64</architecture>{facts_of_it}</item>"
+    text = f"<DescribeImagesResponse><imagesSet>{item}</imagesSet></DescribeImagesResponse>"
+    assert facts_against(lambda *_: (200, text), lambda facts: facts.image_arch(REGION, "ami-12345678")) == arch
+
+
 def test_pages_are_followed_though_one_is_empty():
     """EC2 filters after it has cut pages, so the first may hold nothing."""
 

@@ -25,7 +25,7 @@ from chalicelib.config import Settings
 from chalicelib.core.host import Launch, Offering
 
 REGION = "us-east-1"
-MOTO_IMAGE = "ami-12c6146b"  # one that moto has; listing them all takes seconds
+MOTO_IMAGE = "ami-760aaa0f"  # one that moto has, of Linux; listing them all takes seconds
 NOW = 1_750_000_000.0
 _stages = itertools.count(1)
 
