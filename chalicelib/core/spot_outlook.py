@@ -4,8 +4,7 @@
 rounded finely where they are low and coarsely in spikes, and how long ago the cheapest zone was notably cheaper (a spike that has
 just begun is soon over, a level that has held for a day stays). What followed on each cell, how often, makes a Markov chain of all zones
 together: that zones rise and fall together, how long spikes last and where prices return to is all in it, without a formula for any of
-it. Of what the chain says a share is not believed (`LAZY`, more for cells that were rarely seen): there prices stay as they are. The past
-forgets that levels may change for good, and a spike that was never seen before is no reason to expect its end.
+it. Rarely seen cells are half believed to be like all others; prices that were never seen are those of the nearest cell.
 
 **The values.** For `left` chunks, `slack` seconds until the last moment at which on demand would still do, and a cell:
     on[left][z][slack]  = min(chunk on the host in z, then E on[left - 1][z][slack - save], or `off`: leave)
@@ -26,8 +25,7 @@ from chalicelib.core.spot_world import Prices, Terms
 
 COARSENESS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)  # of cells; the first that gives few enough of them
 CELLS_MAX = 64
-LAZY = 0.3  # how much of each cell is believed to stay where it is
-PRIOR_VISITS = 0.5  # … and of the rest, as if it had been seen to stay so often
+PRIOR_VISITS = 0.5  # how much a cell is believed to be like all others, in visits to it
 HISTORY_S = 14 * 86_400
 LOWER = 0.93  # "was cheaper" is below this share of the price now
 AGES = (6, 34)  # steps since it was: lately, a while ago (6 h), else long ago
@@ -183,7 +181,9 @@ class Outlook:
         self.step_s = terms.checkpoint_s + terms.save_s
         self.grid = slack_grid(max(0.0, terms.deadline_s - terms.on_demand_s(0)), self.step_s)
         size, points = len(chain.cells), len(self.grid)
-        self._doubt = [LAZY + (1 - LAZY) * PRIOR_VISITS / (PRIOR_VISITS + visits) for visits in chain.visits]
+        seen = sum(chain.visits)
+        self._often = [visits / seen for visits in chain.visits]
+        self._doubt = [PRIOR_VISITS / (PRIOR_VISITS + visits) for visits in chain.visits]
         zero = [[0.0] * size for _ in range(points)]
         # [left][point][cell]: expected over what follows on the cell; e_on also by zone
         self.e_off: list[list[Vector]] = [zero]
@@ -251,10 +251,11 @@ class Outlook:
         return [a + share * (b - a) for a, b in zip(values[low], values[low + 1], strict=True)]
 
     def _expect(self, values: Vector) -> Vector:
-        """What each cell leads to: what followed on it, and as far as that is doubted, itself."""
+        """What each cell leads to: what followed on it, and the less often it was seen, the more the mean of all."""
+        anything = sum([value * often for value, often in zip(values, self._often, strict=True)])
         return [
-            doubt * own + (1 - doubt) * sum([share * values[to] for to, share in row])
-            for own, doubt, row in zip(values, self._doubt, self.chain.follow, strict=True)
+            doubt * anything + (1 - doubt) * sum([share * values[to] for to, share in row])
+            for doubt, row in zip(self._doubt, self.chain.follow, strict=True)
         ]
 
 
