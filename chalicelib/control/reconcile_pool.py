@@ -123,7 +123,8 @@ def _told_supply(plane: Plane, pool: Pool, plan: Plan) -> Pool:
             pool=pool.name,
         )
     if after.protected_at is None and before.protected_at is not None:
-        reason = "a host has said hello: protected mode is over"
+        greeted = before.protected_generation == pool.spec.generation
+        reason = f"{'a host has said hello' if greeted else 'the pool was restarted'}: protected mode is over"
         plane.tell(subject, "protected", reason)
         notify(plane, "protected_mode_over", "info", subject=subject, reason=reason, pool=pool.name)
     return replace(pool, supply=after)

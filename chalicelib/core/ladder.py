@@ -42,7 +42,7 @@ SPOT = "spot"
 PROTECTED = f"protected mode: {BOOT_FAILURES_MAX} hosts in a row had an instance and never said hello, so one host at a time is tried"
 ADVICE = (
     "Look at what a new instance prints (its console output), at the image and launch template of the pool, and at its way to SQS, S3 "
-    "and DynamoDB; or set scaling_enabled to false. The first hello ends it"
+    "and DynamoDB; or set scaling_enabled to false. The first hello ends it, or `spillway pool restart` when you have mended it"
 )
 
 _FAILED = frozenset({HostState.UNHEALTHY, HostState.TERMINATING, HostState.TERMINATED})
@@ -116,9 +116,9 @@ def current(s: Snapshot) -> Snapshot:
     rows = (*s.hosts, *s.past)
     spot_until = max(supply.spot_until, _breaker(rows))
     protected_at = _protected_at(rows, s)
-    if (spot_until, protected_at) == (supply.spot_until, supply.protected_at):
-        return s
-    return replace(s, pool=replace(s.pool, supply=replace(supply, spot_until=spot_until, protected_at=protected_at)))
+    generation = 0 if protected_at is None else s.pool.spec.generation
+    known = replace(supply, spot_until=spot_until, protected_at=protected_at, protected_generation=generation)
+    return s if known == supply else replace(s, pool=replace(s.pool, supply=known))
 
 
 def _breaker(rows: Sequence[Host]) -> float:
@@ -130,8 +130,10 @@ def _breaker(rows: Sequence[Host]) -> float:
 
 
 def _protected_at(rows: Sequence[Host], s: Snapshot) -> float | None:
-    """Since when hosts are launched one at a time, or None."""
-    before = s.pool.supply.protected_at
+    """Since when hosts are launched one at a time, or None. A restart ends it: what was wrong with the old generation may be mended."""
+    supply, generation = s.pool.supply, s.pool.spec.generation
+    before = supply.protected_at if supply.protected_generation == generation else None
+    rows = [row for row in rows if row.generation == generation]
     last_hello = max((h.ready_at for h in rows if h.ready_at is not None), default=0.0)
     failed = sum(h.state in _FAILED and h.launched_at > last_hello and _never_spoke(h, s) for h in rows)
     if failed >= BOOT_FAILURES_MAX:

@@ -269,6 +269,17 @@ def test_protected_mode_lasts_until_a_hello_and_does_not_come_back_with_it() -> 
     assert ladder.current(over).pool.supply.protected_at is None
 
 
+def test_a_restart_ends_protected_mode_until_ten_hosts_of_the_new_generation_fail() -> None:
+    """Whoever has mended the image need not wait for the next probe."""
+    pool = a_pool(offerings=LADDER, generation=2, supply=Supply(protected_at=NOW - 50, protected_generation=1))
+    assert ladder.current(seen(pool=pool, past=TEN)).pool.supply.protected_at is None
+    again = tuple(replace(host, generation=2) for host in TEN)
+    assert ladder.current(seen(pool=pool, past=(*TEN, *again[1:]))).pool.supply.protected_at is None
+    assert ladder.current(seen(pool=pool, past=(*TEN, *again))).pool.supply == Supply(
+        protected_at=NOW, protected_generation=2
+    )
+
+
 def test_a_protected_pool_launches_one_probe_and_says_so_to_all_who_wait() -> None:
     entries = tuple(an_entry(f"job-{n}", cpu=2.0) for n in range(6))
     made = reconcile(seen(past=TEN, backlog=entries))
