@@ -88,7 +88,8 @@ class Supply:
     """What passes remember of where hosts come from (core/ladder.py); written with the pass's own facts. Times: 0 or None for never.
 
     `skips`: `Offering.asked_with` → not before. `spot_until`: until then no spot is tried. `protected_at`: since when so many boots of
-    generation `protected_generation` have failed that hosts are launched one at a time. `backoff_s`, `backoff_until`: EC2 throttled us, and how long nothing is asked of it.
+    generation `protected_generation` have failed that hosts are launched one at a time. `backoff_s`, `backoff_until`: EC2 throttled us,
+    and how long nothing is asked of it.
     """
 
     skips: Mapping[str, float] = field(default_factory=dict)
