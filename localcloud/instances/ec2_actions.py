@@ -10,7 +10,7 @@ from moto.backends import get_backend
 from localcloud.calls import AwsCall, AwsReply, indexed, refusal
 from localcloud.gaps.ec2_run_instances import Forward
 from localcloud.identity import ACCOUNT_ID
-from localcloud.instances.machine import STATE_CODES, Machine
+from localcloud.instances.machine import STATE_CODES, TRANSITIONS, Machine
 
 CONSOLE_KEPT_BYTES = 65_536  # what EC2 keeps of a console †
 XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -59,7 +59,7 @@ class Ec2Actions:
         before = {machine.id: machine.state for machine in machines}
         for machine in machines:
             self._fleet.terminate(machine.id)
-        return _changes("TerminateInstances", machines, before)
+        return _changes("TerminateInstances", before, "terminate")
 
     def _stop(self, call: AwsCall, forward: Forward) -> AwsReply:
         machines = self._machines(call)
@@ -74,7 +74,7 @@ class Ec2Actions:
         before = {machine.id: machine.state for machine in machines}
         for machine in machines:
             self._fleet.stop_machine(machine.id)
-        return _changes("StopInstances", machines, before)
+        return _changes("StopInstances", before, "stop")
 
     def _start(self, call: AwsCall, forward: Forward) -> AwsReply:
         machines = self._machines(call)
@@ -86,7 +86,7 @@ class Ec2Actions:
         before = {machine.id: machine.state for machine in machines}
         for machine in machines:
             self._fleet.start_machine(machine.id)
-        return _changes("StartInstances", machines, before)
+        return _changes("StartInstances", before, "start")
 
     def _reboot(self, call: AwsCall, forward: Forward) -> AwsReply:
         machines = self._machines(call)
@@ -128,11 +128,12 @@ def _wrong_state(call: AwsCall, machine: Machine, wish: str) -> AwsReply:
     return refusal(call, "IncorrectInstanceState", text, 400)
 
 
-def _changes(action: str, machines: list[Machine], before: dict[str, str]) -> AwsReply:
+def _changes(action: str, before: dict[str, str], event: str) -> AwsReply:
+    """What the call has led to: a machine may be further already, as a small one is down in a moment."""
     items = "".join(
-        f"<item><instanceId>{machine.id}</instanceId>{_state('currentState', machine.state)}"
-        f"{_state('previousState', before[machine.id])}</item>"
-        for machine in machines
+        f"<item><instanceId>{instance_id}</instanceId>{_state('currentState', TRANSITIONS[state].get(event, state))}"
+        f"{_state('previousState', state)}</item>"
+        for instance_id, state in before.items()
     )
     return _xml(action, f"<instancesSet>{items}</instancesSet>")
 

@@ -40,7 +40,7 @@ def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(clo
     eventually(lambda: states(instance_id) == ["running"])
     assert time.time() - cloud.fleet.machine(instance_id).launched_at >= 0.5
     reply = cloud.ec2.terminate_instances(InstanceIds=[instance_id])
-    assert reply["TerminatingInstances"][0]["CurrentState"]["Name"] != "running"
+    assert reply["TerminatingInstances"][0]["CurrentState"]["Name"] == "shutting-down"
     assert states(instance_id) == ["running"]
     cloud.faults.set({"kind": "slow_listing", "launched_s": 0.5, "ended_s": 0.5})
     eventually(lambda: states(instance_id) == ["terminated"])
