@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ KEYS = {
     *("jobs", "by_state", "instances_launched", "run_instances_calls", "instances_left", "deploy_s", "total_s"),
     *("warm_submit_to_start_ms_p50", "cold_submit_to_start_ms_p50", "lambda_cold_start_ms_p50"),
 }
+OURS = re.compile(r"spillway-[0-9]+-[0-9a-f]+")
 STOPPED = (130, -signal.SIGINT)  # a shell says 130 of both
 
 pytestmark = pytest.mark.e2e
@@ -60,9 +62,9 @@ def naming(state: Path) -> list[str]:
 
 def control_groups() -> set[str]:
     """Groups of embedded clouds (`spillway-<pid>-…`) that run no more; others may run beside this test."""
-    groups = [path for path in Path("/sys/fs/cgroup").glob("**/spillway-*-*") if path.is_dir()]
-    owners = [(str(path), path.name.split("-")[1]) for path in groups]
-    return {path for path, pid in owners if pid.isdigit() and not psutil.pid_exists(int(pid))}
+    # os.walk, because groups of others vanish while one looks, and a glob stumbles over that
+    groups = [Path(at, name) for at, names, _ in os.walk("/sys/fs/cgroup") for name in names if OURS.fullmatch(name)]
+    return {str(path) for path in groups if not psutil.pid_exists(int(path.name.split("-")[1]))}
 
 
 def start(state: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
