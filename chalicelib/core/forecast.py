@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from heapq import heapify, heappush, heapreplace
 
 from chalicelib.core.backlog import Entry
@@ -56,9 +57,19 @@ def wider(shape: Shape, beside: Shape) -> Shape:
     """
     if min(beside) < 0:  # more is reserved than the host has, until the sweep takes away what a crash left there
         return shape
-    cpu, memory_mib, slots = shape[0] + beside[0], shape[1] + beside[1], shape[2] + beside[2]
-    coarse = (2.0 ** (math.frexp(cpu)[1] - 1), 1 << (memory_mib.bit_length() - 1), 1 << (slots.bit_length() - 1))
-    return coarse if _covers((*coarse, True, True), (*shape, False, False)) else shape
+    cpu, memory_mib, slots = shape
+    wide_cpu = _power_of_two(cpu + beside[0])
+    wide_memory_mib = 1 << ((memory_mib + beside[1]).bit_length() - 1)
+    wide_slots = 1 << ((slots + beside[2]).bit_length() - 1)
+    if wide_cpu >= cpu and wide_memory_mib >= memory_mib and wide_slots >= slots:
+        return wide_cpu, wide_memory_mib, wide_slots
+    return shape
+
+
+@lru_cache(maxsize=4096)  # cores come in quarters and halves
+def _power_of_two(cpu: float) -> float:
+    """Rounded down to one."""
+    return 2.0 ** (math.frexp(cpu)[1] - 1)
 
 
 class Lanes:

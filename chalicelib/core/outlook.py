@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 
 from chalicelib.core import calendar, forecast, ladder
@@ -13,7 +14,7 @@ from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
 from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
-from chalicelib.core.host import Assignment, Host, HostState, Offering
+from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.placement import Room, pack
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.scaling.view import PoolView
@@ -159,14 +160,15 @@ def _jobs_per_host(s: Snapshot) -> float:
     if exclusive(s) or offering is None:
         return 1.0
     size = capacity(offering, s.pool.spec)
-    jobs: list[Entry | Assignment] = [*s.backlog, *(a for host in s.hosts for a in host.assignments)]
+    assignments = chain.from_iterable(map(attrgetter("assignments"), s.hosts))
+    jobs = Counter(map(attrgetter("cpu", "memory_mib", "slots"), chain(s.backlog, assignments)))
     if not jobs:
         return float(max(1, size.slots))
     hosts = 0.0
-    for (cpu, memory_mib, slots), count in Counter(map(attrgetter("cpu", "memory_mib", "slots"), jobs)).items():
+    for (cpu, memory_mib, slots), count in jobs.items():
         share = max(cpu / size.cpu, memory_mib / size.memory_mib, slots / size.slots)
         hosts += count / max(1, math.floor(1 / share + 1e-9))
-    return len(jobs) / hosts
+    return jobs.total() / hosts
 
 
 def _view(
@@ -192,7 +194,8 @@ def _view(
     working = {room.key for room in have}
     queue = left or s.backlog
     usual_s = takes_s("", 86_400)
-    mean_s = sum(takes_s(e.family, e.timeout_s) for e in queue) / len(queue) if queue else usual_s
+    kinds = Counter(map(attrgetter("family", "timeout_s"), queue))
+    mean_s = sum(takes_s(*kind) * count for kind, count in kinds.items()) / len(queue) if queue else usual_s
     return PoolView(
         now=s.now,
         queued=len(left),
@@ -213,7 +216,7 @@ def _view(
         needed=needed,
         expected_s=mean_s,
         usual_s=usual_s,
-        oldest_s=max((s.now - entry.queued_at for entry in left), default=0.0),
+        oldest_s=s.now - min(map(attrgetter("queued_at"), left), default=s.now),
         boot_s=boots_s,
         people=calendar.people(s.pool.calendar, s.pool.interest, s.now, boots_s),
         jobs_per_person_h=s.pool.spec.jobs_per_person_h,

@@ -97,29 +97,31 @@ class Shelf:
 
     def _catch_up(self) -> None:
         cpu, memory_mib, slots = self.least
+        present, stands, lasts = self.present, self.stands, self.lasts
         for number in self.behind:
-            mark, stood = self.present[number], self.stands.pop(number, None)
-            if stood is not None:
-                self._remove(stood)
+            stood = stands.pop(number, None)
+            if (
+                stood is not None
+            ):  # in place, not in a method: half of all time that placing takes is spent in this loop
+                at = bisect_left(lasts, stood)
+                block = self.blocks[at]
+                marks = block.marks
+                del marks[bisect_left(marks, stood)]
+                if not marks:
+                    del self.blocks[at], lasts[at]
+                else:
+                    lasts[at] = marks[-1]
+                    block.loose = True
+            mark = present[number]
             if mark is not None and mark[2] >= cpu and mark[3] >= memory_mib and mark[4] >= slots:
-                self.stands[number] = mark
+                stands[number] = mark
                 self._insert(mark)
         self.behind.clear()
 
-    def _remove(self, mark: Mark) -> None:
-        at = bisect_left(self.lasts, mark)
-        block = self.blocks[at]
-        marks = block.marks
-        del marks[bisect_left(marks, mark)]
-        if not marks:
-            del self.blocks[at], self.lasts[at]
-        else:
-            self.lasts[at] = marks[-1]
-            block.loose = True
-
     def _insert(self, mark: Mark) -> None:
         if not self.blocks:
-            self.blocks, self.lasts = [_Block([mark])], [mark]
+            self.blocks.append(_Block([mark]))
+            self.lasts.append(mark)
             return
         at = min(bisect_left(self.lasts, mark), len(self.blocks) - 1)
         block = self.blocks[at]

@@ -31,6 +31,12 @@ def waits(
     known: dict[tuple[float, int, int, bool], tuple[bool, str]] = {}
     soon: dict[int, str] = {}
     for entry in waiting:
+        if (begins_at := begins.get(entry.rank)) is not None:
+            in_s = max(1, round(begins_at - s.now))
+            if in_s not in soon:
+                soon[in_s] = f"it fits on a host that is there, in about {in_s} s"
+            yield entry, soon[in_s]
+            continue
         on_demand = bool(bound) and entry.rank in bound
         shape = (entry.cpu, entry.memory_mib, entry.slots, on_demand)
         if shape not in known:
@@ -40,12 +46,7 @@ def waits(
             known[shape] = any(not rung.closed_until for rung in its), ladder.words(its)
         is_open, tried = known[shape]
         again = f"{INTERRUPTED.format(count(entry.interruptions, 'attempt'))}; " if on_demand else ""
-        if (begins_at := begins.get(entry.rank)) is not None:
-            in_s = max(1, round(begins_at - s.now))
-            if in_s not in soon:
-                soon[in_s] = f"it fits on a host that is there, in about {in_s} s"
-            yield entry, soon[in_s]
-        elif spec.killed:
+        if spec.killed:
             yield entry, f"the pool has no hosts: {target.why}"
         elif not is_open:
             yield entry, f"{again}{tried}"
