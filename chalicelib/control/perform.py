@@ -25,6 +25,7 @@ from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.plan import Plan
 from chalicelib.core.pool import Pool
 from chalicelib.core.rationing import throttled_until
+from chalicelib.core.waits import by_turns
 from chalicelib.errors import CapacityRefused, CloudUnavailable
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -32,7 +33,7 @@ from chalicelib.wiring import Plane
 RING_REFUSED_RETRY_S = 2.0  # a host that Run Command does not know yet will be known soon
 RESIZE_AGAIN_S = 5.0
 OVERTIME_S = 6.0  # past its time, a pass may take for the action that it is at: no more is begun that would last longer
-WAITS_TOLD_MAX = 25
+WAITS_TOLD_MAX = 25  # rows a pass, a write each
 _NUMBERS = re.compile(r"[\d.:]+")
 WAITS_TOLD_AGAIN_S = 60.0
 
@@ -82,7 +83,7 @@ class Performer:
             longest_s = max(longest_s, self.plane.clock() - began)
         for region, instance_ids in self._retired.items():
             self._terminate(region, instance_ids)
-        for entry, sentence in plan.waits[:WAITS_TOLD_MAX]:
+        for entry, sentence in by_turns(plan.waits, self.pass_no, WAITS_TOLD_MAX):
             self._wait(entry, sentence)
 
     # -- repairs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from chalicelib.core import ladder
 from chalicelib.core.backlog import Entry
@@ -10,6 +11,9 @@ from chalicelib.core.plan import Target
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.spoken import count
 
+T = TypeVar("T")
+
+FIRST = 5  # in line: they are told at every pass
 INTERRUPTED = "EC2 took back the host of {}, so it is tried again on demand"
 
 
@@ -58,3 +62,10 @@ def waits(
             yield entry, f"{again}all {spec.hosts_max} hosts that the pool may have are taken"
         else:
             yield entry, f"{again}no host has room for it; {target.why}; {tried}"
+
+
+def by_turns(waits: Sequence[T], pass_no: int, told_max: int) -> Sequence[T]:
+    """Who is told at this pass what it waits for, as telling is a write each: the first in line, and the others one after the other."""
+    first, rest, share = waits[:FIRST], waits[FIRST:], told_max - FIRST
+    turn = pass_no * share % max(1, len(rest))
+    return [*first, *[*rest[turn : turn + share], *rest[:turn]][:share]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from builders import NOW, OFFERING, a_host, a_pool, a_snapshot, an_assignment, an_entry
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
@@ -12,6 +14,7 @@ from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.plan import Assign, Drain, Plan, Recapture, Retire, Start
 from chalicelib.core.pool import Scaling
 from chalicelib.core.reconcile import reconcile
+from chalicelib.core.waits import by_turns
 
 AGREED = Scaling(surplus_since=NOW - 600)
 
@@ -291,3 +294,14 @@ def test_the_target_says_what_it_was_computed_from() -> None:
     assert made.target.hosts == 120
     assert made.target.variables["target_hosts"] == 120
     assert "square_root" in made.target.why
+
+
+@given(count=st.integers(0, 200), pass_no=st.integers(0, 10_000))
+def test_everybody_who_waits_is_told_what_for_within_some_passes(count: int, pass_no: int) -> None:
+    """Each pass tells a few: the first in line always, and nobody twice in it."""
+    waits = list(range(count))
+    passes = [by_turns(waits, pass_no + n, 25) for n in range(count // 20 + 1)]
+    assert {who for told in passes for who in told} == set(waits)
+    for told in passes:
+        assert len(told) == len(set(told)) == min(count, 25)
+        assert list(told[:5]) == waits[:5]
