@@ -50,7 +50,7 @@ def reconcile(s: Snapshot) -> Plan:
         bound=bound,
     )
     given = frozenset(room.key for room in fleet.rooms if room.taken)
-    departures = list(retirement.departures(s, fleet.rolled, given))
+    departures = list(retirement.departures(s, fleet.fit, fleet.rolled, given))
     step = scaling_step.decide(s, fleet, left, {a.host.id for a in departures if isinstance(a, Retire)}, bound)
     back = frozenset(host.id for host in step.recaptured)
     departures = [action for action in departures if action.host.id not in back]

@@ -7,7 +7,7 @@ trusted any more and whose attempts are all past every deadline, or that have be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from chalicelib.core import ladder
@@ -145,15 +145,18 @@ def rolling(s: Snapshot, fit: Iterable[Host]) -> list[Host]:
     return old[: max(0, share - leaving - booting)]
 
 
-def departures(s: Snapshot, rolled: Iterable[Host], busy: frozenset[str]) -> Iterator[Sicken | Drain | Retire]:
+def departures(
+    s: Snapshot, fit: Container[str], rolled: Iterable[Host], busy: frozenset[str]
+) -> Iterator[Sicken | Drain | Retire]:
     """Who leaves whatever the target: not trusted, at the end of its life, taken back by EC2, of an older generation, empty, lost.
 
-    `busy`: ids of hosts that this plan gives work to (so of draining ones that it takes back).
+    `fit`: ids of those that are not `unfit`, as is known by now. `busy`: ids of hosts that this plan gives work to (so of draining ones
+    that it takes back).
     """
     outdated = {host.id for host in rolled}
     for host in s.hosts:
         state = host.state
-        if state is HostState.READY or state is HostState.DRAINING:
+        if (state is HostState.READY or state is HostState.DRAINING) and host.id not in fit:
             if reason := why(SICKEN_RULES, host, s):
                 yield Sicken(host, reason)
                 continue
