@@ -10,7 +10,7 @@ import pytest
 from chaos import ChaosTown
 from town import Town
 
-from chalicelib.control import ec2_events, explain, pings
+from chalicelib.control import ec2_events, explain, pings, restart
 from chalicelib.control.interruptions import AHEAD_MAX_S, NOTICE_S, Cause, Leaving, leaves
 from chalicelib.core.host import LIVE, Host, HostState, Offering
 from chalicelib.core.job import JobState
@@ -275,6 +275,23 @@ def test_ten_failed_boots_stop_the_burning_say_so_once_and_end_with_a_hello(town
     assert over is not None
     assert over.supply.protected_at is None
     assert [n["severity"] for n in town.cloud.notices.published if n["type"] == "protected_mode_over"] == ["info"]
+
+
+def test_a_restart_ends_protected_mode_and_says_so(town: ChaosTown) -> None:
+    """Whoever has mended the image has all hosts at once again."""
+    town.boots_fail = True
+    jobs = [town.submit("run 5") for _ in range(5)]
+    town.run(3000)
+    town.boots_fail = False
+    restart.restart(town.plane, "default", by="olga")
+    town.run(90)
+    pool = town.stores.registry.pool("default")
+    assert pool is not None
+    assert pool.supply.protected_at is None
+    (over,) = [n for n in town.cloud.notices.published if n["type"] == "protected_mode_over"]
+    assert over["reason"] == "the pool was restarted: protected mode is over"
+    states = [town.job(job.id).state for job in jobs]
+    assert states.count(JobState.SUCCEEDED) == 4  # the fifth is on the last probe, which has its time to boot
 
 
 def story_of(town: Town, subject: str) -> list[Line]:

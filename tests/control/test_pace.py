@@ -133,3 +133,14 @@ def test_a_pass_begins_no_launch_that_its_function_would_not_live_to_record() ->
     taken = town.stores.buckets.take("us-east-1", [Ask(1)] * 4 + [Ask(1)], town.now)
     assert taken.whole == 4  # the tokens of those that were not sent were given back
     assert town.stores.buckets._buckets["us-east-1"].instances == 990 - 100 - 4
+
+
+def test_in_a_long_queue_everybodys_row_says_what_it_waits_for() -> None:
+    """A pass writes a few of them; the others have their turn, though nothing else happens than a tick a minute."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=1, slots_per_host=1))
+    jobs = submit_many(town.plane, [JobSpec(command="run 5000", timeout_s=6000) for _ in range(90)], "alice")
+    town.run(600)
+    rows = [town.job(each.job.id) for each in jobs]
+    waiting = [job for job in rows if job.state is JobState.PENDING]
+    assert len(waiting) == 89
+    assert [job.id for job in waiting if not job.waiting_for] == []
