@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Url = Annotated[str | None, typer.Option("--url", help="The API's URL (else SPILLWAY_URL, else what runs here).")]
 Token = Annotated[str | None, typer.Option("--token", help="The API token (else SPILLWAY_TOKEN, else what runs here).")]
+Pool = Annotated[str, typer.Argument(metavar="NAME", help="The pool.")]
 Stage = Annotated[str | None, typer.Option("--stage", help="The stage, where .spillway/ has several.")]
 
 

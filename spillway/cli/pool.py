@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from spillway.cli.options import Json, Stage, Token, Url, connect
+from spillway.cli import bookings
+from spillway.cli.options import Json, Pool, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
-from spillway.cli.table import ago, clock, counted, say, table
+from spillway.cli.table import ago, counted, say, table
 from spillway.errors import BadInput
 
 pool = typer.Typer(
@@ -23,6 +23,7 @@ pool = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+pool.add_typer(bookings.app)
 
 SAID_BY = {"own": "pool", "stage": "stage", "default": ""}
 TABLES_OF_OWN = ("offerings", "types")
@@ -38,8 +39,6 @@ SHOWN_APART = (
     "warnings",
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The pool.")]
-BookingId = Annotated[str, typer.Argument(metavar="ID", help="The booking's id, e.g. cs101-midterm.")]
 Version = Annotated[
     int | None, typer.Option("--if-version", min=0, help="Only if it is at this version; else nothing is changed.")
 ]
@@ -61,7 +60,7 @@ def list_pools(url: Url = None, token: Token = None, stage: Stage = None, as_jso
 
 @pool.command()
 @command
-def show(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+def show(name: Pool, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
     """One pool: every setting as it is in force, and who set it (pool, stage, or nobody)."""
     with connect(url, token, stage) as spillway:
         found = dict(spillway.pool(name).document)
@@ -71,7 +70,7 @@ def show(name: Name, url: Url = None, token: Token = None, stage: Stage = None, 
 @pool.command("set")
 @command
 def set_(
-    name: Name,
+    name: Pool,
     changes: Annotated[
         list[str],
         typer.Argument(metavar="KEY=VALUE…", help="VALUE is JSON or a word; KEY= or KEY=null takes a setting back."),
@@ -95,7 +94,7 @@ def set_(
 
 @pool.command()
 @command
-def restart(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+def restart(name: Pool, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
     """Replace all hosts, a share at a time (rolling_share); what runs on them ends first."""
     with connect(url, token, stage) as spillway:
         found = spillway.restart_pool(name)
@@ -105,7 +104,7 @@ def restart(name: Name, url: Url = None, token: Token = None, stage: Stage = Non
 @pool.command()
 @command
 def kill(
-    name: Name,
+    name: Pool,
     force: Annotated[
         bool, typer.Option("--force", help="Though jobs wait or run: those that wait go on waiting.")
     ] = False,
@@ -122,7 +121,7 @@ def kill(
 
 @pool.command()
 @command
-def start(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
+def start(name: Pool, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
     """Let a pool have hosts again, after kill or scaling_enabled=false."""
     with connect(url, token, stage) as spillway:
         found = spillway.start_pool(name)
@@ -132,7 +131,7 @@ def start(name: Name, url: Url = None, token: Token = None, stage: Stage = None,
 @pool.command()
 @command
 def groups(
-    name: Name,
+    name: Pool,
     stage: Annotated[str, typer.Option(help="The stage's name, as it was bootstrapped from here.")],
     as_json: Json = False,
 ) -> None:
@@ -183,77 +182,6 @@ def defaults(
     _settings(found["effective"], dict.fromkeys(found["settings"], "stage"))
 
 
-@pool.command()
-@command
-def book(
-    name: Name,
-    booking: BookingId,
-    title: Annotated[str, typer.Option(help="What it is, e.g. 'Midterm in CS 101'.")],
-    starts: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="2026-12-01T14:00, in this machine's zone unless it says one.")
-    ],
-    ends: Annotated[str, typer.Option("--to", metavar="TIME", help="When it is over.")],
-    people: Annotated[int | None, typer.Option(min=1, help="How many people come.")] = None,
-    hosts: Annotated[int | None, typer.Option(min=1, help="How many hosts are to be there, instead.")] = None,
-    jobs_per_person_h: Annotated[
-        float | None, typer.Option("--jobs-per-person-h", help="What one of them submits in an hour (else the pool's).")
-    ] = None,
-    url: Url = None,
-    token: Token = None,
-    stage: Stage = None,
-    as_json: Json = False,
-) -> None:
-    """Book capacity ahead: hosts are there when it begins. The same ID again replaces."""
-    if (people is None) == (hosts is None):
-        raise BadInput("Say either --people or --hosts.")
-    with connect(url, token, stage) as spillway:
-        made = spillway.book(
-            name,
-            booking,
-            title=title,
-            starts_at=_moment(starts, "--from"),
-            ends_at=_moment(ends, "--to"),
-            people=people or 0,
-            hosts=hosts,
-            jobs_per_person_h=jobs_per_person_h,
-        )
-    if as_json:
-        emit(made)
-    else:
-        _bookings([made])
-
-
-@pool.command()
-@command
-def bookings(name: Name, url: Url = None, token: Token = None, stage: Stage = None, as_json: Json = False) -> None:
-    """The calendar of a pool: what is booked and not yet over."""
-    with connect(url, token, stage) as spillway:
-        found = spillway.bookings(name)
-    if as_json:
-        emit({"items": found})
-    else:
-        _bookings(found)
-
-
-@pool.command()
-@command
-def unbook(
-    name: Name,
-    booking: BookingId,
-    url: Url = None,
-    token: Token = None,
-    stage: Stage = None,
-    as_json: Json = False,
-) -> None:
-    """Take a booking back."""
-    with connect(url, token, stage) as spillway:
-        left = spillway.unbook(name, booking)
-    if as_json:
-        emit({"items": left})
-    else:
-        typer.echo(f"{booking} is taken back; {counted(len(left), 'booking')} left")
-
-
 def patch_of(changes: Sequence[str]) -> dict[str, Any]:
     """`["linger_s=5", "image=", "parameters.factor=1.5"]` as a merge patch. Raises BadInput."""
     patch: dict[str, Any] = {}
@@ -301,15 +229,6 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _moment(text: str, option: str) -> str:
-    """ISO 8601 with a zone: this machine's where it names none."""
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.astimezone()).isoformat()
-    except (ValueError, OverflowError, OSError):
-        raise BadInput(f"{option}: {text!r} is no time; say it as 2026-12-01T14:00.") from None
-
-
 def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | None = None) -> None:
     if as_json:
         emit(found)
@@ -331,28 +250,13 @@ def _show(found: Mapping[str, Any], *, as_json: bool, only: Mapping[str, Any] | 
     shown = {key: value for key, value in found.items() if key not in SHOWN_APART and (only is None or key in only)}
     _settings(shown, origins)
     if only is None and found.get("calendar"):
-        _bookings(found["calendar"])
+        bookings.shown(found["calendar"])
 
 
 def _warn(found: Mapping[str, Any]) -> None:
     """What of a change does nothing, or could not be checked with EC2."""
     for warning in found.get("warnings") or []:
         say(f"Warning: {warning['field']} {warning['message']}")
-
-
-def _bookings(found: Sequence[Mapping[str, Any]]) -> None:
-    """Times in this machine's zone, as they are said to `book`."""
-    rows = [
-        [
-            each.get("id"),
-            *(clock(each[name]) if each.get(name) is not None else "" for name in ("starts_at", "ends_at")),
-            each.get("people") or "",
-            each.get("hosts"),
-            each.get("title"),
-        ]
-        for each in found
-    ]
-    table(("id", "starts", "ends", "people", "hosts", "title"), rows)
 
 
 def _settings(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
