@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from price_rows import HEADS, ROW, changed
 
 from chalicelib.core import catalogue_rows
 from chalicelib.core.advice import Wish
@@ -146,36 +147,6 @@ def test_an_answer_without_a_list_is_no_price_and_no_traceback() -> None:
         assert price_list.asked_prices(client, "eu-west-1") == {}
 
 
-HEADS = [
-    "SKU",
-    "TermType",
-    "Unit",
-    "PricePerUnit",
-    "Currency",
-    "Region Code",
-    "Instance Type",
-    "Operating System",
-    "Tenancy",
-]
-HEADS += ["Pre Installed S/W", "CapacityStatus", "License Model", "MarketOption", "operation"]
-ROW = [
-    "S",
-    "OnDemand",
-    "Hrs",
-    "0.1",
-    "USD",
-    "eu-west-1",
-    "c7i.large",
-    "Linux",
-    "Shared",
-    "NA",
-    "Used",
-    "No License required",
-    "OnDemand",
-    "RunInstances",
-]
-
-
 def a_bulk_file(path: Path, *rows: list[str]) -> Path:
     with path.open("w", newline="") as lines:
         lines.write(
@@ -183,10 +154,6 @@ def a_bulk_file(path: Path, *rows: list[str]) -> Path:
         )
         csv.writer(lines, quoting=csv.QUOTE_ALL).writerows([HEADS, *rows])
     return path
-
-
-def changed(**cells: str) -> list[str]:
-    return [cells.get(head.replace(" ", "_").replace("/", "_"), cell) for head, cell in zip(HEADS, ROW, strict=True)]
 
 
 def test_the_bulk_file_gives_the_same_prices_without_credentials(tmp_path: Path) -> None:

@@ -1,24 +1,16 @@
 """Capacity of offerings, quotas, and the scores that follow of them, through real clients."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from machine_cloud import MachineCloud
-from market_cloud import emptied, launch, market_cloud, refused, spot
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
-    with market_cloud(tmp_path_factory.mktemp("market")) as started:
-        yield started
+from market_cloud import launch, refused, spot
 
 
 @pytest.fixture
-def cloud(whole: MachineCloud) -> Iterator[MachineCloud]:
-    yield whole
-    emptied(whole)
+def cloud(emptied_market: MachineCloud) -> MachineCloud:
+    return emptied_market
 
 
 def test_an_offering_has_so_many_machines_and_gives_what_is_left(cloud: MachineCloud) -> None:

@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 from machine_cloud import MachineCloud
-from market_cloud import emptied, launch, market_cloud, refused, spot
+from market_cloud import launch, refused, spot
 
 from localcloud.faults import BadFault
 from localcloud.market.price_file import Offer, PriceFile, Series, read
@@ -32,16 +31,9 @@ HISTORY = """timestamp,availability_zone,instance_type,product,price,on_demand_p
 """
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
-    with market_cloud(tmp_path_factory.mktemp("market")) as started:
-        yield started
-
-
 @pytest.fixture
-def cloud(whole: MachineCloud) -> Iterator[MachineCloud]:
-    yield whole
-    emptied(whole)
+def cloud(emptied_market: MachineCloud) -> MachineCloud:
+    return emptied_market
 
 
 @pytest.fixture

@@ -1,25 +1,17 @@
 """What EC2 shows late, and what it warns of early."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 from machine_cloud import MachineCloud, eventually, machine_cloud
-from market_cloud import emptied, launch, market_cloud, spot
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MachineCloud]:
-    with market_cloud(tmp_path_factory.mktemp("market")) as started:
-        yield started
+from market_cloud import launch, spot
 
 
 @pytest.fixture
-def cloud(whole: MachineCloud) -> Iterator[MachineCloud]:
-    yield whole
-    emptied(whole)
+def cloud(emptied_market: MachineCloud) -> MachineCloud:
+    return emptied_market
 
 
 def test_a_launched_instance_is_not_listed_at_once_and_an_ended_one_still_is(cloud: MachineCloud) -> None:
