@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.control.submit import submit_many
 from chalicelib.core import invariants
 from chalicelib.core.host import HostState
-from chalicelib.core.job import JobSpec
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable, LaunchImpossible, Throttled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
@@ -41,13 +42,40 @@ def problem(status: int, detail: str, faults: tuple[Any, ...] = ()) -> Response:
     )
 
 
-def router(bp: Blueprint, authorizer: Any) -> Callable[..., Callable[[View], View]]:
-    """`route(method, path, public=False)` for a blueprint: behind the authorizer, and with exceptions told as problems.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route as `/openapi.json` tells of it: `takes`, `gives` and `query` are structs, `statuses` those of success."""
 
+    method: str
+    path: str
+    summary: str
+    public: bool
+    takes: Any
+    gives: Any
+    query: Any
+    statuses: tuple[int, ...]
+
+
+ROUTES: dict[tuple[str, str], Route] = {}
+
+
+def router(bp: Blueprint, authorizer: Any) -> Callable[..., Callable[[View], View]]:
+    """`route(method, path, …)` for a blueprint: behind the authorizer unless `public`, and with exceptions told as problems.
+
+    `takes` (body), `query` and `gives` (answer) are the structs that describe it; its summary is the view's docstring.
     Chalice itself turns an exception of a view into its own 500 before any middleware sees it, hence here.
     """
 
-    def route(method: str, path: str, *, public: bool = False) -> Callable[[View], View]:
+    def route(
+        method: str,
+        path: str,
+        *,
+        public: bool = False,
+        takes: Any = None,
+        gives: Any = None,
+        query: Any = None,
+        statuses: tuple[int, ...] = (200,),
+    ) -> Callable[[View], View]:
         def register(view: View) -> View:
             @wraps(view)
             def told(*args: Any, **captured: Any) -> Response:
@@ -58,6 +86,16 @@ def router(bp: Blueprint, authorizer: Any) -> Callable[..., Callable[[View], Vie
 
             guard = {} if public else {"authorizer": authorizer}
             bp.route(path, methods=[method], **guard)(told)
+            ROUTES[method, path] = Route(
+                method=method,
+                path=path,
+                summary=(view.__doc__ or "").strip(),
+                public=public,
+                takes=takes,
+                gives=gives,
+                query=query,
+                statuses=statuses,
+            )
             return view
 
         return register

@@ -9,7 +9,7 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import views, wire
+from chalicelib.api import job_wire, views, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import cancel, explain, families, logs, pools, story
@@ -40,21 +40,21 @@ def routes(authorizer: Any) -> Blueprint:
     @route("POST", "/jobs")
     def post_job() -> Response:
         plane, me = wiring.plane(), who()
-        document = wire.decode(bp.current_request.raw_body, wire.JobSpecWire)
-        spec = wire.job_spec(families.apply(plane, document))
+        document = wire.decode(bp.current_request.raw_body, job_wire.JobSpecWire)
+        spec = job_wire.job_spec(families.apply(plane, document))
         submitted = submit(plane, spec, _owner(me, document.owner))
         return answer(views.job(submitted.job), 201 if submitted.created else 200)
 
     @route("POST", "/jobs/batch")
     def post_batch() -> Response:
         plane, me = wiring.plane(), who()
-        batch = wire.decode(bp.current_request.raw_body, wire.BatchWire, wire.BATCH_BYTES_MAX)
+        batch = wire.decode(bp.current_request.raw_body, job_wire.BatchWire, job_wire.BATCH_BYTES_MAX)
         owners = {_owner(me, document.owner, f"jobs[{i}].") for i, document in enumerate(batch.jobs)}
         if len(owners) > 1:
             fault = Fault("jobs", "must all have the same owner")
             raise BadRequest(f"{fault.field} {fault.message}", (fault,))
         specs = [
-            wire.job_spec(families.apply(plane, document, f"jobs[{i}]."), f"jobs[{i}].")
+            job_wire.job_spec(families.apply(plane, document, f"jobs[{i}]."), f"jobs[{i}].")
             for i, document in enumerate(batch.jobs)
         ]
         submitted = submit_many(plane, specs, owners.pop())

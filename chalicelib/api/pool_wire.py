@@ -6,13 +6,12 @@ A settings document is sparse: what was left out is UNSET, not a default, becaus
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chalicelib.api.wire import SPEC_BYTES_MAX, Strict, convert, refuse
+from chalicelib.api.wire import SPEC_BYTES_MAX, Moment, Strict, convert, epoch_s, refuse
 from chalicelib.core import settings
 from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import PoolSpec
@@ -20,8 +19,6 @@ from chalicelib.errors import BadRequest, Fault, TooLarge
 
 Place = Annotated[str, Meta(max_length=64)]
 Ratio = Annotated[float, Meta(gt=0, le=1)]
-LATEST_S = 4_102_444_800  # the year 2100
-Moment = Annotated[float, Meta(ge=0, le=LATEST_S)] | Annotated[str, Meta(max_length=40)]
 
 BOOKING_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _VERSION = re.compile(r'^(?:W/)?"(\d{1,15})"\Z')
@@ -170,7 +167,7 @@ def booking(booking_id: str, wire: BookingWire) -> Booking:
     times = {}
     for name in ("starts_at", "ends_at"):
         try:
-            times[name] = _moment(getattr(wire, name))
+            times[name] = epoch_s(getattr(wire, name))
         except ValueError as error:
             faults.append(Fault(name, str(error)))
     refuse(faults)
@@ -182,22 +179,6 @@ def booking(booking_id: str, wire: BookingWire) -> Booking:
         hosts=wire.hosts,
         **times,
     )
-
-
-def _moment(said: float | str) -> float:
-    """Epoch seconds. Raises ValueError with a sentence."""
-    if not isinstance(said, str):
-        return said
-    try:
-        at = datetime.fromisoformat(said)
-    except ValueError:
-        raise ValueError(f"{said!r} is no time; say it as 2026-12-01T14:00:00+01:00 or in epoch seconds") from None
-    if at.tzinfo is None:
-        raise ValueError(f"{said!r} has no zone; say 2026-12-01T14:00:00+01:00 or …Z")
-    seconds = at.timestamp()
-    if not 0 <= seconds <= LATEST_S:
-        raise ValueError(f"{said!r} is no time between 1970 and 2100")
-    return seconds
 
 
 def version_of(if_match: str | None) -> int | None:

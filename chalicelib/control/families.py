@@ -10,7 +10,7 @@ from chalicelib.errors import BadRequest, Fault
 from chalicelib.wiring import Plane
 
 if TYPE_CHECKING:
-    from chalicelib.api.wire import JobSpecWire
+    from chalicelib.api.job_wire import JobSpecWire
 
 FAMILY_AGE_MAX_S = 10.0
 

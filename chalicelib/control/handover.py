@@ -40,7 +40,7 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
             {"path": i.path, "sha256": i.sha256, "unpack": i.unpack} if i.sha256 else {"path": i.path, "text": i.text}
             for i in spec.inputs
         ],
-        "outputs": list(spec.outputs),
+        "outputs": [wanted.glob for wanted in spec.outputs],
         "result": spec.result,
     }
 

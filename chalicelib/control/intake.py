@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from chalicelib.api import wire
+from chalicelib.api import job_wire, wire
 from chalicelib.control import families
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.submit import submit
@@ -42,8 +42,8 @@ def receive(plane: Plane, records: Iterable[Record]) -> None:
 
 
 def _one(plane: Plane, record: Record) -> None:
-    document = wire.decode(record.body.encode(), wire.JobSpecWire)
-    spec = wire.job_spec(families.apply(plane, document))
+    document = wire.decode(record.body.encode(), job_wire.JobSpecWire)
+    spec = job_wire.job_spec(families.apply(plane, document))
     if spec.idempotency_key is None:
         spec = replace(spec, idempotency_key=f"sqs:{record.message_id}")
     submitted = submit(plane, spec, document.owner or QUEUE_OWNER)

@@ -6,6 +6,7 @@ its claim, so that it never runs twice.
 
 from __future__ import annotations
 
+from chalicelib.control.endings import ended
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
@@ -71,7 +72,7 @@ def abandoned(plane: Plane, job: Job, host: Host | None, reason: str) -> Job | N
 def withdraw(plane: Plane, job: Job) -> Job | None:
     """End a job that waits and is to be cancelled; None if a pass was quicker, and it is on a host now."""
     now = plane.clock()
-    return plane.stores.jobs.move(
+    moved = plane.stores.jobs.move(
         job.id,
         JobEvent.WITHDRAW,
         attempt=job.attempt,
@@ -79,6 +80,9 @@ def withdraw(plane: Plane, job: Job) -> Job | None:
         reason="cancelled before it began",
         expires_at=now + JOB_TTL_S,
     )
+    if moved is not None:
+        ended(plane, moved)
+    return moved
 
 
 def _ruling(plane: Plane, job: Job, host: Host, reason: str) -> Verdict:
@@ -143,4 +147,6 @@ def _apply(
         "settled an attempt",
         extra={"job": job.id, "attempt": job.attempt, "state": moved.state, "reason": ruling.reason},
     )
+    if moved.ended:
+        ended(plane, moved)
     return moved

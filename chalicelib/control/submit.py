@@ -16,7 +16,8 @@ from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission
 from chalicelib.core.backlog import entry_of
-from chalicelib.core.job import Job, JobSpec, JobState
+from chalicelib.core.job import Job, JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import Pool
 from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, StoreUnavailable
 from chalicelib.telemetry import log

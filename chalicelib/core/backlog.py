@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib.core.job import Job, Reservation
+from chalicelib.core.job import Job
+from chalicelib.core.job_spec import Reservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,9 @@ class Entry:
     family: str = ""
     needs: tuple[str, ...] = ()  # SHA-256 sums of uploads: a host that holds them starts it sooner
     interruptions: int = 0  # attempts of it that EC2 took back
+    give_up_at: float | None = None  # when it has waited too long
+    instance_types: tuple[str, ...] = ()  # patterns; empty: any
+    market: str = ""  # spot | on_demand; empty: either
 
     @property
     def reservation(self) -> Reservation:
@@ -51,4 +55,7 @@ def entry_of(job: Job) -> Entry:
         family=job.spec.family or "",
         needs=tuple(sorted(job.spec.uploads)),
         interruptions=job.interruptions,
+        give_up_at=job.queued_at + job.spec.queue_ttl_s if job.spec.queue_ttl_s is not None else None,
+        instance_types=job.spec.instance_types,
+        market=job.spec.market or "",
     )

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
-from chalicelib.core.job import Reservation
+from chalicelib.core.job_spec import Reservation
 
 COST_MIN = 0.001  # ranks have milliseconds: less would leave jobs in one place
 FORGET_S = 3600.0  # after its last submission, an owner is new again: bounds what a cancelled flood costs its owner

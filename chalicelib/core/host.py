@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chalicelib.core.job import Reservation
+from chalicelib.core.job_spec import Reservation
 from chalicelib.core.machine import Machine
 
 

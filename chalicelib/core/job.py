@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.machine import Machine
 
 
@@ -86,58 +87,6 @@ FINAL = MACHINE.finals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """What an attempt takes of a host while it is there. cpu in cores, memory in MiB."""
-
-    cpu: float = 1.0
-    memory_mib: int = 512
-    slots: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """A file or folder placed into the work folder: an upload by its SHA-256 (unpacked if it is an archive), or a short text."""
-
-    path: str
-    sha256: str | None = None
-    unpack: bool = False
-    text: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
-    """What the user asked for, complete: defaults are already filled in. Never changes after submission."""
-
-    command: str
-    timeout_s: int
-    pool: str = "default"
-    family: str | None = None
-    name: str = ""
-    cpu: float = 1.0
-    memory_mib: int = 512
-    slots: int = 1
-    priority: int = 5
-    max_attempts: int = 1
-    network: bool = False
-    untrusted: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict)
-    inputs: tuple[Input, ...] = ()
-    outputs: tuple[str, ...] = ()
-    result: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    idempotency_key: str | None = None
-
-    @property
-    def reservation(self) -> Reservation:
-        return Reservation(cpu=self.cpu, memory_mib=self.memory_mib, slots=self.slots)
-
-    @property
-    def uploads(self) -> frozenset[str]:
-        """The SHA-256 sums of the uploads it needs."""
-        return frozenset(i.sha256 for i in self.inputs if i.sha256 is not None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """Where an attempt's log stands: bytes kept, whether it was cut at the limit, the text itself if it was short."""
 
@@ -148,8 +97,11 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
+    """A file that it left. `name`: that of the spec's `outputs` which it matched."""
+
     path: str
     bytes: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +144,13 @@ class Job:
     host: str | None = None
     userid: str | None = None  # of the host of the last attempt: where its log and outputs are
     finish: Finish | None = None
+    array: str | None = None  # whose element it is
+    index: int | None = None  # which one, from 0
+    awaited: bool = False  # whether others wait for its end (`JobSpec.after`)
+    retry_of: str | None = None  # the job that a user has asked to run again
+    schedule: str | None = None  # the schedule that submitted it
+    origin: Mapping[str, Any] = field(default_factory=dict)  # in which dialect it came, and what its answer needs
+    delivered_at: float | None = None  # when the last of those who wanted to know of its end was told
 
     @property
     def ended(self) -> bool:

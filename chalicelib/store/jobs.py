@@ -151,6 +151,13 @@ class DynamoJobs:
             host=job.host,
             userid=job.userid,
             finish=job.finish,
+            array=job.array,
+            element=job.index,
+            awaited=job.awaited or None,
+            retry_of=job.retry_of,
+            schedule=job.schedule,
+            origin=job.origin or None,
+            delivered_at=job.delivered_at,
         )
 
 
@@ -179,4 +186,11 @@ def _job(row: JobRow) -> Job:
         host=row.host,
         userid=row.userid,
         finish=row.finish,
+        array=row.array,
+        index=row.element,
+        awaited=bool(row.awaited),
+        retry_of=row.retry_of,
+        schedule=row.schedule,
+        origin=row.origin or {},
+        delivered_at=row.delivered_at,
     )

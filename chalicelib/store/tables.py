@@ -14,7 +14,8 @@ from pynamodb.models import Model
 
 from chalicelib.core.calendar import Booking
 from chalicelib.core.host import Offering
-from chalicelib.core.job import Finish, JobSpec
+from chalicelib.core.job import Finish
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
 
@@ -83,6 +84,13 @@ class JobRow(JobsTable):
     host = UnicodeAttribute(null=True)
     userid = UnicodeAttribute(null=True)
     finish = Json(Finish, null=True)
+    array = UnicodeAttribute(null=True)
+    element = Int(attr_name="index", null=True)
+    awaited = BooleanAttribute(null=True)
+    retry_of = UnicodeAttribute(null=True)
+    schedule = UnicodeAttribute(null=True)
+    origin = Json(dict[str, Any], null=True)
+    delivered_at = Float(null=True)
 
 
 class KeyRow(JobsTable):
@@ -116,6 +124,9 @@ class EntryRow(Model):
     family = UnicodeAttribute(default="")
     needs = Json(tuple[str, ...], default=())
     interruptions = Int(default=0)
+    give_up_at = Float(null=True)
+    instance_types = Json(tuple[str, ...], default=())
+    market = UnicodeAttribute(default="")
 
 
 class HostsTable(Model):

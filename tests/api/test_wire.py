@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.api import views, wire
+from chalicelib.api import job_wire, views, wire
 from chalicelib.core.job import Job, JobState
 from chalicelib.errors import BadRequest, TooLarge
 
@@ -19,7 +19,7 @@ GOOD = {"command": "true", "timeout_s": 5}
 
 def faults(document: Any) -> list[tuple[str, str]]:
     with pytest.raises(BadRequest) as refusal:
-        wire.job_spec(wire.decode(json.dumps(document).encode(), wire.JobSpecWire))
+        job_wire.job_spec(wire.decode(json.dumps(document).encode(), job_wire.JobSpecWire))
     assert refusal.value.detail
     return [(f.field, f.message) for f in refusal.value.faults]
 
@@ -71,19 +71,19 @@ def test_what_is_missing_is_named() -> None:
 
 def test_a_fault_in_a_batch_says_which_job() -> None:
     with pytest.raises(BadRequest) as refusal:
-        wire.decode(json.dumps({"jobs": [GOOD, GOOD | {"cpu": "x"}]}).encode(), wire.BatchWire)
+        wire.decode(json.dumps({"jobs": [GOOD, GOOD | {"cpu": "x"}]}).encode(), job_wire.BatchWire)
     assert refusal.value.faults[0].field == "jobs[1].cpu"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b'{"command": "\xff"}', b"1e999"])
 def test_what_is_not_a_document_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):
-        wire.decode(body, wire.JobSpecWire)
+        wire.decode(body, job_wire.JobSpecWire)
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(TooLarge, match="at most 131072"):
-        wire.decode(b" " * 131_073, wire.JobSpecWire)
+        wire.decode(b" " * 131_073, job_wire.JobSpecWire)
 
 
 json_values = st.recursive(
@@ -91,7 +91,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
-fields = st.sampled_from([*wire.JobSpecWire.__struct_fields__, "other"])
+fields = st.sampled_from([*job_wire.JobSpecWire.__struct_fields__, "other"])
 
 
 @settings(max_examples=300, deadline=None)
@@ -99,7 +99,7 @@ fields = st.sampled_from([*wire.JobSpecWire.__struct_fields__, "other"])
 def test_any_document_is_either_a_job_or_a_refusal_with_a_sentence(document: dict[str, Any]) -> None:
     refusal, spec = None, None
     try:
-        spec = wire.job_spec(wire.decode(json.dumps(GOOD | document).encode(), wire.JobSpecWire))
+        spec = job_wire.job_spec(wire.decode(json.dumps(GOOD | document).encode(), job_wire.JobSpecWire))
     except BadRequest as error:
         refusal = error
     assert refusal.detail if refusal else spec and spec.command
@@ -110,8 +110,8 @@ def test_the_answer_to_the_largest_batch_passes_through_lambda() -> None:
     labels = {f"k{i}{'a' * 60}": "v" * 256 for i in range(20)}  # said twice in a Job
     one = {"command": "x", "timeout_s": 5, "labels": labels}
     size = len(msgspec.json.encode(one)) + 1
-    body = msgspec.json.encode({"jobs": [one] * min(wire.BATCH_MAX, wire.BATCH_BYTES_MAX // size - 1)})
-    specs = [wire.job_spec(d) for d in wire.decode(body, wire.BatchWire, wire.BATCH_BYTES_MAX).jobs]
+    body = msgspec.json.encode({"jobs": [one] * min(job_wire.BATCH_MAX, job_wire.BATCH_BYTES_MAX // size - 1)})
+    specs = [job_wire.job_spec(d) for d in wire.decode(body, job_wire.BatchWire, job_wire.BATCH_BYTES_MAX).jobs]
     jobs = [
         Job(id=f"job-{i:026d}", pool="p", owner="o", spec=s, state=JobState.PENDING, submitted_at=1.0)
         for i, s in enumerate(specs)

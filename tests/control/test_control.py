@@ -8,7 +8,8 @@ from town import OFFERING, Town
 from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.host import HostState
-from chalicelib.core.job import JobSpec, JobState
+from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Conflict
 

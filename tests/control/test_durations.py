@@ -15,7 +15,8 @@ from chalicelib.control.durations import Lessons, learned
 from chalicelib.control.submit import submit
 from chalicelib.core.durations import ALL, BOOT, ENOUGH, Learned, boot_s, expected_s, key_of
 from chalicelib.core.host import HostState
-from chalicelib.core.job import Finish, JobSpec
+from chalicelib.core.job import Finish
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.errors import StoreUnavailable
 
 

@@ -11,7 +11,8 @@ from town import OFFERING, Town
 from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.fairness import FORGET_S, place_of
-from chalicelib.core.job import Job, JobSpec, JobState
+from chalicelib.core.job import Job, JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import StoreUnavailable
 

@@ -17,7 +17,8 @@ from chalicelib.control.submit import submit_many
 from chalicelib.core import invariants
 from chalicelib.core.bucket import Ask, Taken
 from chalicelib.core.host import HostState, Offering
-from chalicelib.core.job import Job, JobSpec, JobState
+from chalicelib.core.job import Job, JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CapacityRefused, CloudUnavailable, Throttled
 from chalicelib.store.told import told

@@ -18,7 +18,8 @@ from chalicelib.control.reconcile_pool import observe
 from chalicelib.control.submit import submit_many
 from chalicelib.core.host import HostState, Launch, Offering
 from chalicelib.core.instance import Instance
-from chalicelib.core.job import Input, JobSpec, JobState
+from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import Input, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.reconcile import reconcile
 from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible

@@ -10,7 +10,8 @@ from chalicelib.control import reconcile_pool
 from chalicelib.control.submit import submit_many
 from chalicelib.core.bucket import Ask
 from chalicelib.core.host import Launch, Offering
-from chalicelib.core.job import JobSpec, JobState
+from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable
 

@@ -232,18 +232,18 @@ def test_a_tick_that_fails_in_one_part_goes_on_with_the_others(town: Town) -> No
 
 
 def test_a_familys_defaults_stand_under_what_the_submission_says(town: Town) -> None:
-    from chalicelib.api import wire
+    from chalicelib.api import job_wire, wire
 
     class Families:
         def family(self, name: str) -> dict[str, Any] | None:
             return {"command": "./grade.sh", "timeout_s": 60, "cpu": 2.0} if name == "grading" else None
 
     plane = replace(town.plane, stores=told(replace(town.stores, registry=Families())))
-    document = wire.decode(b'{"family": "grading", "timeout_s": 5}', wire.JobSpecWire)
+    document = wire.decode(b'{"family": "grading", "timeout_s": 5}', job_wire.JobSpecWire)
     applied = families.apply(plane, document)
     assert (applied.command, applied.timeout_s, applied.cpu) == ("./grade.sh", 5, 2.0)
     with pytest.raises(BadRequest, match="no family named 'other'"):
-        families.apply(plane, wire.decode(b'{"family": "other", "timeout_s": 5}', wire.JobSpecWire), "jobs[2].")
+        families.apply(plane, wire.decode(b'{"family": "other", "timeout_s": 5}', job_wire.JobSpecWire), "jobs[2].")
 
 
 def test_a_log_is_read_from_any_byte_on_while_it_runs_and_after(town: Town) -> None:

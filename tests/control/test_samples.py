@@ -19,7 +19,7 @@ from chalicelib.control import samples, tick
 from chalicelib.control.submit import submit_many
 from chalicelib.control.sweep import swept
 from chalicelib.core.catalogue import price_usd_h
-from chalicelib.core.job import JobSpec
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.samples import is_empty
 from chalicelib.errors import BadRequest, StoreUnavailable

@@ -26,7 +26,8 @@ from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import invariants
 from chalicelib.core.host import Offering
-from chalicelib.core.job import Job, JobSpec
+from chalicelib.core.job import Job
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.placement import STYLES
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.scaling.policies import POLICIES

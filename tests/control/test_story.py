@@ -19,7 +19,8 @@ from chalicelib.control.submit import submit_many
 from chalicelib.core import host as hosts_
 from chalicelib.core import job as jobs_
 from chalicelib.core.host import HostEvent, HostState
-from chalicelib.core.job import JobSpec, JobState
+from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.plan import Drain, Plan, Recapture
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.story import Line, of_pool

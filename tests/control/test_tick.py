@@ -11,7 +11,7 @@ from town import OFFERING, Town
 from chalicelib.control import sweep, tick
 from chalicelib.control.submit import submit_many
 from chalicelib.core.backlog import entry_of
-from chalicelib.core.job import JobSpec
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.store.told import told
 

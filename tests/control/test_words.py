@@ -10,7 +10,8 @@ from town import OFFERING, ROLE, Agent, Town
 
 from chalicelib.control import pings
 from chalicelib.core.host import HostState
-from chalicelib.core.job import Input, JobState
+from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import Input
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import CloudUnavailable
 

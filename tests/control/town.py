@@ -22,7 +22,8 @@ from chalicelib.control.submit import submit
 from chalicelib.core import invariants
 from chalicelib.core.groups import group_name
 from chalicelib.core.host import HostState, Offering
-from chalicelib.core.job import Job, JobSpec
+from chalicelib.core.job import Job
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.store.memory import memory_stores
 from chalicelib.store.told import told

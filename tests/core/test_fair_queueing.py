@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.core.backlog import Entry, rank
 from chalicelib.core.catalogue import Capacity
 from chalicelib.core.fairness import COST_MIN, clocks, cost, place_of, starts
-from chalicelib.core.job import Reservation
+from chalicelib.core.job_spec import Reservation
 from chalicelib.store.memory.shares import MemoryShares
 
 HOST = Capacity(cpu=4.0, memory_mib=8000, slots=4)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from chalicelib.core.backlog import rank
 from chalicelib.core.host import Assignment, Host, HostState, Launch, Offering
-from chalicelib.core.job import FINAL, Job, JobSpec, JobState
+from chalicelib.core.job import FINAL, Job, JobState
+from chalicelib.core.job_spec import JobSpec
 
 NOW = 1_770_000_000.123456
 T = TypeVar("T")

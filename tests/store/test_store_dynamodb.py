@@ -22,7 +22,8 @@ from store_records import NOW, a_host, a_job, a_job_in, a_launch, an_assignment
 from chalicelib.config import Settings
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, HostEvent
-from chalicelib.core.job import Finish, Input, JobEvent, JobSpec, JobState, Log, Output
+from chalicelib.core.job import Finish, JobEvent, JobState, Log, Output
+from chalicelib.core.job_spec import Input, JobSpec, Wanted
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
@@ -239,7 +240,9 @@ SPECS = st.builds(
     inputs=st.lists(
         st.builds(Input, path=TEXT, text=st.none() | TEXT, sha256=st.none() | TEXT, unpack=st.booleans())
     ).map(tuple),
-    outputs=st.lists(TEXT, max_size=3).map(tuple),
+    outputs=st.lists(st.builds(Wanted, glob=TEXT, name=TEXT), max_size=3).map(tuple),
+    parameters=st.dictionaries(TEXT, JSON, max_size=2),
+    secrets=MAPPINGS,
     result=st.none() | TEXT,
     labels=MAPPINGS,
     idempotency_key=st.none() | TEXT,

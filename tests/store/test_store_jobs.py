@@ -6,18 +6,8 @@ from dataclasses import replace
 
 from store_records import NOW, a_job, a_job_in, job_id, race
 
-from chalicelib.core.job import (
-    FINAL,
-    TRANSITIONS,
-    Finish,
-    Input,
-    Job,
-    JobEvent,
-    JobSpec,
-    JobState,
-    Log,
-    Output,
-)
+from chalicelib.core.job import FINAL, TRANSITIONS, Finish, Job, JobEvent, JobState, Log, Output
+from chalicelib.core.job_spec import Input, JobSpec, Notify, Wanted
 from chalicelib.store.ports import KeyHold, Stores
 
 LATER = NOW + 7.25
@@ -48,7 +38,10 @@ def test_what_was_put_is_read_back_to_the_last_bit(stores: Stores) -> None:
         cpu=0.1 + 0.2,
         environment={"A": "", "B": "ü"},
         inputs=(Input(path="tests", sha256="ab" * 32, unpack=True), Input(path="p.json", text="{}")),
-        outputs=("*.html",),
+        outputs=(Wanted(glob="*.html", name="report"),),
+        parameters={"seed": 3, "names": ["a", None]},
+        notify=Notify(webhook="https://example.org/x"),
+        retry_on=("exit:75",),
         result="result.json",
         labels={"course": "c1"},
         idempotency_key="k",

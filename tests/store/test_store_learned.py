@@ -11,7 +11,7 @@ from chalicelib.cloud.memory import memory_cloud
 from chalicelib.config import Settings
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.durations import Learned
-from chalicelib.core.job import JobSpec
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.store.open import DynamoStores
 from chalicelib.store.ports import Stores

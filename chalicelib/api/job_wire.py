@@ -1,0 +1,197 @@
+"""What users send about jobs, as strict structs, and the plain records that are made of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from chalicelib.api.wire import Moment, Name, Path, Sha256, Strict, epoch_s, refuse
+from chalicelib.core.job_spec import RETRY_ON, GitSource, Input, JobSpec, Notify, RetryOn, Wanted
+from chalicelib.errors import Fault
+
+BATCH_MAX = 500
+BATCH_BYTES_MAX = 2_097_152  # the answer says labels twice, and Lambda refuses one over 6 MB when all is recorded
+TEXT_BYTES_MAX = 65_536
+ENVIRONMENT_CHARS_MAX = 65_536  # of all names and values: the agent takes no more
+
+Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
+Count = Annotated[int, Meta(ge=1, le=1024)]
+JobId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9#-]+\Z")]
+SecretName = Annotated[str, Meta(max_length=512, pattern=r"^(ssm|secretsmanager):[A-Za-z0-9_./+=@-]+\Z")]
+S3Address = Annotated[str, Meta(max_length=1100, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\0]+\Z")]
+GitUrl = Annotated[str, Meta(max_length=1024, pattern=r"^https?://[^\s@]+\Z")]
+
+
+class GitWire(Strict, frozen=True, kw_only=True):
+    """A repository that the host clones; `token` names the secret that opens it."""
+
+    url: GitUrl
+    branch: Annotated[str, Meta(max_length=255, pattern=r"^([A-Za-z0-9_.][A-Za-z0-9_./-]*)?\Z")] = ""
+    token: SecretName | None = None
+
+
+class InputWire(Strict, frozen=True, kw_only=True):
+    """A file or folder in the work folder: an upload by `sha256` or an `s3` object (unpacked if `unpack`), a short `text`, or a `git`
+    repository."""
+
+    path: Path
+    sha256: Sha256 | None = None
+    s3: S3Address | None = None
+    unpack: bool = False
+    text: Text | None = None
+    git: GitWire | None = None
+
+
+class WantedWire(Strict, frozen=True, kw_only=True):
+    """Files to keep under a name."""
+
+    glob: Path
+    name: Annotated[str, Meta(max_length=64)] = ""
+
+
+class NotifyWire(Strict, frozen=True, kw_only=True):
+    """Who is told when the job has ended."""
+
+    webhook: Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s]+\Z")] | None = None
+    topic: bool = False
+
+
+class JobSpecWire(Strict, frozen=True, kw_only=True):
+    """One job, as `POST /jobs` and the submissions queue take it."""
+
+    command: Annotated[str, Meta(min_length=1, max_length=16_384)] | None = None
+    family: Name | None = None
+    parameters: Annotated[dict[str, Any], Meta(max_length=200)] = {}
+    pool: Name = "default"
+    name: Annotated[str, Meta(max_length=256)] = ""
+    owner: Name | None = None
+    cpu: Annotated[float, Meta(gt=0, le=1024)] = 1.0
+    memory_mib: Annotated[int, Meta(ge=16, le=25_165_824)] = 512
+    disk_mib: Annotated[int, Meta(ge=1, le=16_777_216)] = 2048
+    slots: Count = 1
+    instance_types: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=20)] = []
+    market: Literal["spot", "on_demand"] | None = None
+    timeout_s: Annotated[int, Meta(ge=1, le=1_209_600)]
+    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    queue_ttl_s: Annotated[int, Meta(ge=1, le=1_209_600)] | None = None
+    not_before: Moment | None = None
+    after: Annotated[list[JobId], Meta(max_length=100)] = []
+    after_on: Literal["success", "finish"] = "success"
+    max_attempts: Annotated[int, Meta(ge=1, le=20)] = 1
+    retry_on: Annotated[list[Annotated[str, Meta(max_length=20)]], Meta(max_length=50)] | None = None
+    network: bool = False
+    untrusted: bool = True
+    image: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    environment: Annotated[dict[str, Annotated[str, Meta(max_length=8192)]], Meta(max_length=100)] = {}
+    secrets: Annotated[dict[str, SecretName], Meta(max_length=20)] = {}
+    inputs: Annotated[list[InputWire], Meta(max_length=50)] = []
+    outputs: Annotated[list[Path | WantedWire], Meta(max_length=50)] = []
+    result: Path | None = None
+    labels: Annotated[dict[Name, Annotated[str, Meta(max_length=256)]], Meta(max_length=20)] = {}
+    notify: NotifyWire | None = None
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+class BatchWire(Strict, frozen=True, kw_only=True):
+    """Several jobs in one request: all or none are accepted."""
+
+    jobs: Annotated[list[JobSpecWire], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
+_EXIT = re.compile(r"^exit:(\d{1,3})\Z")
+
+
+def job_spec(wire: JobSpecWire, prefix: str = "", *, family_version: int | None = None) -> JobSpec:
+    """The record of a job's document; `command` must be there by now. Raises BadRequest with what no schema can say."""
+    refuse([Fault(prefix + field, message) for field, message in _faults(wire)])
+    return JobSpec(
+        command=wire.command or "",
+        timeout_s=wire.timeout_s,
+        pool=wire.pool,
+        family=wire.family,
+        family_version=family_version,
+        parameters=wire.parameters,
+        name=wire.name,
+        cpu=wire.cpu,
+        memory_mib=wire.memory_mib,
+        disk_mib=wire.disk_mib,
+        slots=wire.slots,
+        instance_types=tuple(wire.instance_types),
+        market=wire.market,
+        priority=wire.priority,
+        queue_ttl_s=wire.queue_ttl_s,
+        not_before=epoch_s(wire.not_before) if wire.not_before is not None else None,
+        after=tuple(dict.fromkeys(wire.after)),
+        after_on=wire.after_on,
+        max_attempts=wire.max_attempts,
+        retry_on=RETRY_ON if wire.retry_on is None else tuple(dict.fromkeys(wire.retry_on)),
+        network=wire.network,
+        untrusted=wire.untrusted,
+        image=wire.image,
+        environment=wire.environment,
+        secrets=wire.secrets,
+        inputs=tuple(_input(i) for i in wire.inputs),
+        outputs=tuple(Wanted(glob=o) if isinstance(o, str) else Wanted(glob=o.glob, name=o.name) for o in wire.outputs),
+        result=wire.result,
+        labels=wire.labels,
+        notify=Notify(webhook=wire.notify.webhook, topic=wire.notify.topic) if wire.notify else None,
+        idempotency_key=wire.idempotency_key,
+    )
+
+
+def _input(wire: InputWire) -> Input:
+    git = GitSource(url=wire.git.url, branch=wire.git.branch, token=wire.git.token) if wire.git else None
+    return Input(path=wire.path, sha256=wire.sha256, s3=wire.s3, unpack=wire.unpack, text=wire.text, git=git)
+
+
+def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
+    faults = []
+    if wire.command is None:
+        faults.append(("command", "is required where no family is named"))
+    elif "\0" in wire.command:
+        faults.append(("command", "has a NUL character, which no shell command can hold"))
+    for index, item in enumerate(wire.inputs):
+        if sum(kind is not None for kind in (item.sha256, item.text, item.s3, item.git)) != 1:
+            faults.append((f"inputs[{index}]", "needs exactly one of sha256, s3, text and git"))
+        elif _leaves(item.path):
+            faults.append((f"inputs[{index}].path", "must be relative and stay inside the work folder"))
+    for index, wanted in enumerate(wire.outputs):
+        if isinstance(wanted, str):
+            if _leaves(wanted):
+                faults.append((f"outputs[{index}]", "must be relative and stay inside the work folder"))
+        elif _leaves(wanted.glob):
+            faults.append((f"outputs[{index}].glob", "must be relative and stay inside the work folder"))
+    if wire.result is not None and _leaves(wire.result):
+        faults.append(("result", "must be relative and stay inside the work folder"))
+    for index, what in enumerate(wire.retry_on or ()):
+        if what not in set(RetryOn) and not _EXIT.match(what):
+            faults.append((f"retry_on[{index}]", f"is none of {', '.join(RetryOn)}, nor exit:CODE"))
+    try:
+        epoch_s(wire.not_before or 0.0)
+    except ValueError as error:
+        faults.append(("not_before", str(error)))
+    return faults + _environment_faults(wire)
+
+
+def _environment_faults(wire: JobSpecWire) -> list[tuple[str, str]]:
+    faults = []
+    if sum(len(name) + len(value) for name, value in wire.environment.items()) > ENVIRONMENT_CHARS_MAX:
+        faults.append(("environment", f"has more than {ENVIRONMENT_CHARS_MAX} characters in its names and values"))
+    for name, value in wire.environment.items():
+        if not _VARIABLE.match(name):
+            faults.append((f"environment.{name}", "is not a name of an environment variable"))
+        elif "\0" in value:
+            faults.append((f"environment.{name}", "has a NUL character, which no environment can hold"))
+    for name in wire.secrets:
+        if not _VARIABLE.match(name):
+            faults.append((f"secrets.{name}", "is not a name of an environment variable"))
+        elif name in wire.environment:
+            faults.append((f"secrets.{name}", "is in `environment` too"))
+    return faults
+
+
+def _leaves(path: str) -> bool:
+    return path.startswith(("/", "~")) or "\\" in path or "\0" in path or ".." in path.split("/")
