@@ -1,16 +1,19 @@
-"""What comes back from the timers queue: a wake that fell due, or a ping that came too early."""
+"""What comes back from the timers queue: a wake that fell due, a ping that came too early, the end of a job to tell somebody of."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
-from chalicelib.control import pings
+from chalicelib.control import delivery, pings
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
+
+Due = Callable[[], None]
 
 
 def receive(plane: Plane, records: Iterable[tuple[str, str]]) -> None:
@@ -31,14 +34,31 @@ def _one(plane: Plane, message_id: str, body: str) -> None:
     try:
         message = json.loads(body)
         kind = message["kind"]
-        if kind == "wake":
-            due = partial(wake, plane, str(message["pool"]))
-        elif kind == "ping":
-            sender, document, tries = str(message["sender"]), json.dumps(message["body"]), int(message["tries"])
-            due = partial(pings.receive, plane, [pings.Message(sender, document, message_id, tries)])
-        else:
+        if kind not in KINDS:
             raise ValueError(f"there is no timer of kind {kind!r}")
+        due = KINDS[kind](plane, message, message_id)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         quarantine(plane, "timers", message_id, body, f"it is no timer of ours: {type(error).__name__}: {error}")
         return
     due()
+
+
+def _wake(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(wake, plane, str(message["pool"]))
+
+
+def _ping(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    sender, document, tries = str(message["sender"]), json.dumps(message["body"]), int(message["tries"])
+    return partial(pings.receive, plane, [pings.Message(sender, document, message_id, tries)])
+
+
+def _ended(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(delivery.deliver, plane, str(message["job"]))
+
+
+KINDS: dict[str, Callable[[Plane, Mapping[str, Any], str], Due]] = {
+    # kind → what to do, read from the message; a ValueError, KeyError or TypeError means that it is none of ours
+    "wake": _wake,
+    "ping": _ping,
+    "ended": _ended,
+}

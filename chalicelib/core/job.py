@@ -157,6 +157,11 @@ class Job:
         return self.state in FINAL
 
     @property
+    def tells(self) -> bool:
+        """Whether somebody wants to be told of its end."""
+        return self.spec.notify is not None or bool(self.origin)
+
+    @property
     def queued_at(self) -> float:
         """Since when it waits to begin. A host that it was given and that never came does not end the wait."""
         return self.retried_at or self.submitted_at

@@ -60,7 +60,12 @@ def test_what_control_takes_from_the_api_are_wire_structs_only() -> None:
     """The queue speaks the same documents as HTTP: intake and families read them, and nothing else of the API."""
     for name in ("intake.py", "families.py"):
         taken = {m for m in imports(ROOT / "chalicelib" / "control" / name) if m.startswith("chalicelib.api")}
-        assert taken <= {"chalicelib.api", "chalicelib.api.wire", "chalicelib.api.job_wire.JobSpecWire"}
+        assert taken <= {
+            "chalicelib.api",
+            "chalicelib.api.wire",
+            "chalicelib.api.job_wire",
+            "chalicelib.api.job_wire.JobSpecWire",
+        }
 
 
 def test_every_route_is_documented() -> None:
