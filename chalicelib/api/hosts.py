@@ -8,7 +8,7 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import views
+from chalicelib.api import explain_view, host_view
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import explain, pools, story
@@ -38,45 +38,52 @@ def routes(authorizer: Any) -> Blueprint:
             raise _unknown(host_id)
         return host_id
 
-    @route("GET", "/hosts/{host_id}")
+    @route("GET", "/hosts/{host_id}", gives=host_view.HostView)
     def get_host(host_id: str) -> Response:
+        """A host."""
         found = explain.find_host(wiring.plane(), asked(host_id))
         if found is None:
             raise _unknown(host_id)
-        return answer(views.host(found))
+        return answer(host_view.host(found))
 
-    @route("GET", "/hosts/{host_id}/story")
+    @route("GET", "/hosts/{host_id}/story", gives=explain_view.StoryView)
     def get_host_story(host_id: str) -> Response:
+        """What happened to a host, and why; outlives its row by 30 days."""
         plane = wiring.plane()
         lines = story.of_host(plane, asked(host_id), explain.find_host(plane, host_id))
         if not lines:
             raise _unknown(host_id)
-        return answer(views.story(lines))
+        return answer(explain_view.story(lines))
 
-    @route("GET", "/hosts/{host_id}/why")
+    @route("GET", "/hosts/{host_id}/why", gives=explain_view.WhyView)
     def get_host_why(host_id: str) -> Response:
+        """Why a host is where it is, in sentences."""
         why = explain.host(wiring.plane(), asked(host_id))
         if why is None:
             raise _unknown(host_id)
-        return answer(views.why(why))
+        return answer(explain_view.why(why))
 
-    @route("GET", "/pools/{pool}/story")
+    @route("GET", "/pools/{pool}/story", gives=explain_view.StoryView)
     def get_pool_story(pool: str) -> Response:
-        return answer(views.story(story.of_pool(wiring.plane(), operated(pool).name)))
+        """What happened to a pool: targets, settings, refusals."""
+        return answer(explain_view.story(story.of_pool(wiring.plane(), operated(pool).name)))
 
-    @route("GET", "/settings/story")
+    @route("GET", "/settings/story", gives=explain_view.StoryView)
     def get_settings_story() -> Response:
+        """Who changed the stage's defaults, and how."""
         who().must_run_things()
-        return answer(views.story(story.of_settings(wiring.plane())))
+        return answer(explain_view.story(story.of_settings(wiring.plane())))
 
-    @route("GET", "/pools/{pool}/plan")
+    @route("GET", "/pools/{pool}/plan", gives=explain_view.PlanView)
     def get_plan(pool: str) -> Response:
-        return answer(views.plan(explain.plan(wiring.plane(), operated(pool))))
+        """What a pass would do now; nothing is done."""
+        return answer(explain_view.plan(explain.plan(wiring.plane(), operated(pool))))
 
-    @route("GET", "/pools/{pool}/invariants")
+    @route("GET", "/pools/{pool}/invariants", gives=explain_view.InvariantsView)
     def get_invariants(pool: str) -> Response:
+        """What does not hold of all that must."""
         broken = explain.broken(wiring.plane(), operated(pool))
-        return answer({"ok": not broken, "broken": broken})
+        return answer(explain_view.InvariantsView(ok=not broken, broken=broken))
 
     return bp
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from chalicelib.api.wire import Moment, Name, Path, Sha256, Strict, epoch_s, refuse
@@ -12,6 +13,7 @@ from chalicelib.core.job_spec import RETRY_ON, GitSource, Input, JobSpec, Notify
 from chalicelib.errors import Fault
 
 BATCH_MAX = 500
+PAGE_MAX = 200
 BATCH_BYTES_MAX = 2_097_152  # the answer says labels twice, and Lambda refuses one over 6 MB when all is recorded
 TEXT_BYTES_MAX = 65_536
 ENVIRONMENT_CHARS_MAX = 65_536  # of all names and values: the agent takes no more
@@ -98,6 +100,21 @@ class BatchWire(Strict, frozen=True, kw_only=True):
     """Several jobs in one request: all or none are accepted."""
 
     jobs: Annotated[list[JobSpecWire], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class JobsQuery(Strict, frozen=True, kw_only=True):
+    """Which jobs are listed: of a pool, a page from `cursor` on (the `next` of the page before); or the `ids` that are named."""
+
+    pool: Name = "default"
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 50
+    cursor: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
+    ids: Annotated[str, Meta(max_length=100 * 65)] | None = None
+
+
+class LogQuery(Strict, frozen=True, kw_only=True):
+    """From which byte of the log on."""
+
+    from_: Annotated[int, Meta(ge=0, le=10**15)] = msgspec.field(default=0, name="from")
 
 
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")

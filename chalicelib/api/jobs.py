@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import job_wire, views, wire
+from chalicelib.api import explain_view, job_view, job_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import cancel, explain, families, logs, pools, story
+from chalicelib.control import cancel, explain, families, logs, story
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import Job
 from chalicelib.errors import BadRequest, Fault, NotFound
 
 IDS_MAX = 100
-PAGE_MAX = 200
 OUTPUT_URL_S = 900
 _ID = re.compile(
     r"[A-Za-z0-9-]{1,64}\Z"
@@ -33,20 +31,18 @@ def routes(authorizer: Any) -> Blueprint:
     def who() -> Caller:
         return caller(bp.current_request.context)
 
-    def query(name: str) -> str | None:
-        given: Mapping[str, str] = bp.current_request.query_params or {}
-        return given.get(name)
-
-    @route("POST", "/jobs")
+    @route("POST", "/jobs", takes=job_wire.JobSpecWire, gives=job_view.JobView, statuses=(201, 200))
     def post_job() -> Response:
+        """Submit a job; 200 with the job that is there for a repeated `idempotency_key`."""
         plane, me = wiring.plane(), who()
         document = wire.decode(bp.current_request.raw_body, job_wire.JobSpecWire)
         spec = job_wire.job_spec(families.apply(plane, document))
         submitted = submit(plane, spec, _owner(me, document.owner))
-        return answer(views.job(submitted.job), 201 if submitted.created else 200)
+        return answer(job_view.job(submitted.job), 201 if submitted.created else 200)
 
-    @route("POST", "/jobs/batch")
+    @route("POST", "/jobs/batch", takes=job_wire.BatchWire, gives=job_view.JobsView, statuses=(201,))
     def post_batch() -> Response:
+        """Submit several jobs of one owner: all or none are accepted."""
         plane, me = wiring.plane(), who()
         batch = wire.decode(bp.current_request.raw_body, job_wire.BatchWire, job_wire.BATCH_BYTES_MAX)
         owners = {_owner(me, document.owner, f"jobs[{i}].") for i, document in enumerate(batch.jobs)}
@@ -58,55 +54,63 @@ def routes(authorizer: Any) -> Blueprint:
             for i, document in enumerate(batch.jobs)
         ]
         submitted = submit_many(plane, specs, owners.pop())
-        return answer({"items": [views.job(s.job) for s in submitted]}, 201)
+        return answer(job_view.JobsView(items=[job_view.job(s.job) for s in submitted]), 201)
 
-    @route("GET", "/jobs")
+    @route("GET", "/jobs", query=job_wire.JobsQuery, gives=job_view.JobsPage)
     def get_jobs() -> Response:
+        """The jobs of a pool, newest first, a page at a time; or those that are named."""
         plane, me = wiring.plane(), who()
-        if (ids := query("ids")) is not None:
-            wanted, cursor = [i for i in ids.split(",") if i], None
+        asked = wire.query(bp.current_request.query_params, job_wire.JobsQuery)
+        if asked.ids is not None:
+            wanted, cursor = [i for i in asked.ids.split(",") if i], None
             if len(wanted) > IDS_MAX:
                 raise BadRequest(
                     f"ids: at most {IDS_MAX} at once", (Fault("ids", f"has {len(wanted)} of at most {IDS_MAX}"),)
                 )
         else:
-            wanted, cursor = plane.stores.jobs.of_pool(
-                _pool_name(query("pool")), before=_cursor(query("cursor")), limit=_limit(query("limit"))
-            )
+            wanted, cursor = plane.stores.jobs.of_pool(asked.pool, before=asked.cursor, limit=asked.limit)
         found = plane.stores.jobs.get_many([i for i in wanted if _ID.match(i)])
         items = [found[i] for i in wanted if i in found and (me.runs_things or found[i].owner == me.owner)]
-        return answer({"items": [views.job(j) for j in items], "next": cursor})
+        return answer(job_view.JobsPage(items=[job_view.job(j) for j in items], next=cursor))
 
-    @route("GET", "/jobs/{job_id}")
+    @route("GET", "/jobs/{job_id}", gives=job_view.JobView)
     def get_job(job_id: str) -> Response:
-        return answer(views.job(_job(who(), job_id)))
+        """A job."""
+        return answer(job_view.job(_job(who(), job_id)))
 
-    @route("POST", "/jobs/{job_id}/cancel")
+    @route("POST", "/jobs/{job_id}/cancel", gives=job_view.JobView, statuses=(202,))
     def post_cancel(job_id: str) -> Response:
+        """Cancel a job: at once while it waits; what runs is told to end."""
         _job(who(), job_id)
-        return answer(views.job(cancel.cancel(wiring.plane(), job_id)), 202)
+        return answer(job_view.job(cancel.cancel(wiring.plane(), job_id)), 202)
 
-    @route("GET", "/jobs/{job_id}/log")
+    @route("GET", "/jobs/{job_id}/log", query=job_wire.LogQuery, gives=job_view.LogPiece)
     def get_log(job_id: str) -> Response:
-        start = _number("from", query("from") or "0")
-        return answer(logs.read(wiring.plane(), _job(who(), job_id), start))
+        """A piece of a job's log, while it runs and after: from a byte on, at most 256 KiB."""
+        asked = wire.query(bp.current_request.query_params, job_wire.LogQuery)
+        return answer(job_view.log(logs.read(wiring.plane(), _job(who(), job_id), asked.from_)))
 
-    @route("GET", "/jobs/{job_id}/outputs")
+    @route("GET", "/jobs/{job_id}/outputs", gives=job_view.OutputLinks)
     def get_outputs(job_id: str) -> Response:
+        """The files that a job left, each with a signed URL."""
         job, blobs = _job(who(), job_id), wiring.plane().cloud.blobs
         items = [
-            {"path": o.path, "bytes": o.bytes, "url": blobs.get_url(logs.output_key(job, o.path), OUTPUT_URL_S)}
+            job_view.OutputLink(
+                path=o.path, bytes=o.bytes, url=blobs.get_url(logs.output_key(job, o.path), OUTPUT_URL_S)
+            )
             for o in (job.finish.outputs if job.finish else ())
         ]
-        return answer({"items": items})
+        return answer(job_view.OutputLinks(items=items))
 
-    @route("GET", "/jobs/{job_id}/story")
+    @route("GET", "/jobs/{job_id}/story", gives=explain_view.StoryView)
     def get_story(job_id: str) -> Response:
-        return answer(views.story(story.of_job(wiring.plane(), _job(who(), job_id))))
+        """What happened to a job, and why."""
+        return answer(explain_view.story(story.of_job(wiring.plane(), _job(who(), job_id))))
 
-    @route("GET", "/jobs/{job_id}/why")
+    @route("GET", "/jobs/{job_id}/why", gives=explain_view.WhyView)
     def get_why(job_id: str) -> Response:
-        return answer(views.why(explain.job(wiring.plane(), _job(who(), job_id))))
+        """Why a job is where it is, in sentences."""
+        return answer(explain_view.why(explain.job(wiring.plane(), _job(who(), job_id))))
 
     return bp
 
@@ -128,27 +132,3 @@ def _job(me: Caller, job_id: str) -> Job:
         raise NotFound(f"there is no job {job_id}")
     me.must_see(job.owner, f"job {job_id}")
     return job
-
-
-def _cursor(text: str | None) -> str | None:
-    if text and not _ID.match(text):
-        raise BadRequest("cursor: it is none that was given here", (Fault("cursor", "must be the `next` of a page"),))
-    return text or None
-
-
-def _pool_name(text: str | None) -> str:
-    if text and not pools.NAME.fullmatch(text):
-        raise NotFound(f"there is no pool named {text[:64]}")
-    return text or "default"
-
-
-def _limit(text: str | None) -> int:
-    return min(PAGE_MAX, max(1, _number("limit", text or "50")))
-
-
-def _number(field: str, text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > 15:
-        raise BadRequest(
-            f"{field}: {text!r} is not a whole number", (Fault(field, "must be a whole number, 0 or more"),)
-        )
-    return int(text)

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chalicelib.api.wire import SPEC_BYTES_MAX, Moment, Strict, convert, epoch_s, refuse
+from chalicelib.api.wire import LATEST_S, SPEC_BYTES_MAX, Moment, Strict, convert, epoch_s, refuse
 from chalicelib.core import settings
 from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Fault, TooLarge
 
+HOUR_S = 3600.0
 Place = Annotated[str, Meta(max_length=64)]
 Ratio = Annotated[float, Meta(gt=0, le=1)]
 
@@ -97,6 +98,14 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     spot_headroom: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
 
 
+class SamplesQuery(Strict, frozen=True, kw_only=True):
+    """Which minutes: epoch seconds, by default the last hour; of those the newest `limit`."""
+
+    since: Annotated[float, Meta(ge=0, le=LATEST_S)] | None = None
+    until: Annotated[float, Meta(ge=0, le=LATEST_S)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1440)] = 60
+
+
 class KillWire(Strict, frozen=True, kw_only=True):
     """`force`: though jobs wait or run."""
 
@@ -125,6 +134,19 @@ def document(wire: PoolSpecWire) -> dict[str, Any]:
     """What was said, and nothing else."""
     said: dict[str, Any] = msgspec.to_builtins(wire)
     return said
+
+
+def _patches() -> list[tuple[str, Any, Any]]:
+    """Every setting, and null to take it back; inside `parameters` and `types` null takes back one name."""
+    inside = {
+        "parameters": dict[str, Annotated[float, Meta(ge=-1e9, le=1e9)] | None],
+        "types": dict[str, TypeWire | None],
+    }
+    return [(f.name, inside.get(f.name, f.type) | None, UNSET) for f in msgspec.structs.fields(PoolSpecWire)]
+
+
+PoolPatchWire = msgspec.defstruct("PoolPatchWire", _patches(), bases=(Strict,), frozen=True, kw_only=True)
+PoolPatchWire.__doc__ = "A merge patch of a PoolSpec: what is named changes, null takes a setting back."
 
 
 def pool_spec(wire: PoolSpecWire) -> PoolSpec:
@@ -179,6 +201,15 @@ def booking(booking_id: str, wire: BookingWire) -> Booking:
         hosts=wire.hosts,
         **times,
     )
+
+
+def span(asked: SamplesQuery, now: float) -> tuple[float, float]:
+    """since and until, in epoch seconds. Raises BadRequest."""
+    until = now if asked.until is None else asked.until
+    since = max(0.0, until - HOUR_S) if asked.since is None else asked.since
+    if since > until:
+        refuse([Fault("since", f"must not be later than until, which is {until:.0f}")])
+    return since, until
 
 
 def version_of(if_match: str | None) -> int | None:

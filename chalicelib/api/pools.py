@@ -7,7 +7,7 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import views, wire
+from chalicelib.api import host_view, pool_view, stage_view, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import health, pools
@@ -23,27 +23,31 @@ def routes(authorizer: Any) -> Blueprint:
     def who() -> Caller:
         return caller(bp.current_request.context)
 
-    @route("GET", "/pools")
+    @route("GET", "/pools", gives=pool_view.PoolsView)
     def get_pools() -> Response:
-        return answer({"items": [views.pool(p) for p in wiring.plane().stores.registry.pools()]})
+        """All pools."""
+        return answer(pool_view.PoolsView(items=[pool_view.pool(p) for p in wiring.plane().stores.registry.pools()]))
 
-    @route("GET", "/pools/{pool}/hosts")
+    @route("GET", "/pools/{pool}/hosts", gives=host_view.HostsView)
     def get_hosts(pool: str) -> Response:
+        """The hosts of a pool."""
         who().must_run_things()
         hosts, _ = wiring.plane().stores.hosts.of_pool(pools.known(wiring.plane(), pool).name)
-        return answer({"items": [views.host(h) for h in hosts]})
+        return answer(host_view.HostsView(items=[host_view.host(h) for h in hosts]))
 
-    @route("POST", "/uploads")
+    @route("POST", "/uploads", takes=wire.UploadWire, gives=stage_view.UploadView)
     def post_upload() -> Response:
+        """Announce an upload: is it there already, and if not, where to PUT it."""
         upload = wire.decode(bp.current_request.raw_body, wire.UploadWire)
         blobs, key = wiring.plane().cloud.blobs, f"uploads/{upload.sha256}"
         if blobs.exists(key):
-            return answer({"sha256": upload.sha256, "present": True, "url": None, "headers": {}})
+            return answer(stage_view.UploadView(sha256=upload.sha256, present=True, url=None, headers={}))
         url, headers = blobs.put_url(key, upload.sha256, UPLOAD_URL_S)
-        return answer({"sha256": upload.sha256, "present": False, "url": url, "headers": dict(headers)})
+        return answer(stage_view.UploadView(sha256=upload.sha256, present=False, url=url, headers=headers))
 
-    @route("GET", "/healthz", public=True)
+    @route("GET", "/healthz", public=True, gives=stage_view.HealthView, statuses=(200, 503))
     def healthz() -> Response:
+        """Whether the parts that everything hangs on answer; no token is needed."""
         checks = health.check(wiring.plane())
         ok = all(c["ok"] for c in checks.values())
         return answer({"ok": ok, "checks": checks}, 200 if ok else 503)

@@ -11,14 +11,13 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import pool_wire, views
+from chalicelib.api import pool_view, pool_wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.api.wire import decode
 from chalicelib.control import calendar, pools, restart, settings
-from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool
-from chalicelib.core.settings import Defaults, effective, origins, plain, said
+from chalicelib.core.settings import Defaults
 from chalicelib.errors import Fault
 
 
@@ -38,137 +37,107 @@ def routes(authorizer: Any) -> Blueprint:
     def wanted() -> int | None:
         return pool_wire.version_of(bp.current_request.headers.get("if-match"))
 
-    @route("GET", "/pools/{pool}")
+    @route("GET", "/pools/{pool}", gives=pool_view.PoolWholeView)
     def get_pool(pool: str) -> Response:
+        """A pool: its settings, who said them, its scaling; its calendar for operators."""
         who = caller(bp.current_request.context)
         return _pool(pools.known(wiring.plane(), pool), calendar_too=who.runs_things)
 
-    @route("PUT", "/pools/{pool}")
+    @route("PUT", "/pools/{pool}", takes=pool_wire.PoolSpecWire, gives=pool_view.PoolWholeView)
     def put_pool(pool: str) -> Response:
+        """Create a pool, or replace all that was said of it."""
         who = operator()
         said = pool_wire.document(decode(body(), pool_wire.PoolSpecWire))
         warned: list[Fault] = []
         written = pools.put(wiring.plane(), pool, said, by=who.owner, version=wanted(), warn=warned.append)
         return _pool(written, warnings=warned)
 
-    @route("PATCH", "/pools/{pool}")
+    @route("PATCH", "/pools/{pool}", takes=pool_wire.PoolPatchWire, gives=pool_view.PoolWholeView)
     def patch_pool(pool: str) -> Response:
+        """Change settings of a pool by a merge patch: null takes a setting back."""
         who = operator()
         changes, warned = pool_wire.patch(body()), list[Fault]()
         written = pools.patch(wiring.plane(), pool, changes, by=who.owner, version=wanted(), warn=warned.append)
         return _pool(written, warnings=warned)
 
-    @route("POST", "/pools/{pool}/restart")
+    @route("POST", "/pools/{pool}/restart", gives=pool_view.PoolWholeView)
     def post_restart(pool: str) -> Response:
+        """Replace all hosts of a pool, rolling."""
         return _pool(restart.restart(wiring.plane(), pool, by=operator().owner))
 
-    @route("POST", "/pools/{pool}/kill")
+    @route("POST", "/pools/{pool}/kill", takes=pool_wire.KillWire, gives=pool_view.PoolWholeView)
     def post_kill(pool: str) -> Response:
+        """Launch no host, and let those that are there leave when what runs there has ended."""
         who = operator()
         asked = decode(body() or b"{}", pool_wire.KillWire)
         return _pool(restart.kill(wiring.plane(), pool, by=who.owner, force=asked.force))
 
-    @route("POST", "/pools/{pool}/start")
+    @route("POST", "/pools/{pool}/start", gives=pool_view.PoolWholeView)
     def post_start(pool: str) -> Response:
+        """Undo `kill`, and switch scaling on."""
         return _pool(restart.start(wiring.plane(), pool, by=operator().owner))
 
-    @route("GET", "/settings")
+    @route("GET", "/settings", gives=pool_view.SettingsView)
     def get_settings() -> Response:
+        """The stage's own defaults of all pools."""
         operator()
         return _defaults(wiring.plane().stores.registry.defaults())
 
-    @route("PATCH", "/settings")
+    @route("PATCH", "/settings", takes=pool_wire.PoolPatchWire, gives=pool_view.SettingsView)
     def patch_settings() -> Response:
+        """Change the stage's defaults by a merge patch, and every pool with them."""
         who = operator()
         changes, warned = pool_wire.patch(body()), list[Fault]()
         written = settings.patch_defaults(wiring.plane(), changes, by=who.owner, version=wanted(), warn=warned.append)
         return _defaults(written, warnings=warned)
 
-    @route("GET", "/pools/{pool}/calendar")
+    @route("GET", "/pools/{pool}/calendar", gives=pool_view.CalendarView)
     def get_calendar(pool: str) -> Response:
+        """The bookings of a pool."""
         operator()
         found = pools.known(wiring.plane(), pool)
-        return answer({"items": [booking(b) for b in found.calendar]}, version=found.version)
+        return _calendar(found)
 
-    @route("PUT", "/pools/{pool}/calendar/{booking_id}")
+    @route("PUT", "/pools/{pool}/calendar/{booking_id}", takes=pool_wire.BookingWire, gives=pool_view.BookingView)
     def put_booking(pool: str, booking_id: str) -> Response:
+        """Announce a surge, or change one."""
         who = operator()
         asked = pool_wire.booking(booking_id, decode(body(), pool_wire.BookingWire))
         changed = calendar.book(wiring.plane(), pool, asked, by=who.owner)
-        return answer(booking(asked), version=changed.version)
+        return answer(pool_view.booking(asked), version=changed.version)
 
-    @route("DELETE", "/pools/{pool}/calendar/{booking_id}")
+    @route("DELETE", "/pools/{pool}/calendar/{booking_id}", gives=pool_view.CalendarView)
     def delete_booking(pool: str, booking_id: str) -> Response:
+        """Take a booking back; the answer is those that are left."""
         who = operator()
         changed = calendar.unbook(wiring.plane(), pool, booking_id, by=who.owner)
-        return answer({"items": [booking(b) for b in changed.calendar]}, version=changed.version)
+        return _calendar(changed)
 
-    @route("POST", "/pools/{pool}/interest")
+    @route(
+        "POST", "/pools/{pool}/interest", takes=pool_wire.InterestWire, gives=pool_view.InterestView, statuses=(202,)
+    )
     def post_interest(pool: str) -> Response:
+        """Say that somebody is looking at what the pool works for."""
         asked = decode(body(), pool_wire.InterestWire)
         plane = wiring.plane()
         known = pools.known(plane, pool)
         expires_at = plane.clock() + asked.seconds
         plane.stores.registry.looking(known.name, asked.viewer, expires_at)
-        return answer({"pool": known.name, "viewer": asked.viewer, "expires_at": expires_at}, 202)
+        return answer(pool_view.InterestView(pool=known.name, viewer=asked.viewer, expires_at=expires_at), 202)
 
     return bp
 
 
 def _pool(pool: Pool, *, calendar_too: bool = True, warnings: Sequence[Fault] | None = None) -> Response:
-    """A Pool document with all that is known of it: what was said and by whom, what passes remember of its scaling, its calendar."""
     defaults = wiring.plane().stores.registry.defaults()
-    own = said(pool)
-    return answer(
-        {
-            **views.pool(pool),
-            "settings": own,
-            "origins": origins(defaults.settings, own),
-            "defaults_version": pool.defaults_version,
-            **({"calendar": [booking(b) for b in pool.calendar]} if calendar_too else {}),
-            "interest": pool.interest,
-            "scaling": {
-                "target": pool.scaling.target,
-                "why": pool.scaling.why,
-                "at": pool.scaling.at,
-                "stepped_at": pool.scaling.stepped_at,
-                "surplus_since": pool.scaling.surplus_since,
-            },
-            **_warned(warnings),
-        },
-        version=pool.version,
-    )
-
-
-def _warned(warnings: Sequence[Fault] | None) -> dict[str, Any]:
-    """In answers to changes: what of them does nothing, or could not be checked."""
-    return {} if warnings is None else {"warnings": [{"field": w.field, "message": w.message} for w in warnings]}
+    shown = pool_view.whole(pool, defaults, calendar_too=calendar_too, warnings=warnings)
+    return answer(shown, version=pool.version)
 
 
 def _defaults(defaults: Defaults, *, warnings: Sequence[Fault] | None = None) -> Response:
-    return answer(
-        {
-            "version": defaults.version,
-            "settings": dict(defaults.settings),
-            "effective": plain(effective({}, defaults.settings)),
-            "changed_by": defaults.by or None,
-            "changed_at": defaults.at or None,
-            **_warned(warnings),
-        },
-        version=defaults.version,
-    )
+    return answer(pool_view.settings(defaults, warnings=warnings), version=defaults.version)
 
 
-def booking(record: Booking) -> dict[str, Any]:
-    """A Booking document; times both as epoch seconds and as ISO 8601 in UTC."""
-    return {
-        "id": record.id,
-        "title": record.title,
-        "starts_at": record.starts_at,
-        "ends_at": record.ends_at,
-        "starts": calendar.iso(record.starts_at),
-        "ends": calendar.iso(record.ends_at),
-        "people": record.people,
-        "jobs_per_person_h": record.jobs_per_person_h,
-        "hosts": record.hosts,
-    }
+def _calendar(pool: Pool) -> Response:
+    shown = pool_view.CalendarView(items=[pool_view.booking(b) for b in pool.calendar])
+    return answer(shown, version=pool.version)

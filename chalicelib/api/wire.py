@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -53,6 +53,14 @@ def convert(document: Any, type_: type[W]) -> W:
     """A document that is decoded already, as its struct. Raises BadRequest (which field, what)."""
     try:
         return msgspec.convert(document, type_)
+    except msgspec.ValidationError as error:
+        raise _refusal(error) from None
+
+
+def query(given: Mapping[str, str] | None, type_: type[W]) -> W:
+    """A query string as its struct; numbers come as text. Raises BadRequest (which parameter, what)."""
+    try:
+        return msgspec.convert(dict(given or {}), type_, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
 

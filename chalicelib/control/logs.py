@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from chalicelib.core.job import Job
 from chalicelib.wiring import Plane
 
 PIECE_BYTES_MAX = 262_144
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """The bytes from `start` up to `upto` of a log, as text; `complete`: no more can come after it."""
+
+    start: int
+    upto: int
+    text: str
+    complete: bool
+    cut: bool
 
 
 def _prefix(job: Job) -> str:
@@ -19,8 +30,8 @@ def output_key(job: Job, path: str) -> str:
     return f"{_prefix(job)}/out/{path}"
 
 
-def read(plane: Plane, job: Job, start: int) -> dict[str, Any]:
-    """`{"from", "next", "text", "complete", "cut"}`: at most 256 KiB from byte `start`; `complete` when no more can come after `next`."""
+def read(plane: Plane, job: Job, start: int) -> Piece:
+    """At most 256 KiB from byte `start` on."""
     log = job.finish.log if job.finish and job.ended else None
     if log is not None and log.text is not None:
         data = log.text.encode()[start:]
@@ -31,13 +42,13 @@ def read(plane: Plane, job: Job, start: int) -> dict[str, Any]:
     piece = data[:PIECE_BYTES_MAX]
     upto = start + len(piece)
     whole = (len(log.text.encode()) if log.text is not None else log.bytes) if log is not None else 0
-    return {
-        "from": start,
-        "next": upto,
-        "text": piece.decode("utf-8", "replace"),
-        "complete": job.ended and (upto >= whole or not piece),
-        "cut": log.cut if log is not None else False,
-    }
+    return Piece(
+        start=start,
+        upto=upto,
+        text=piece.decode("utf-8", "replace"),
+        complete=job.ended and (upto >= whole or not piece),
+        cut=log.cut if log is not None else False,
+    )
 
 
 def _from_chunks(plane: Plane, job: Job, start: int) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.api import job_wire, views, wire
+from chalicelib.api import job_view, job_wire, wire
 from chalicelib.core.job import Job, JobState
 from chalicelib.errors import BadRequest, TooLarge
 
@@ -116,5 +116,5 @@ def test_the_answer_to_the_largest_batch_passes_through_lambda() -> None:
         Job(id=f"job-{i:026d}", pool="p", owner="o", spec=s, state=JobState.PENDING, submitted_at=1.0)
         for i, s in enumerate(specs)
     ]
-    text = wire.to_json({"items": [views.job(job) for job in jobs]})
+    text = wire.to_json({"items": [job_view.job(job) for job in jobs]})
     assert len(msgspec.json.encode({"statusCode": 201, "body": text})) < 6_000_000

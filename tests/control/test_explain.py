@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from town import OFFERING, Town
 
-from chalicelib.api import views
+from chalicelib.api import explain_view
 from chalicelib.control import explain
 from chalicelib.control.cancel import cancel
 from chalicelib.core import why_job
@@ -100,7 +100,7 @@ def test_a_plan_and_every_why_only_read() -> None:
         assert why is not None
         assert whole(why.sentences)
     assert explain.broken(town.plane, the_pool(town)) == []
-    views.plan(planned)
+    explain_view.plan(planned)
     assert rows(town) == before
     assert {"of_pool", "head", "instances"} <= asked
 
@@ -111,10 +111,10 @@ def test_a_plan_is_what_the_next_pass_does() -> None:
     job = town.submit("run 5")
     planned = explain.plan(town.plane, the_pool(town))
     (start,) = [a for a in planned.plan.actions if isinstance(a, Start)]
-    document = views.plan(planned)
-    (shown,) = [a for a in document["actions"] if a["kind"] == "start"]
-    assert shown["jobs"] == [job.id]
-    assert shown["words"].startswith("Launch 1 host of us-east-1/*/c7i.large/on_demand with 1 job, because ")
+    document = explain_view.plan(planned)
+    (shown,) = [a for a in document.actions if a.kind == "start"]
+    assert shown.jobs == [job.id]
+    assert shown.words.startswith("Launch 1 host of us-east-1/*/c7i.large/on_demand with 1 job, because ")
     town.run(1)
     assert [h.offering for h in town.hosts()] == [start.offering]
     assert town.job(job.id).state is JobState.ASSIGNED
@@ -126,7 +126,7 @@ def test_a_plan_asks_ec2_for_its_list_and_says_where_it_got_none() -> None:
     town.submit("run 500")
     town.run(70)
     assert town.now < the_pool(town).list_due_at
-    assert views.plan(explain.plan(town.plane, the_pool(town)))["listed"] == 1
+    assert explain_view.plan(explain.plan(town.plane, the_pool(town))).listed == 1
 
     class Dumb:
         def instances(self, pool: str, regions: Any) -> Any:
@@ -134,7 +134,7 @@ def test_a_plan_asks_ec2_for_its_list_and_says_where_it_got_none() -> None:
 
     cloud: Any = type("DumbCloud", (), {"compute": Dumb()})()
     town.plane = replace(town.plane, cloud=cloud)
-    assert views.plan(explain.plan(town.plane, the_pool(town)))["listed"] is None
+    assert explain_view.plan(explain.plan(town.plane, the_pool(town))).listed is None
 
 
 def test_why_never_asks_ec2() -> None:
@@ -157,10 +157,10 @@ def test_a_plan_names_at_most_a_hundred_who_wait_and_counts_the_rest() -> None:
     for _ in range(130):
         town.submit("run 900")
     town.run(30)
-    document = views.plan(explain.plan(town.plane, the_pool(town)))
-    assert len(document["waits"]) == 100
-    assert len(document["waits"]) + document["waits_more"] >= 120
-    assert all(wait["reason"] for wait in document["waits"])
+    document = explain_view.plan(explain.plan(town.plane, the_pool(town)))
+    assert len(document.waits) == 100
+    assert len(document.waits) + document.waits_more >= 120
+    assert all(wait.reason for wait in document.waits)
 
 
 def why(town: Town, job_id: str) -> str:
@@ -205,7 +205,7 @@ def test_why_of_a_job_whose_launch_ec2_throttles_says_so_and_not_that_its_host_b
     said = why(town, job.id)
     assert "EC2 has not answered the launch of its host yet: EC2 gets too many requests from this account" in said
     assert "nothing is launched until" in " ".join(
-        views.plan(explain.plan(town.plane, town.stores.registry.pool("default")))["supply"]
+        explain_view.plan(explain.plan(town.plane, town.stores.registry.pool("default"))).supply
     )
     town.run(5)
     assert "EC2 has not answered" not in why(town, job.id)

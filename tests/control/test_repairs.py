@@ -253,13 +253,13 @@ def test_a_log_is_read_from_any_byte_on_while_it_runs_and_after(town: Town) -> N
     for offset, text in ((0, b"hello "), (6, b"world\n"), (12, b"more")):
         town.cloud.blobs.put(f"{prefix}{offset:012d}", text)
     piece = logs.read(town.plane, job, 3)
-    assert (piece["text"], piece["next"], piece["complete"]) == ("lo world\nmore", 16, False)
-    assert logs.read(town.plane, job, 16)["text"] == ""
+    assert (piece.text, piece.upto, piece.complete) == ("lo world\nmore", 16, False)
+    assert logs.read(town.plane, job, 16).text == ""
     finish = Finish(outcome="succeeded", reason="", finished_at=1.0, log=Log(bytes=16))
     ended = replace(job, state=JobState.SUCCEEDED, finish=finish)
-    assert logs.read(town.plane, ended, 16)["complete"]
+    assert logs.read(town.plane, ended, 16).complete
     short = replace(ended, finish=replace(finish, log=Log(bytes=2, text="hi")))
-    assert logs.read(town.plane, short, 1) == {"from": 1, "next": 2, "text": "i", "complete": True, "cut": False}
+    assert logs.read(town.plane, short, 1) == logs.Piece(start=1, upto=2, text="i", complete=True, cut=False)
 
 
 def test_a_job_whose_hosts_row_has_expired_is_not_run_again(town: Town) -> None:

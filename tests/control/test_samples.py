@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from town import OFFERING, Town
 
-from chalicelib.api.samples import asked
+from chalicelib.api import pool_wire, wire
 from chalicelib.control import samples, tick
 from chalicelib.control.submit import submit_many
 from chalicelib.control.sweep import swept
@@ -190,9 +190,21 @@ def test_an_idle_pool_sends_no_metrics() -> None:
 
 def test_the_routes_times_default_to_the_last_hour_and_nonsense_is_refused() -> None:
     """By the field's name: DynamoDB would refuse an empty interval with words of its own."""
-    assert asked({}, 10_000.0) == (6400.0, 10_000.0, 60)
-    assert asked({"since": "5", "until": "7.5", "limit": "0"}, 10_000.0) == (5.0, 7.5, 1)
-    for query in ({"since": "x"}, {"since": "nan"}, {"until": "-1"}, {"since": "9", "until": "8"}, {"limit": "1e9"}):
+
+    def asked(query: dict[str, str]) -> tuple[float, float]:
+        return pool_wire.span(wire.query(query, pool_wire.SamplesQuery), 10_000.0)
+
+    assert asked({}) == (6400.0, 10_000.0)
+    assert asked({"since": "5", "until": "7.5", "limit": "1"}) == (5.0, 7.5)
+    for query in (
+        {"since": "x"},
+        {"since": "nan"},
+        {"until": "-1"},
+        {"since": "9", "until": "8"},
+        {"limit": "1e9"},
+        {"limit": "0"},
+        {"sinze": "5"},
+    ):
         with pytest.raises(BadRequest) as refused:
-            asked(query, 10_000.0)
+            asked(query)
         assert refused.value.faults[0].field in query

@@ -1,0 +1,78 @@
+"""A host as operators see it."""
+
+from __future__ import annotations
+
+from chalicelib.api.view import View
+from chalicelib.core.host import Host, HostState
+
+
+class AssignmentView(View, frozen=True, kw_only=True):
+    """An attempt placed on a host, and what it reserves there."""
+
+    job: str
+    attempt: int
+    cpu: float
+    memory_mib: int
+    slots: int
+    accepted: bool
+    started: bool
+
+
+class HostView(View, frozen=True, kw_only=True):
+    """A host. Times are epoch seconds; what has not happened yet is null."""
+
+    id: str
+    pool: str
+    state: HostState
+    instance_id: str | None
+    offering: str
+    cpu: float
+    memory_mib: int
+    slots: int
+    launched_at: float
+    ready_at: float | None
+    seen_at: float | None
+    idle_since: float | None
+    interrupt_at: float | None
+    rebalance_at: float | None
+    reason: str
+    assignments: list[AssignmentView]
+
+
+class HostsView(View, frozen=True, kw_only=True):
+    """Hosts of a pool."""
+
+    items: list[HostView]
+
+
+def host(record: Host) -> HostView:
+    """A Host document."""
+    return HostView(
+        id=record.id,
+        pool=record.pool,
+        state=record.state,
+        instance_id=record.instance_id,
+        offering=record.offering.key,
+        cpu=record.cpu,
+        memory_mib=record.memory_mib,
+        slots=record.slots,
+        launched_at=record.launched_at,
+        ready_at=record.ready_at,
+        seen_at=record.seen_at,
+        idle_since=record.idle_since,
+        interrupt_at=record.interrupt_at,
+        rebalance_at=record.rebalance_at,
+        reason=record.reason,
+        assignments=[
+            AssignmentView(
+                job=a.job,
+                attempt=a.attempt,
+                cpu=a.cpu,
+                memory_mib=a.memory_mib,
+                slots=a.slots,
+                accepted=a.held,
+                started=a.started_at is not None,
+            )
+            for a in record.assignments
+        ],
+    )

@@ -1,0 +1,129 @@
+"""A job as users see it, its log and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from chalicelib.api.view import View
+from chalicelib.control.logs import Piece
+from chalicelib.core.job import Job, JobState
+from chalicelib.core.job_spec import JobSpec
+
+
+class OutputView(View, frozen=True, kw_only=True):
+    """A file that a job left in its work folder."""
+
+    path: str
+    bytes: int
+
+
+class LogView(View, frozen=True, kw_only=True):
+    """How long a job's log is; `cut`: it was longer than its pool keeps."""
+
+    bytes: int = 0
+    cut: bool = False
+
+
+class JobView(View, frozen=True, kw_only=True):
+    """A job. Times are epoch seconds; what has not happened yet is null."""
+
+    id: str
+    pool: str
+    owner: str
+    name: str
+    labels: Mapping[str, str]
+    state: JobState
+    attempt: int
+    reason: str
+    waiting_for: str
+    cancel_requested: bool
+    submitted_at: float
+    assigned_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    host: str | None
+    exit_code: int | None
+    result: Any
+    outputs: list[OutputView]
+    log: LogView
+    cpu_s: float | None
+    memory_peak_mib: float | None
+    spec: JobSpec
+
+
+class JobsView(View, frozen=True, kw_only=True):
+    """Jobs, in the order in which they were sent."""
+
+    items: list[JobView]
+
+
+class JobsPage(View, frozen=True, kw_only=True):
+    """Jobs, the newest first; `next` is the cursor of the page after this one, null on the last."""
+
+    items: list[JobView]
+    next: str | None
+
+
+class LogPiece(View, frozen=True, kw_only=True):
+    """A piece of a log: the bytes `from` up to `next` as text; `complete`: no more can come."""
+
+    from_: int = msgspec.field(name="from")
+    next: int
+    text: str
+    complete: bool
+    cut: bool
+
+
+class OutputLink(View, frozen=True, kw_only=True):
+    """An output with a signed URL, good for 15 minutes."""
+
+    path: str
+    bytes: int
+    url: str
+
+
+class OutputLinks(View, frozen=True, kw_only=True):
+    """All outputs of a job."""
+
+    items: list[OutputLink]
+
+
+def job(record: Job) -> JobView:
+    """A Job document."""
+    finish = record.finish if record.ended else None  # an earlier attempt's end is not this one's
+    return JobView(
+        id=record.id,
+        pool=record.pool,
+        owner=record.owner,
+        name=record.spec.name,
+        labels=record.spec.labels,
+        state=record.state,
+        attempt=record.attempt,
+        reason=record.reason,
+        waiting_for=record.waiting_for,
+        cancel_requested=record.cancel_requested,
+        submitted_at=record.submitted_at,
+        assigned_at=record.entered.get(JobState.ASSIGNED),
+        started_at=(finish.started_at if finish else None) or record.entered.get(JobState.RUNNING),
+        finished_at=finish.finished_at if finish else _ended_at(record),
+        host=record.host,
+        exit_code=finish.exit_code if finish else None,
+        result=finish.result if finish else None,
+        outputs=[OutputView(path=o.path, bytes=o.bytes) for o in finish.outputs] if finish else [],
+        log=LogView(bytes=finish.log.bytes, cut=finish.log.cut) if finish else LogView(),
+        cpu_s=finish.cpu_s if finish else None,
+        memory_peak_mib=finish.memory_peak_mib if finish else None,
+        spec=record.spec,
+    )
+
+
+def log(piece: Piece) -> LogPiece:
+    """A LogPiece document."""
+    return LogPiece(from_=piece.start, next=piece.upto, text=piece.text, complete=piece.complete, cut=piece.cut)
+
+
+def _ended_at(record: Job) -> float | None:
+    return record.entered.get(record.state) if record.ended else None
