@@ -179,7 +179,7 @@ class Attempt(threading.Thread):
         try:
             os.makedirs(self._work)
             os.makedirs(self._folder + "/tmp")
-            inputs.prepare(self.assignment, self._work, self._host.cache)
+            inputs.prepare(self.assignment, self._work, self._folder, self._host.cache)
             sandbox = self._host.sandbox.default
             if sandbox is not None and sandbox.drops_uid:
                 folder.give(self._folder, self.uid)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from agent import wire
 from agent.cache import Cache
-from agent.manifest import Assignment
+from agent.manifest import Assignment, Input
 from agent.unpack import Hostile, place, safe_parts, unpack
 
 INPUT_MAX_BYTES = 2 << 30
@@ -36,14 +36,17 @@ class _Busy(Exception):
     """Worth another try."""
 
 
-def fetch(url: str, sha256: str, path: str) -> None:
-    """Write the verified content to the new file `path`. Raises NotUsable, and OSError when the disk is full."""
+def fetch(url: str, name: str, path: str, sha256: str = "", bytes_max: int = INPUT_MAX_BYTES) -> None:
+    """Write the content to the new file `path`, verified where its `sha256` is known. `name` stands in sentences.
+
+    Raises NotUsable, and OSError when the disk is full.
+    """
     fault = ""
     for attempt in range(TRIES_MAX):
         if attempt:
             time.sleep(0.3 * 2**attempt * (0.5 + random.random() / 2))
         try:
-            _download(url, sha256, path)
+            _download(url, name, path, sha256, bytes_max)
             return
         except (_Busy, http.client.HTTPException) as error:
             fault = str(error) or type(error).__name__
@@ -53,19 +56,19 @@ def fetch(url: str, sha256: str, path: str) -> None:
             fault = str(error)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    raise NotUsable("", "input %s could not be fetched: %s" % (sha256[:12], fault))
+    raise NotUsable("", "input %s could not be fetched: %s" % (name, fault))
 
 
-def _download(url: str, sha256: str, path: str) -> None:
+def _download(url: str, name: str, path: str, sha256: str, bytes_max: int) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
-        raise NotUsable("bad_input", "the address of input %s is no HTTP address" % sha256[:12])
+        raise NotUsable("bad_input", "the address of input %s is no HTTP address" % name)
     connection = wire.connect(parts.scheme, parts.netloc, 30.0)
     try:
         connection.request("GET", parts.path + ("?" + parts.query if parts.query else ""))
         answer = connection.getresponse()
         if answer.status != 200:
-            raise _refusal(answer.status, answer.read(2000), sha256)
+            raise _refusal(answer.status, answer.read(2000), name)
         digest, size = hashlib.sha256(), 0
         with open(path, "xb") as file:
             while True:
@@ -73,21 +76,20 @@ def _download(url: str, sha256: str, path: str) -> None:
                 if not block:
                     break
                 size += len(block)
-                if size > INPUT_MAX_BYTES:
-                    raise NotUsable("bad_input", "input %s is larger than %d bytes" % (sha256[:12], INPUT_MAX_BYTES))
+                if size > bytes_max:
+                    raise NotUsable("bad_input", "input %s is larger than %d bytes" % (name, bytes_max))
                 digest.update(block)
                 file.write(block)
         expected = answer.getheader("Content-Length")
         if expected is not None and int(expected) != size:
             raise _Busy("the connection ended after %d of %s bytes" % (size, expected))
-        if digest.hexdigest() != sha256:
-            raise NotUsable("bad_input", "input %s has other content than its SHA-256 says" % sha256[:12])
+        if sha256 and digest.hexdigest() != sha256:
+            raise NotUsable("bad_input", "input %s has other content than its SHA-256 says" % name)
     finally:
         connection.close()
 
 
-def _refusal(status: int, body: bytes, sha256: str) -> Exception:
-    name = sha256[:12]
+def _refusal(status: int, body: bytes, name: str) -> Exception:
     if status == 404:
         return NotUsable("bad_input", "input %s is not there (404)" % name)
     if status == 403 and b"<Code>AccessDenied<" in body and b"expired" not in body:
@@ -99,26 +101,22 @@ def _refusal(status: int, body: bytes, sha256: str) -> Exception:
     return _Busy("the store answered %d" % status)
 
 
-def prepare(assignment: Assignment, work: str, cache: Cache) -> None:
-    """Fill the empty folder `work`. Raises NotUsable."""
+def prepare(assignment: Assignment, work: str, spare: str, cache: Cache) -> None:
+    """Fill the empty folder `work`; `spare` is one beside it for what is only passing through. Raises NotUsable."""
     missing = assignment.missing_urls
     if missing:
-        raise NotUsable("urls_missing", "no signed address came for input %s" % missing[0][:12])
+        raise NotUsable("urls_missing", "no signed address came for input %s" % short(missing[0]))
     for one in assignment.inputs:
         try:
             if one.text is not None:
                 with open(place(work, one.path), "w", encoding="utf-8", errors="surrogatepass") as file:
                     file.write(one.text)
-                continue
-            with cache.hold(one.sha256, functools.partial(fetch, assignment.urls[one.sha256], one.sha256)) as content:
-                if not one.unpack:
-                    target = place(work, one.path)
-                    shutil.copyfile(content, target)
-                    os.chmod(target, 0o755)  # scripts may come as plain inputs, and a mode does not travel with bytes
-                    continue
-                folder = work if not safe_parts(one.path) else place(work, one.path)
-                os.makedirs(folder, exist_ok=True)
-                unpack(content, folder)
+            elif one.s3:
+                _take_object(one, assignment.urls[one.s3], work, spare)
+            else:
+                get = functools.partial(fetch, assignment.urls[one.sha256], short(one.sha256), sha256=one.sha256)
+                with cache.hold(one.sha256, get) as content:
+                    _put(one, content, work)
         except Hostile as error:
             raise NotUsable("bad_input", "input %r: %s" % (one.path, error)) from error
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
@@ -127,3 +125,30 @@ def prepare(assignment: Assignment, work: str, cache: Cache) -> None:
             if error.errno == errno.ENAMETOOLONG:
                 raise NotUsable("bad_input", "input %r: a name in it is too long" % one.path[:100]) from error
             raise NotUsable("", "input %r could not be written on the host: %s" % (one.path, error)) from error
+
+
+def short(address: str) -> str:
+    """How sentences call an input: the beginning of a hash, the whole of an S3 address."""
+    return address if address.startswith("s3://") else address[:12]
+
+
+def _put(one: Input, content: str, work: str) -> None:
+    if not one.unpack:
+        target = place(work, one.path)
+        shutil.copyfile(content, target)
+        os.chmod(target, 0o755)  # scripts may come as plain inputs, and a mode does not travel with bytes
+        return
+    folder = work if not safe_parts(one.path) else place(work, one.path)
+    os.makedirs(folder, exist_ok=True)
+    unpack(content, folder)
+
+
+def _take_object(one: Input, url: str, work: str, spare: str) -> None:
+    """An object of somebody's bucket: nobody knows its hash beforehand, so it is not kept for others."""
+    content = os.path.join(spare, "object")
+    try:
+        fetch(url, one.s3, content)
+        _put(one, content, work)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(content)

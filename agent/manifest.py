@@ -13,12 +13,18 @@ class Wrong(ValueError):
 
 
 class Input(NamedTuple):
-    """A file (or with `unpack` an archive) at `path` in the work folder: by `sha256`, or `text` itself."""
+    """A file (or with `unpack` an archive) at `path` in the work folder: by `sha256`, the object `s3`, or `text` itself."""
 
     path: str
     sha256: str
     text: Optional[str]
     unpack: bool
+    s3: str = ""
+
+    @property
+    def address(self) -> str:
+        """The name under which a signed URL comes for it; "" where it needs none."""
+        return self.s3 or (self.sha256 if self.text is None else "")
 
 
 class Assignment(NamedTuple):
@@ -48,8 +54,8 @@ class Assignment(NamedTuple):
 
     @property
     def missing_urls(self) -> tuple[str, ...]:
-        """Hashes of inputs that no signed URL has come for yet."""
-        return tuple(i.sha256 for i in self.inputs if i.sha256 and i.text is None and i.sha256 not in self.urls)
+        """Addresses of inputs that no signed URL has come for yet."""
+        return tuple(i.address for i in self.inputs if i.address and i.address not in self.urls)
 
 
 class Settings(NamedTuple):
@@ -106,8 +112,11 @@ def _input(document: Mapping[str, Any]) -> Input:
     text = document.get("text")
     if text is not None and not isinstance(text, str):
         raise Wrong("inputs: text must be text, not %r" % (text,))
+    s3 = _text(document, "s3", "")
+    if s3 and text is None and not sha256:
+        return Input(_text(document, "path"), "", None, bool(document.get("unpack", False)), s3)
     if text is None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
-        raise Wrong("inputs: %r has neither text nor a SHA-256 in hex" % (document.get("path"),))
+        raise Wrong("inputs: %r has no text, no S3 address and no SHA-256 in hex" % (document.get("path"),))
     return Input(_text(document, "path"), sha256, text, bool(document.get("unpack", False)))
 
 

@@ -23,6 +23,7 @@ class Settings:
     timers_url: str = ""
     dead_letter_urls: tuple[str, ...] = ()
     notices_arn: str = ""
+    s3_inputs: tuple[str, ...] = ()  # places that jobs may take objects from (core/s3_places.py)
     log_level: str = "INFO"
 
     @property
@@ -67,6 +68,7 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Settings:
         wakes_url=env.get("SPILLWAY_WAKES_URL", ""),
         timers_url=env.get("SPILLWAY_TIMERS_URL", ""),
         dead_letter_urls=tuple(u for u in env.get("SPILLWAY_DEAD_LETTER_URLS", "").split(",") if u),
+        s3_inputs=tuple(place for place in env.get("SPILLWAY_S3_INPUTS", "").split(",") if place),
         notices_arn=env.get("SPILLWAY_NOTICES_ARN", ""),
         log_level=env.get("SPILLWAY_LOG_LEVEL", "INFO"),
     )

@@ -23,6 +23,7 @@ from chalicelib.errors import StoreUnavailable
 from chalicelib.store.open import dynamo_stores
 from infra import agent_files, chalice_config, client_file, policies, registry, stacks, terminal
 from infra.errors import InfraError, explain
+from infra.s3_inputs import wanted as s3_inputs_of
 from infra.stage import FUNCTIONS, check_region, check_stage
 from infra.terminal import Report
 
@@ -51,13 +52,15 @@ def bootstrap(
     project_dir: Path,
     *,
     host_regions: Sequence[str] = (),
+    s3_inputs: Sequence[str] | None = None,
     new_token: bool = False,
     report: Report = terminal.silent,
     build_agent: Callable[[], agent_files.AgentFiles] = agent_files.build,
 ) -> Bootstrapped:
     """Create or update the stage. Raises InfraError with a sentence for people.
 
-    region: the stage's home (None: the session's). host_regions: further regions in which hosts may run. new_token: make another admin
+    region: the stage's home (None: the session's). host_regions: further regions in which hosts may run. s3_inputs: places that jobs may
+    take S3 objects from, `s3://bucket/prefix/` (None: those that were named before). new_token: make another admin
     token though there is one. Whose AWS it is says the environment (AWS_PROFILE, keys, AWS_ENDPOINT_URL), as for any AWS tool.
     """
     check_stage(stage)
@@ -76,6 +79,8 @@ def bootstrap(
         environment = _environment(
             session, stage, region, account, bucket, role_id, agent.sha256, outputs["NoticesArn"]
         )
+        places = s3_inputs_of(session, project_dir, stage, region, s3_inputs)
+        environment["SPILLWAY_S3_INPUTS"] = ",".join(map(str, places))
         known = None if new_token else client_file.read(project_dir, stage).get("token")
         token = registry.seed(
             dynamo_stores(Settings(stage=stage, region=region)).registry,
@@ -85,7 +90,9 @@ def bootstrap(
             new_token=new_token,
             report=report,
         )
-    facts = policies.Facts(stage=stage, region=region, account=account, partition=partition, bucket=bucket)
+    facts = policies.Facts(
+        stage=stage, region=region, account=account, partition=partition, bucket=bucket, s3_inputs=places
+    )
     chalice_config.write_stage(project_dir, stage, environment, policies.write_stage(project_dir, FUNCTIONS, facts))
     client_file.write(project_dir, stage, region, **({"token": token} if token else {}))
     report(f"{stage}: ready for `python -m infra.deploy --stage {stage}`")
@@ -191,6 +198,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--host-region", action="append", default=[], help="a further region in which hosts may run (may be repeated)"
     )
+    parser.add_argument(
+        "--s3-input",
+        action="append",
+        help="a place that jobs may take S3 objects from, s3://bucket/prefix/ (may be repeated; `none` takes all back)",
+    )
     parser.add_argument("--new-token", action="store_true", help="make another admin token, if the first is lost")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(argv)
@@ -200,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.region,
             options.project_dir.resolve(),
             host_regions=options.host_region,
+            s3_inputs=options.s3_input,
             new_token=options.new_token,
             report=terminal.progress,
         )

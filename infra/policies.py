@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chalicelib.core.s3_places import OWNER, Place
 from infra.errors import InfraError
 
+SIGNERS = frozenset({"wakes"})  # a signed URL is worth what its signer may do
 ANY_REGION = frozenset({"autoscaling", "ec2", "ssm"})
 
 
@@ -26,6 +28,7 @@ class Facts:
     account: str
     partition: str
     bucket: str
+    s3_inputs: tuple[Place, ...] = ()
 
 
 def render(policy: Any, facts: Facts) -> Any:
@@ -53,6 +56,15 @@ def _arn(text: str, facts: Facts) -> str:
     return f"arn:{facts.partition}:{service}:{region}:{account}:{rest}"
 
 
+def _granted(function: str, facts: Facts) -> list[dict[str, Any]]:
+    """What this stage alone has: rights to other people's buckets that its operator named."""
+    if function not in SIGNERS or not facts.s3_inputs:
+        return []
+    keys = sorted({f"{place.bucket}/{place.prefix.replace(OWNER, '*')}*" for place in facts.s3_inputs})
+    resources = [f"arn:{facts.partition}:s3:::{key}" for key in keys]
+    return [{"Sid": "SignAllowedInputs", "Effect": "Allow", "Action": "s3:GetObject", "Resource": resources}]
+
+
 def write_stage(project_dir: Path, functions: tuple[str, ...], facts: Facts) -> dict[str, str]:
     """Write `.chalice/policies/<stage>/<function>.json`; return function → the path as Chalice wants it, relative to `.chalice`."""
     target = project_dir / ".chalice" / "policies" / facts.stage
@@ -66,6 +78,8 @@ def write_stage(project_dir: Path, functions: tuple[str, ...], facts: Facts) -> 
             raise InfraError(f"{source} is missing: every function needs its own policy.") from None
         except json.JSONDecodeError as error:
             raise InfraError(f"{source} is not JSON: {error}") from None
-        (target / source.name).write_text(json.dumps(render(policy, facts), indent=2) + "\n", encoding="utf-8")
+        policy = render(policy, facts)
+        policy["Statement"] += _granted(function, facts)
+        (target / source.name).write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
         paths[function] = f"policies/{facts.stage}/{source.name}"
     return paths

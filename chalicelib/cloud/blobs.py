@@ -74,6 +74,10 @@ class S3Blobs:
             params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
         return str(self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
+    def object_url(self, region: str, bucket: str, key: str, expires_s: int) -> str:
+        s3 = self._clients.get("s3", region)  # a signature names the region, and S3 refuses another one's
+        return str(s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=expires_s))
+
     def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
         """The headers are signed: a PUT without them is refused, and S3 refuses a body that does not match the checksum."""
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()

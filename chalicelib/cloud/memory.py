@@ -75,6 +75,9 @@ class MemoryBlobs:
     def get_url(self, key: str, expires_s: int, filename: str | None = None) -> str:
         return self._sign("get", key, expires_s, {"filename": filename} if filename else {})
 
+    def object_url(self, region: str, bucket: str, key: str, expires_s: int) -> str:
+        return self._sign("get", f"elsewhere/{bucket}/{key}", expires_s, {})
+
     def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
         checksum = base64.b64encode(bytes.fromhex(sha256_hex)).decode()
         return self._sign("put", key, expires_s, {"sha256": checksum}), {

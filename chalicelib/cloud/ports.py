@@ -97,6 +97,9 @@ class Blobs(Protocol):
 
     def get_url(self, key: str, expires_s: int, filename: str | None = None) -> str: ...
 
+    def object_url(self, region: str, bucket: str, key: str, expires_s: int) -> str:
+        """A signed GET of an object in another bucket."""
+
     def put_url(self, key: str, sha256_hex: str, expires_s: int) -> tuple[str, Mapping[str, str]]:
         """A signed PUT and the headers that must go with it (x-amz-checksum-sha256 in base64: S3 checks the content)."""
 

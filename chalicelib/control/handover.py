@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.config import Settings
+from chalicelib.control import s3_inputs
+from chalicelib.core import s3_places
 from chalicelib.core.host import Host, Offering
 from chalicelib.core.job import Job
+from chalicelib.core.job_spec import Input
 from chalicelib.core.pool import Pool
 from chalicelib.errors import CloudUnavailable
 from chalicelib.wiring import Plane
@@ -36,13 +39,17 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         "network": spec.network,
         "untrusted": spec.untrusted,
         "environment": dict(spec.environment),
-        "inputs": [
-            {"path": i.path, "sha256": i.sha256, "unpack": i.unpack} if i.sha256 else {"path": i.path, "text": i.text}
-            for i in spec.inputs
-        ],
+        "inputs": [_input(one) for one in spec.inputs],
         "outputs": [wanted.glob for wanted in spec.outputs],
         "result": spec.result,
     }
+
+
+def _input(one: Input) -> dict[str, Any]:
+    if one.text is not None:
+        return {"path": one.path, "text": one.text}
+    source = {"s3": one.s3} if one.s3 is not None else {"sha256": one.sha256}
+    return {"path": one.path, **source, "unpack": one.unpack}
 
 
 def manifest(
@@ -61,7 +68,7 @@ def manifest(
             {
                 "host": host,
                 "assignments": [assignment(job, job.attempt) for job in jobs if job.owner == owner],
-                "inbox": any(job.spec.uploads or job.owner != owner for job in jobs),
+                "inbox": any(job.spec.needs_inbox or job.owner != owner for job in jobs),
             }
             for host, jobs in hosts
         ],
@@ -119,11 +126,21 @@ def write_inbox(plane: Plane, host: Host, jobs: Mapping[str, Job], pass_no: int)
         elif a.cancel or job.cancel_requested:
             cancels.append({"job": a.job, "attempt": a.attempt})
         elif a.started_at is None:
-            urls = {sha: plane.cloud.blobs.get_url(f"uploads/{sha}", INPUT_URL_S) for sha in sorted(job.spec.uploads)}
-            documents.append({**assignment(job, a.attempt), "urls": urls})
+            documents.append({**assignment(job, a.attempt), "urls": _urls(plane, job)})
     inbox = {"v": 1, "pass_no": pass_no, "assignments": documents, "cancel": cancels, "stop": None}
     plane.cloud.blobs.put(f"inbox/{host.userid}/inbox.json", json.dumps(inbox, separators=(",", ":")).encode())
     return stale
+
+
+def _urls(plane: Plane, job: Job) -> dict[str, str]:
+    """Signed addresses of its uploads by their sums, and of its S3 objects by theirs. One that no place allows any more has none."""
+    urls = {sha: plane.cloud.blobs.get_url(f"uploads/{sha}", INPUT_URL_S) for sha in sorted(job.spec.uploads)}
+    for address in sorted({one.s3 for one in job.spec.inputs if one.s3 is not None}):
+        where = s3_inputs.place_of(plane, address, job.owner)
+        if where is not None:
+            bucket, key = s3_places.split(address)
+            urls[address] = plane.cloud.blobs.object_url(where.region, bucket, key, INPUT_URL_S)
+    return urls
 
 
 def boot_script(plane: Plane) -> str:

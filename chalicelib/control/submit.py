@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from chalicelib.control import s3_inputs
 from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission
@@ -37,7 +38,7 @@ class Submitted:
 
 def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
     """One job. Raises BadRequest (with fields) or Conflict (idempotency key used with another body)."""
-    check(plane, [spec], prefix=lambda index: "")
+    check(plane, [spec], owner, prefix=lambda index: "")
     (submitted,) = _record(plane, [_hold(plane, spec, owner)])
     _wake(plane, spec.pool)
     return submitted
@@ -45,7 +46,7 @@ def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
 
 def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Submitted]:
     """Several jobs: all are checked, and every idempotency key is held, before any is recorded."""
-    check(plane, specs, prefix=lambda index: f"jobs[{index}].")
+    check(plane, specs, owner, prefix=lambda index: f"jobs[{index}].")
     if any(spec.idempotency_key for spec in specs):
         held = [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)]
         submitted = _record(plane, held)
@@ -67,7 +68,7 @@ def _wake(plane: Plane, pool: str) -> None:
         log.warning("a pool could not be woken for its new jobs", extra={"pool": pool, "error": str(error)})
 
 
-def check(plane: Plane, specs: Sequence[JobSpec], prefix: Callable[[int], str]) -> None:
+def check(plane: Plane, specs: Sequence[JobSpec], owner: str, prefix: Callable[[int], str]) -> None:
     """Refuse, with every fault of every spec by field, what no host of its pool could ever run."""
     faults: list[Fault] = []
     for index, spec in enumerate(specs):
@@ -75,7 +76,8 @@ def check(plane: Plane, specs: Sequence[JobSpec], prefix: Callable[[int], str]) 
         if pool is None:
             faults.append(Fault(f"{prefix(index)}pool", f"there is no pool named {spec.pool!r}"))
         else:
-            faults += [Fault(prefix(index) + f.field, f.message) for f in admission.faults(spec, pool.spec)]
+            refused = (*admission.faults(spec, pool.spec), *s3_inputs.faults(plane, spec, owner))
+            faults += [Fault(prefix(index) + f.field, f.message) for f in refused]
     if faults:
         raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
 

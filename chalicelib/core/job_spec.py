@@ -111,6 +111,11 @@ class JobSpec:
         return Reservation(cpu=self.cpu, memory_mib=self.memory_mib, slots=self.slots)
 
     @property
+    def needs_inbox(self) -> bool:
+        """Whether it takes something that user data must not hold: signed addresses."""
+        return any(i.sha256 is not None or i.s3 is not None for i in self.inputs)
+
+    @property
     def uploads(self) -> frozenset[str]:
         """The SHA-256 sums of the uploads it needs."""
         return frozenset(i.sha256 for i in self.inputs if i.sha256 is not None)

@@ -21,6 +21,13 @@ def bootstrap(
     host_region: Annotated[
         list[str] | None, typer.Option(help="A further region in which hosts may run. Repeatable.")
     ] = None,
+    s3_input: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A place that jobs may take S3 objects from, s3://bucket/prefix/ ({owner} in it: the job's owner). "
+            "Repeatable; `none` takes all back."
+        ),
+    ] = None,
     new_token: Annotated[
         bool, typer.Option("--new-token", help="Make another admin token, if the first is lost.")
     ] = False,
@@ -35,7 +42,13 @@ def bootstrap(
 
     with explained():
         done = infra_bootstrap.bootstrap(
-            stage, region, root, host_regions=host_region or (), new_token=new_token, report=terminal.progress
+            stage,
+            region,
+            root,
+            host_regions=host_region or (),
+            s3_inputs=s3_input,
+            new_token=new_token,
+            report=terminal.progress,
         )
     if as_json:
         emit(dataclasses.asdict(done))

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,12 @@ class Embedded:
             built = package.build(self._project, self._report)
         self._report(f"package: {built.bytes / 1e6:.1f} MB{' (unchanged)' if built.reused else ''}")
 
-    def bootstrap(self) -> None:
-        """Create what the stage needs. The project must be staged (`build_package` begins with that)."""
+    def bootstrap(self, s3_inputs: Sequence[str] | None = None) -> None:
+        """Create what the stage needs. The project must be staged (`build_package` begins with that). `s3_inputs`: as bootstrap's."""
         from infra.bootstrap import bootstrap
 
         with _as_ours():
-            self._bootstrapped = bootstrap(STAGE, REGION, self._project, report=self._report)
+            self._bootstrapped = bootstrap(STAGE, REGION, self._project, s3_inputs=s3_inputs, report=self._report)
 
     def deploy(self) -> Deployment:
         """`chalice deploy --stage local`."""

@@ -41,6 +41,13 @@ def test_a_download_url_needs_no_header():
     assert query["response-content-disposition"] == "attachment; filename*=UTF-8''%C3%9Cbung%201.html"
 
 
+def test_another_buckets_url_is_signed_for_its_own_region():
+    """S3 refuses a signature that names another region than the bucket's."""
+    url = blobs_at(None).object_url("us-west-2", "theirs", "a/job.tar.gz", 60)
+    assert url.startswith("https://theirs.s3.us-west-2.amazonaws.com/a/job.tar.gz?")
+    assert "/us-west-2/s3/aws4_request" in query_of(url)["X-Amz-Credential"]
+
+
 def test_the_bucket_is_in_the_name_on_aws_and_in_the_path_elsewhere():
     """AWS is leaving path style; a server on 127.0.0.1 has no name for each bucket."""
     assert blobs_at(None).get_url("a/k", 60).startswith("https://a-bucket.s3.eu-central-1.amazonaws.com/a/k?")

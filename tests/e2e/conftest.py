@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from deployed_once import ROOT, Deployed
+from deployed_once import ELSEWHERE, ROOT, Deployed
 
 from spillway.client import Client
 from spillway.demo.embedded import Embedded
@@ -26,7 +26,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         packaging.start()
         cloud.start()
         packaging.join()
-        cloud.bootstrap()
+        cloud.aws("s3").create_bucket(Bucket=ELSEWHERE)
+        cloud.bootstrap([f"s3://{ELSEWHERE}/shared/", f"s3://{ELSEWHERE}/{{owner}}/"])
         deployment = cloud.deploy()
         _restore(before)  # other tests of this session must not meet this cloud
         with Client(deployment.api_url, deployment.token) as client:

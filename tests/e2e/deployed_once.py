@@ -8,6 +8,7 @@ from pathlib import Path
 from spillway.client import Client
 from spillway.demo.embedded import Deployment, Embedded
 
+ELSEWHERE = "course-materials"  # a bucket of somebody else, whose `shared/` and `<owner>/` jobs may read
 ROOT = Path(__file__).resolve().parents[2]
 
 

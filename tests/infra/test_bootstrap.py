@@ -100,6 +100,41 @@ def test_the_token_is_made_once_and_kept_as_a_hash_only(aws: str, project: Path)
     assert done.token not in json.dumps(items)
 
 
+def test_places_for_s3_inputs_are_granted_kept_and_taken_back(aws: str, project: Path) -> None:
+    """The role that signs may read exactly what was named; who says nothing later leaves it so; `none` ends it."""
+    boto3.client("s3").create_bucket(Bucket="courses")
+
+    def granted(**options: Any) -> tuple[str, list[Any]]:
+        done, _ = run(project, **options)
+        policy = json.loads((project / ".chalice/policies/dev/wakes.json").read_text())
+        found = [s["Resource"] for s in policy["Statement"] if s["Sid"] == "SignAllowedInputs"]
+        return done.environment["SPILLWAY_S3_INPUTS"], found
+
+    assert granted() == ("", [])
+    named = (
+        "us-east-1:courses/{owner}/,us-east-1:courses/all/",
+        [["arn:aws:s3:::courses/*/*", "arn:aws:s3:::courses/all/*"]],
+    )
+    assert granted(s3_inputs=["s3://courses/{owner}", "s3://courses/all/"]) == named
+    assert granted() == named
+    assert "SignAllowedInputs" not in (project / ".chalice/policies/dev/api_handler.json").read_text()
+    assert granted(s3_inputs=["none"]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("courses/x", "no place in S3: write s3://bucket/prefix/"),
+        ("s3://courses/*/", "characters that are not allowed"),
+        ("s3://not-there/x/", "There is no bucket not-there"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(aws: str, project: Path, place: str, sentence: str) -> None:
+    """A wildcard in it would open more than was meant."""
+    with pytest.raises(InfraError, match=sentence.replace("(", ".").replace("*", ".")):
+        run(project, s3_inputs=[place])
+
+
 def test_bootstrapping_again_changes_nothing(aws: str, project: Path) -> None:
     """Same names, same token, same bytes in the project; what operators changed is left as they made it."""
     first, _ = run(project)

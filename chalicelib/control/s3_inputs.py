@@ -1,0 +1,32 @@
+"""Which S3 objects a stage's jobs may take: what `bootstrap --s3-input` allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.s3_places import Place, find, place
+from chalicelib.errors import Fault
+from chalicelib.wiring import Plane
+
+
+def place_of(plane: Plane, address: str, owner: str) -> Place | None:
+    """The place that lets this owner have `s3://bucket/key`; None: it may not be read."""
+    return find(address, owner, _places(plane.settings.s3_inputs))
+
+
+def faults(plane: Plane, spec: JobSpec, owner: str) -> Iterator[Fault]:
+    """Every input that is in no allowed place."""
+    for index, one in enumerate(spec.inputs):
+        if one.s3 is not None and place_of(plane, one.s3, owner) is None:
+            yield Fault(
+                f"inputs[{index}].s3",
+                f"{one.s3} is in no place that jobs of {owner} may read; an operator allows one by "
+                f"`spillway bootstrap --stage {plane.settings.stage} --s3-input s3://bucket/prefix/`",
+            )
+
+
+@cache
+def _places(texts: tuple[str, ...]) -> tuple[Place, ...]:
+    return tuple(place(text) for text in texts)

@@ -1,0 +1,50 @@
+"""Jobs that take objects of other buckets: refused at submit where nobody allowed it, signed at hand-over."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from town import OFFERING, Town
+
+from chalicelib.control.submit import submit
+from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import Input, JobSpec
+from chalicelib.core.pool import PoolSpec
+from chalicelib.errors import BadRequest
+
+
+def a_town(*places: str) -> Town:
+    town = Town(PoolSpec(offerings=(OFFERING,)))
+    town.plane = replace(town.plane, settings=replace(town.plane.settings, s3_inputs=places))
+    return town
+
+
+def taking(address: str) -> JobSpec:
+    return JobSpec(command="run 1", timeout_s=60, inputs=(Input(path="material", s3=address, unpack=True),))
+
+
+def test_an_object_that_nobody_allowed_is_refused_at_submit() -> None:
+    """The functions' role may read more than one owner's objects: what is not refused here would be signed."""
+    town = a_town("us-east-1:courses/{owner}/")
+    with pytest.raises(BadRequest) as refusal:
+        submit(town.plane, taking("s3://courses/bob/x.tar.gz"), "alice")
+    assert refusal.value.faults[0].field == "inputs[0].s3"
+    assert "jobs of alice may read" in refusal.value.faults[0].message
+    assert submit(town.plane, taking("s3://courses/alice/x.tar.gz"), "alice").created
+
+
+def test_a_signed_address_comes_by_the_inbox_and_never_by_user_data() -> None:
+    """User data is readable by everything on the machine."""
+    town = a_town("eu-west-1:courses/")
+    job = submit(town.plane, taking("s3://courses/a/x.tar.gz"), "alice").job
+    town.run(25)
+    (agent,) = town.agents.values()
+    assert "elsewhere" not in json.dumps(agent.manifest)
+    assert agent.entry["inbox"]
+    (given,) = json.loads(town.cloud.blobs.objects[f"inbox/{agent.userid}/inbox.json"])["assignments"]
+    assert given["inputs"] == [{"path": "material", "s3": "s3://courses/a/x.tar.gz", "unpack": True}]
+    assert "elsewhere/courses/a/x.tar.gz" in given["urls"]["s3://courses/a/x.tar.gz"]
+    town.run(60)
+    assert town.job(job.id).state is JobState.SUCCEEDED
