@@ -15,7 +15,7 @@ from chalice import AuthResponse, Chalice, Rate  # type: ignore[attr-defined]
 sys.dont_write_bytecode = True  # Chalice imports this before it names the package by all that lies below chalicelib
 
 from chalicelib import config, wiring
-from chalicelib.api import auth, hosts, jobs, pools, samples
+from chalicelib.api import auth, hosts, jobs, pools, samples, tokens
 from chalicelib.api import settings as runtime
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
@@ -44,9 +44,9 @@ def observed(event: Any, get_response: Callable[[Any], Any]) -> Any:
             metrics.flush_metrics()
 
 
-@app.authorizer(ttl_seconds=60)
+@app.authorizer(ttl_seconds=auth.ANSWER_AGE_MAX_S)
 def authorize(request: Any) -> AuthResponse:
-    """Bearer tokens; the answer is cached by API Gateway for a minute."""
+    """Bearer tokens; API Gateway keeps the answer for a while."""
     token = auth.identify(wiring.plane(), request.token or "")
     if token is None:
         return AuthResponse(routes=[], principal_id="nobody")
@@ -58,6 +58,7 @@ app.register_blueprint(pools.routes(authorize))
 app.register_blueprint(hosts.routes(authorize))
 app.register_blueprint(runtime.routes(authorize))
 app.register_blueprint(samples.routes(authorize))
+app.register_blueprint(tokens.routes(authorize))
 
 
 @app.on_sqs_message(queue=settings.submissions_queue, batch_size=10, maximum_concurrency=10)

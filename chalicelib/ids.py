@@ -3,7 +3,9 @@ collide without anybody to ask. (https://github.com/ulid/spec)"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -18,3 +20,13 @@ def ulid(now: float, entropy: bytes) -> str:
 def new_id(kind: str) -> str:
     """A fresh id such as `job-01J…`."""
     return f"{kind}-{ulid(time.time(), os.urandom(10))}"
+
+
+def new_token() -> str:
+    """The text of a fresh bearer token: 256 random bits."""
+    return "spw_" + secrets.token_urlsafe(32)
+
+
+def token_hash(text: str) -> str:
+    """What is stored of a token. It has 256 random bits, so a plain hash cannot be turned round by trying."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -23,6 +23,7 @@ class Plane:
     cloud: Cloud
     clock: Callable[[], float] = time.time
     new_id: Callable[[str], str] = ids.new_id
+    new_token: Callable[[], str] = ids.new_token
     recall: Recall = field(default_factory=Recall)
 
     def tell(self, subject: str, event: str, reason: str) -> None:

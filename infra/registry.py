@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.core.host import Offering
 from chalicelib.core.pool import PoolSpec
+from chalicelib.ids import new_token as fresh
+from chalicelib.ids import token_hash
 from chalicelib.store.ports import Registry, Token
 from infra.terminal import Report
 
@@ -36,19 +36,16 @@ def seed(
     if registry.put_pool(DEFAULT_POOL, default, version=None):
         report(f"registry: made the pool {DEFAULT_POOL} ({DEFAULT_INSTANCE_TYPE} on demand in {region})")
     if not new_token:
-        if known_token and registry.token(hash_of(known_token)):
+        if known_token and registry.token(token_hash(known_token)):
             return None
         if any(token.role == ADMIN and token.expires_at is None for token in registry.tokens()):
             report(
                 "registry: there is an admin token, but its text is not here; if it is lost, run this again with --new-token"
             )
             return None
-    text = "spw_" + secrets.token_urlsafe(32)
-    registry.put_token(Token(sha256=hash_of(text), role=ADMIN, owner=ADMIN, created_at=time.time()))
+    text = fresh()
+    registry.put_token(
+        Token(sha256=token_hash(text), role=ADMIN, owner=ADMIN, created_at=time.time(), note="made by bootstrap")
+    )
     report("registry: made an admin token")
     return text
-
-
-def hash_of(token: str) -> str:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()

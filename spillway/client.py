@@ -324,6 +324,23 @@ class Client:
         """What does not hold of a pool, of all that must always hold; empty is good."""
         return list(self._http.call("GET", f"/pools/{quote(pool, safe='')}/invariants")["broken"])
 
+    # -- access
+
+    def create_token(
+        self, owner: str, *, role: str = "submitter", days: int | None = 365, note: str = ""
+    ) -> dict[str, Any]:
+        """Make a token (admins): the answer's `token` is the only place where its text ever is. `days` None: until it is revoked."""
+        document = {"owner": owner, "role": role, "days": days, "note": note}
+        return dict(self._http.call("POST", "/tokens", json=document))
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """All tokens that can be used still (admins): `id`, `role`, `owner`, `note`, `expires_at`, `used_at` …"""
+        return list(self._http.call("GET", "/tokens")["items"])
+
+    def revoke_token(self, token_id: str) -> dict[str, Any]:
+        """Take a token away by its id (admins); within a minute it opens nothing any more."""
+        return dict(self._http.call("DELETE", f"/tokens/{quote(token_id, safe='')}"))
+
     def health(self) -> dict[str, Any]:
         """`{"ok": bool, "checks": {…}}`; needs no token."""
         return dict(self._http.call("GET", "/healthz"))

@@ -1,18 +1,27 @@
-"""Who calls: bearer tokens, known to us only by their SHA-256, and what their role may do."""
+"""Who calls: bearer tokens, known to us only by their SHA-256, and what their role may do.
+
+A token that is revoked, or expires, opens nothing any more after a minute at most: API Gateway keeps the authorizer's answer for
+`ANSWER_AGE_MAX_S`, and this process what it read for `TOKEN_AGE_MAX_S` before that.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.errors import Forbidden, NotFound
+from chalicelib.errors import Forbidden, NotFound, StoreUnavailable
+from chalicelib.ids import token_hash
 from chalicelib.store.ports import Token
+from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
-TOKEN_AGE_MAX_S = 60.0
+ANSWER_AGE_MAX_S = 45
+TOKEN_AGE_MAX_S = 15.0
+USE_NOTED_EVERY_S = 3600.0
+USE_KEPT_S = 400 * 86_400.0
 _BEARER = re.compile(r"^Bearer (spw_[A-Za-z0-9_-]{43})\Z")
 
 
@@ -32,6 +41,11 @@ class Caller:
         if not self.runs_things:
             raise Forbidden(f"a token with role {self.role} may not do this; it needs operator or admin")
 
+    def must_be_admin(self) -> None:
+        """Raises Forbidden for all others."""
+        if self.role != "admin":
+            raise Forbidden(f"a token with role {self.role} may not do this; it needs admin")
+
     def must_see(self, owner: str, what: str) -> None:
         """A submitter sees its owner's things only; of others it does not even learn that they exist."""
         if not self.runs_things and owner != self.owner:
@@ -39,16 +53,35 @@ class Caller:
 
 
 def identify(plane: Plane, header: str) -> Token | None:
-    """The token row behind an Authorization header, or None. The look-up is by hash, so its timing tells nothing of the token."""
+    """The token row behind an Authorization header, or None.
+
+    The look-up is by hash, so its timing tells nothing of the token; what it brings is compared in constant time all the same.
+    """
     match = _BEARER.match(header)
     if match is None:
         return None
-    digest = hashlib.sha256(match[1].encode()).hexdigest()
+    digest = token_hash(match[1])
     now = plane.clock()
     token = plane.recall.get(f"token/{digest}", now, TOKEN_AGE_MAX_S, lambda: plane.stores.registry.token(digest))
-    if token is None or (token.expires_at is not None and token.expires_at <= now):
+    if token is None or not hmac.compare_digest(token.sha256, digest):
         return None
+    if token.expires_at is not None and token.expires_at <= now:
+        return None
+    _note_use(plane, token, now)
     return token
+
+
+def _note_use(plane: Plane, token: Token, now: float) -> None:
+    """At most once an hour, whatever number of processes see it. That it cannot be written keeps nobody out."""
+
+    def note() -> bool:
+        plane.stores.registry.note_use(token.sha256, now, before=now - USE_NOTED_EVERY_S, expires_at=now + USE_KEPT_S)
+        return True
+
+    try:
+        plane.recall.get(f"use/{token.sha256}", now, USE_NOTED_EVERY_S, note)
+    except StoreUnavailable as error:
+        log.warning("the use of a token could not be noted", extra={"token": token.id, "error": str(error)})
 
 
 def caller(context: Mapping[str, Any]) -> Caller:

@@ -45,6 +45,7 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
             bind(tables.SettingRow, registry, connection),
             bind(tables.DefaultsRow, registry, connection),
             bind(tables.LookingRow, registry, connection),
+            bind(tables.UseRow, registry, connection),
         ),
         story=DynamoStory(bind(tables.StoryRow, jobs, connection)),
         durations=DynamoDurations(bind(tables.LearnedRow, registry, connection)),

@@ -29,6 +29,8 @@ PASS_FACTS = frozenset(
     {"list_due_at", "wake_at", "supply", "scaling", "clocks", "asked"}
 )  # what Registry.note_pass sets
 
+TOKEN_ID_DIGITS = 16  # of a token's SHA-256 that are its id: 64 bits
+
 
 def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
     """Refuse, with a TypeError, a fact that no row has: a misspelt name must not become a new attribute."""
@@ -53,6 +55,13 @@ class Token:
     owner: str
     created_at: float
     expires_at: float | None = None
+    note: str = ""  # what it is for
+    by: str = ""  # whose token made it
+
+    @property
+    def id(self) -> str:
+        """Its name among people: says which it is, and does not open anything."""
+        return f"token-{self.sha256[:TOKEN_ID_DIGITS]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +284,17 @@ class Registry(Protocol):
     def put_token(self, token: Token) -> bool:
         """False if it exists."""
 
-    def tokens(self) -> list[Token]: ...
+    def tokens(self, beginning: str = "") -> list[Token]:
+        """All, or those whose SHA-256 begins so."""
+
+    def remove_token(self, sha256: str) -> bool:
+        """False if it was not there (any more)."""
+
+    def note_use(self, sha256: str, at: float, *, before: float, expires_at: float) -> bool:
+        """Remember that a token was used, unless a use after `before` is remembered; whether it was written."""
+
+    def uses(self) -> dict[str, float]:
+        """SHA-256 → when it was last used, of tokens that were."""
 
     def family(self, name: str) -> Mapping[str, Any] | None:
         """The default spec of a family (JSON object), or None."""

@@ -18,7 +18,7 @@ from chalicelib.core.settings import Defaults
 from chalicelib.store.batches import read_all
 from chalicelib.store.connection import ConditionFailed
 from chalicelib.store.ports import PASS_FACTS, Token, only
-from chalicelib.store.tables import DefaultsRow, FamilyRow, LookingRow, PoolRow, SettingRow, TokenRow
+from chalicelib.store.tables import DefaultsRow, FamilyRow, LookingRow, PoolRow, SettingRow, TokenRow, UseRow
 
 DEFAULTS = ("defaults", "pools")
 
@@ -34,9 +34,10 @@ class DynamoRegistry:
         setting: type[SettingRow],
         defaults: type[DefaultsRow],
         looking: type[LookingRow],
+        use: type[UseRow],
     ) -> None:
         self._pool, self._token, self._family, self._setting = pool, token, family, setting
-        self._defaults, self._looking = defaults, looking
+        self._defaults, self._looking, self._use = defaults, looking, use
 
     def pools(self) -> list[Pool]:
         return [_pool(self._pool.from_raw_data(item)) for item in read_all(self._pool, "pool")]
@@ -173,6 +174,8 @@ class DynamoRegistry:
             owner=token.owner,
             created_at=token.created_at,
             expires_at=token.expires_at,
+            note=token.note,
+            by=token.by,
         )
         try:
             row.save(condition=self._token.name.does_not_exist())
@@ -180,8 +183,28 @@ class DynamoRegistry:
             return False
         return True
 
-    def tokens(self) -> list[Token]:
-        return [_token(self._token.from_raw_data(item)) for item in read_all(self._token, "token")]
+    def tokens(self, beginning: str = "") -> list[Token]:
+        condition = self._token.name.startswith(beginning) if beginning else None
+        return [_token(self._token.from_raw_data(item)) for item in read_all(self._token, "token", condition)]
+
+    def remove_token(self, sha256: str) -> bool:
+        try:
+            self._token("token", sha256).delete(condition=self._token.name.exists())
+        except ConditionFailed:
+            return False
+        return True
+
+    def note_use(self, sha256: str, at: float, *, before: float, expires_at: float) -> bool:
+        try:
+            row = self._use("use", sha256, at=at, expires_at=expires_at)
+            row.save(condition=self._use.at.does_not_exist() | (self._use.at <= before))
+        except ConditionFailed:
+            return False
+        return True
+
+    def uses(self) -> dict[str, float]:
+        rows = (self._use.from_raw_data(item) for item in read_all(self._use, "use"))
+        return {row.name: row.at for row in rows}
 
     def family(self, name: str) -> Mapping[str, Any] | None:
         try:
@@ -223,4 +246,12 @@ def _pool(row: PoolRow) -> Pool:
 
 
 def _token(row: TokenRow) -> Token:
-    return Token(sha256=row.name, role=row.role, owner=row.owner, created_at=row.created_at, expires_at=row.expires_at)
+    return Token(
+        sha256=row.name,
+        role=row.role,
+        owner=row.owner,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        note=row.note,
+        by=row.by,
+    )

@@ -221,6 +221,14 @@ class TokenRow(RegistryTable):
     role = UnicodeAttribute()
     owner = UnicodeAttribute()
     created_at = Float()
+    note = UnicodeAttribute(default="")
+    by = UnicodeAttribute(default="")
+
+
+class UseRow(RegistryTable):
+    """`kind` = "use", `name` = a token's SHA-256: apart from the token, so that who writes it cannot change what a token may do."""
+
+    at = Float()
 
 
 class FamilyRow(RegistryTable):

@@ -22,6 +22,7 @@ from spillway.cli.spot import spot
 from spillway.cli.stage import bootstrap, package
 from spillway.cli.status import status
 from spillway.cli.submit import submit
+from spillway.cli.token import token
 from spillway.cli.why import story, why
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.add_typer(pool, name="pool")
 app.add_typer(offerings, name="offerings")
 app.add_typer(local, name="local")
 app.add_typer(spot, name="spot")
+app.add_typer(token, name="token")
 
 
 def main() -> None:

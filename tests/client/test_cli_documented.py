@@ -11,11 +11,12 @@ from spillway.cli.local import local
 from spillway.cli.offerings import offerings
 from spillway.cli.pool import pool
 from spillway.cli.spot import spot
+from spillway.cli.token import token
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
 
 
-GROUPS = {"": app, "local ": local, "offerings ": offerings, "pool ": pool, "spot ": spot}
+GROUPS = {"": app, "local ": local, "offerings ": offerings, "pool ": pool, "spot ": spot, "token ": token}
 
 
 def names() -> list[str]:

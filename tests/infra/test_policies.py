@@ -103,15 +103,44 @@ def test_only_instances_of_the_stage_can_be_terminated_or_rung() -> None:
         assert evaluate([document], Request(action, instance, {})) is Decision.IMPLICIT_DENY
 
 
-def test_the_api_cannot_make_itself_a_token() -> None:
-    """Tokens are written by bootstrap only; a hole in the API must not become an admin."""
+def test_the_authorizer_notes_uses_and_cannot_change_a_token() -> None:
+    """What every request passes through, tokens of strangers too, must not be able to make one."""
+    document = json.dumps(render(POLICIES["authorize"], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
+    for kind, decision in (
+        ("use", Decision.ALLOW),
+        ("token", Decision.IMPLICIT_DENY),
+        ("quota", Decision.IMPLICIT_DENY),
+    ):
+        for action in ("PutItem", "UpdateItem"):
+            wanted = decision if action == "PutItem" else Decision.IMPLICIT_DENY
+            request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": [kind]})
+            assert evaluate([document], request) is wanted
+    assert evaluate([document], Request("dynamodb:PutItem", table, {})) is Decision.IMPLICIT_DENY
+
+
+def test_of_functions_only_the_api_makes_tokens() -> None:
+    """It has an admin's word for it; what agents, queues and clocks set going has nobody's."""
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
+    for function in FUNCTIONS:
+        document = json.dumps(render(POLICIES[function], facts("a")))
+        for action in ("PutItem", "UpdateItem", "BatchWriteItem", "DeleteItem"):
+            request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": ["token"]})
+            may = function == "api_handler" and action in ("PutItem", "DeleteItem")
+            assert evaluate([document], request) is (Decision.ALLOW if may else Decision.IMPLICIT_DENY)
+
+
+def test_the_api_writes_only_what_its_routes_are_for() -> None:
+    """A hole in it must not reach what other functions keep in the registry."""
     document = json.dumps(render(POLICIES["api_handler"], facts("a")))
     table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
     for kind, decision in (
         ("pool", Decision.ALLOW),
         ("defaults", Decision.ALLOW),
         ("looking/default", Decision.ALLOW),
-        ("token", Decision.IMPLICIT_DENY),
+        ("token", Decision.ALLOW),
+        ("quota", Decision.ALLOW),
+        ("use", Decision.IMPLICIT_DENY),
         ("setting", Decision.IMPLICIT_DENY),
         ("family", Decision.IMPLICIT_DENY),
     ):

@@ -226,7 +226,7 @@ def test_only_the_newest_pass_may_note_facts(stores: Stores) -> None:
 
 def test_tokens_are_known_by_their_sum_and_put_once(stores: Stores) -> None:
     tokens = [
-        Token(sha256="aa", role="admin", owner="ann", created_at=NOW),
+        Token(sha256="aa", role="admin", owner="ann", created_at=NOW, note="her laptop", by="bob"),
         Token(sha256="bb", role="submitter", owner="course/1", created_at=NOW, expires_at=1_800_000_000.0),
     ]
     assert all(map(stores.registry.put_token, tokens))
@@ -235,6 +235,29 @@ def test_tokens_are_known_by_their_sum_and_put_once(stores: Stores) -> None:
     assert stores.registry.token("bb") == tokens[1]
     assert stores.registry.token("cc") is None
     assert stores.registry.tokens() == tokens
+    assert stores.registry.tokens("b") == tokens[1:]
+    assert stores.registry.tokens("c") == []
+
+
+def test_a_token_is_removed_once(stores: Stores) -> None:
+    """Of several who revoke it at the same moment one is told that it did."""
+    for _ in range(5):
+        stores.registry.put_token(Token(sha256="aa", role="admin", owner="ann", created_at=NOW))
+        assert sum(race(4, lambda _: stores.registry.remove_token("aa"))) == 1
+        assert stores.registry.token("aa") is None
+    assert not stores.registry.remove_token("bb")
+
+
+def test_a_use_is_noted_unless_a_later_one_is(stores: Stores) -> None:
+    """Eight processes that see a token in one moment write once; that it was used says nothing of what it may do."""
+    note = stores.registry.note_use
+    assert sum(race(8, lambda _: note("aa", NOW, before=NOW - 3600, expires_at=LATER))) == 1
+    assert not note("aa", NOW + 3599, before=NOW - 1, expires_at=LATER)
+    assert note("aa", NOW + 3600, before=NOW, expires_at=LATER)
+    assert note("bb", NOW, before=NOW, expires_at=LATER)
+    assert stores.registry.uses() == {"aa": NOW + 3600, "bb": NOW}
+    assert stores.registry.tokens() == []
+    assert stores.registry.token("aa") is None
 
 
 def test_families_and_settings_are_json_objects(stores: Stores) -> None:

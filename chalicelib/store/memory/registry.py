@@ -22,6 +22,7 @@ class MemoryRegistry:
         self._lock = Lock()
         self._pools: dict[str, Pool] = {}
         self._tokens: dict[str, Token] = {}
+        self._uses: dict[str, float] = {}
         self._families: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
         self._defaults = Defaults()
@@ -127,9 +128,24 @@ class MemoryRegistry:
             self._tokens[token.sha256] = token
             return True
 
-    def tokens(self) -> list[Token]:
+    def tokens(self, beginning: str = "") -> list[Token]:
         with self._lock:
-            return [self._tokens[sha256] for sha256 in sorted(self._tokens)]
+            return [self._tokens[sha256] for sha256 in sorted(self._tokens) if sha256.startswith(beginning)]
+
+    def remove_token(self, sha256: str) -> bool:
+        with self._lock:
+            return self._tokens.pop(sha256, None) is not None
+
+    def note_use(self, sha256: str, at: float, *, before: float, expires_at: float) -> bool:
+        with self._lock:
+            if self._uses.get(sha256, before) > before:
+                return False
+            self._uses[sha256] = at
+            return True
+
+    def uses(self) -> dict[str, float]:
+        with self._lock:
+            return dict(self._uses)
 
     def family(self, name: str) -> Mapping[str, Any] | None:
         with self._lock:
