@@ -24,6 +24,7 @@ class Settings:
     dead_letter_urls: tuple[str, ...] = ()
     notices_arn: str = ""
     s3_inputs: tuple[str, ...] = ()  # places that jobs may take objects from (core/s3_places.py)
+    webhook_hosts: tuple[str, ...] = ()  # that need be neither public nor HTTPS
     log_level: str = "INFO"
 
     @property
@@ -70,5 +71,6 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Settings:
         dead_letter_urls=tuple(u for u in env.get("SPILLWAY_DEAD_LETTER_URLS", "").split(",") if u),
         s3_inputs=tuple(place for place in env.get("SPILLWAY_S3_INPUTS", "").split(",") if place),
         notices_arn=env.get("SPILLWAY_NOTICES_ARN", ""),
+        webhook_hosts=tuple(h for h in env.get("SPILLWAY_WEBHOOK_HOSTS", "").split(",") if h),
         log_level=env.get("SPILLWAY_LOG_LEVEL", "INFO"),
     )

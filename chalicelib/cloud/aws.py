@@ -1,4 +1,4 @@
-"""The real cloud: the five ports on boto3's engine, wired for one stage."""
+"""The real cloud: the ports on boto3's engine, wired for one stage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.compute import Ec2Compute
 from chalicelib.cloud.facts import Ec2Facts
 from chalicelib.cloud.notices import SnsNotices
+from chalicelib.cloud.outside import AwsOutside
 from chalicelib.cloud.ports import Cloud
 from chalicelib.cloud.queues import SqsQueues
 from chalicelib.cloud.requests import Requests
@@ -41,5 +42,6 @@ def aws_cloud(settings: Settings, *, endpoint_url: str | None = None, session: S
         blobs=S3Blobs(clients, settings.region, settings.bucket),
         queues=SqsQueues(clients, settings),
         notices=SnsNotices(clients, settings.region, settings.notices_arn),
+        outside=AwsOutside(clients, settings),
         requests=requests,
     )

@@ -23,6 +23,7 @@ from chalicelib.cloud.memory_calls import Call, Calls
 from chalicelib.cloud.memory_compute import Machine, MemoryCompute, Ring
 from chalicelib.cloud.memory_facts import MemoryFacts
 from chalicelib.cloud.memory_groups import MemoryGroups
+from chalicelib.cloud.memory_outside import MemoryOutside
 from chalicelib.cloud.memory_queues import MemoryQueue, MemoryQueues, Message
 from chalicelib.cloud.ports import Cloud
 
@@ -36,6 +37,7 @@ __all__ = [
     "MemoryFacts",
     "MemoryGroups",
     "MemoryNotices",
+    "MemoryOutside",
     "MemoryQueue",
     "MemoryQueues",
     "Message",
@@ -136,6 +138,7 @@ class MemoryCloud(Cloud):
     blobs: MemoryBlobs
     queues: MemoryQueues
     notices: MemoryNotices
+    outside: MemoryOutside
     calls: Calls
 
 
@@ -143,12 +146,14 @@ def memory_cloud(clock: Callable[[], float] = time.time, *, stage: str = "test")
     """An empty AWS of its own. `clock` gives epoch seconds."""
     calls = Calls(clock)
     compute = MemoryCompute(clock, calls, stage)
+    blobs = MemoryBlobs(clock, calls)
     return MemoryCloud(
         compute=compute,
         facts=MemoryFacts(calls, stage),
         groups=MemoryGroups(compute),
-        blobs=MemoryBlobs(clock, calls),
+        blobs=blobs,
         queues=MemoryQueues(clock, calls),
         notices=MemoryNotices(calls),
+        outside=MemoryOutside(clock, calls, blobs.objects),
         calls=calls,
     )

@@ -139,6 +139,21 @@ class Notices(Protocol):
         """One JSON document with its string fields as message attributes too."""
 
 
+class Outside(Protocol):
+    """What is not the stage's own: webhooks, and the queue and bucket of a grading system that this stage was told of."""
+
+    def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
+        """One message on a queue."""
+
+    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None: ...
+
+    def copy(self, key: str, bucket: str, to_key: str) -> bool:
+        """Copy an object of the stage's bucket there; False if it is not there."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Call a webhook: the status of its answer. Raises CloudUnavailable also where it may not be called (`core/webhook.py`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cloud:
     """All of AWS that the control plane uses, but for its tables."""
@@ -149,6 +164,7 @@ class Cloud:
     blobs: Blobs
     queues: Queues
     notices: Notices
+    outside: Outside
 
 
 __all__ = [
@@ -162,5 +178,6 @@ __all__ = [
     "Instance",
     "Member",
     "Notices",
+    "Outside",
     "Queues",
 ]

@@ -14,5 +14,5 @@ from chalicelib.wiring import Plane
 def ended(plane: Plane, job: Job) -> None:
     """`job` is as the final write left it."""
     log.info("a job has ended", extra={"job": job.id, "state": job.state, "took_s": plane.clock() - job.submitted_at})
-    if job.tells:
+    if job.listeners:
         delivery.order(plane, job.id)

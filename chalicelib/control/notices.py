@@ -21,6 +21,23 @@ def notify(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Publish a notice. A topic that cannot be reached is logged: telling must never undo what was done."""
+    try:
+        publish(plane, type_, severity, subject=subject, reason=reason, pool=pool, detail=detail)
+    except CloudUnavailable as error:
+        log.error("a notice could not be published", extra={"subject": subject, "reason": reason, "error": str(error)})
+
+
+def publish(
+    plane: Plane,
+    type_: str,
+    severity: str,
+    *,
+    subject: str,
+    reason: str,
+    pool: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """The same for who must know whether it was published. Raises CloudUnavailable."""
     notice = {
         "version": 1,
         "type": type_,
@@ -31,7 +48,4 @@ def notify(
         "at": plane.clock(),
         "detail": dict(detail or {}),
     }
-    try:
-        plane.cloud.notices.publish(notice)
-    except CloudUnavailable as error:
-        log.error("a notice could not be published", extra={"notice": notice, "error": str(error)})
+    plane.cloud.notices.publish(notice)

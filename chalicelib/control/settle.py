@@ -79,6 +79,7 @@ def withdraw(plane: Plane, job: Job) -> Job | None:
         at=now,
         reason="cancelled before it began",
         expires_at=now + JOB_TTL_S,
+        untold=bool(job.listeners),
     )
     if moved is not None:
         ended(plane, moved)
@@ -135,6 +136,7 @@ def _apply(
         fault=ruling.fault,
         interruption=ruling.interruption,
         expires_at=now + JOB_TTL_S,
+        untold=bool(job.listeners),
     )
     if moved is None:
         log.info("an attempt was settled already", extra={"job": job.id, "attempt": job.attempt, "event": event})

@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.control import s3_inputs
 from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
-from chalicelib.core import admission
+from chalicelib.core import admission, webhook
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
@@ -71,6 +71,7 @@ def _wake(plane: Plane, pool: str) -> None:
 def check(plane: Plane, specs: Sequence[JobSpec], owner: str, prefix: Callable[[int], str]) -> None:
     """Refuse, with every fault of every spec by field, what no host of its pool could ever run."""
     faults: list[Fault] = []
+    own_hosts = plane.settings.webhook_hosts
     for index, spec in enumerate(specs):
         pool = known_pool(plane, spec.pool)
         if pool is None:
@@ -78,6 +79,8 @@ def check(plane: Plane, specs: Sequence[JobSpec], owner: str, prefix: Callable[[
         else:
             refused = (*admission.faults(spec, pool.spec), *s3_inputs.faults(plane, spec, owner))
             faults += [Fault(prefix(index) + f.field, f.message) for f in refused]
+        if spec.notify and spec.notify.webhook and (why := webhook.fault(spec.notify.webhook, own_hosts)):
+            faults.append(Fault(f"{prefix(index)}notify.webhook", why))
     if faults:
         raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
 

@@ -53,6 +53,7 @@ def at_rest(world: World) -> list[str]:
         *(f"{h.id} still carries {a.key}" for h in world.hosts for a in h.assignments),
         *(f"the backlog still has {entry.rank}" for entry in world.backlog),
         *_succeeded_ran(world),
+        *_told(world.jobs),
     ]
 
 
@@ -186,6 +187,13 @@ def _nothing_is_concluded_from_silence(s: Snapshot, plan: Plan) -> Iterator[str]
 def _reasons(plan: Plan) -> Iterator[str]:
     yield from (f"{type(action).__name__} has no reason" for action in plan.actions if not action.reason)
     yield from (f"{entry.rank} is not told why it waits" for entry, sentence in plan.waits if not sentence)
+
+
+def _told(jobs: Iterable[Job]) -> Iterator[str]:
+    """Who wants to know of an end has been told of it, or it was given up in words."""
+    for job in jobs:
+        if job.ended and job.listeners and job.delivered_at is None and not job.telling.given_up:
+            yield f"nobody told {', '.join(job.listeners)} that {job.id} has ended"
 
 
 def _begun_once(world: World) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.machine import Machine
+from chalicelib.core.telling import Telling
 
 
 class JobState(StrEnum):
@@ -151,15 +152,23 @@ class Job:
     schedule: str | None = None  # the schedule that submitted it
     origin: Mapping[str, Any] = field(default_factory=dict)  # in which dialect it came, and what its answer needs
     delivered_at: float | None = None  # when the last of those who wanted to know of its end was told
+    telling: Telling = field(default_factory=Telling)  # how far that has come
 
     @property
     def ended(self) -> bool:
         return self.state in FINAL
 
     @property
-    def tells(self) -> bool:
-        """Whether somebody wants to be told of its end."""
-        return self.spec.notify is not None or bool(self.origin)
+    def listeners(self) -> tuple[str, ...]:
+        """Who wants to be told of its end: `webhook`, `topic`, the dialect that it came in."""
+        listeners: list[str] = []
+        if self.spec.notify is not None and self.spec.notify.webhook:
+            listeners.append("webhook")
+        if self.spec.notify is not None and self.spec.notify.topic:
+            listeners.append("topic")
+        if "answer" in self.origin:
+            listeners.append(str(self.origin["answer"]))
+        return tuple(listeners)
 
     @property
     def queued_at(self) -> float:

@@ -9,12 +9,14 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from chalicelib.core.job import FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch, write_batch
 from chalicelib.store.connection import ConditionFailed
 from chalicelib.store.ports import KeyHold
 from chalicelib.store.tables import JobRow, KeyRow
 
 PART = "job"
+UNTOLD = "#untold"  # no pool can be called that
 
 
 class DynamoJobs:
@@ -60,6 +62,7 @@ class DynamoJobs:
         fault: bool = False,
         interruption: bool = False,
         expires_at: float | None = None,
+        untold: bool = False,
     ) -> Job | None:
         row, state = self._row, target(event)
         changes: list[Action] = [
@@ -85,17 +88,33 @@ class DynamoJobs:
         if interruption:
             changes.append(row.interruptions.add(1))
         if state in FINAL:
-            changes.append(row.active_pool.remove())
+            changes.append(row.active_pool.set(UNTOLD) if untold else row.active_pool.remove())
             if expires_at is not None:
                 changes.append(row.expires_at.set(expires_at))
         return self._change(job_id, changes, row.state.is_in(*map(str, sources(event))) & (row.attempt == attempt))
 
     def request_cancel(self, job_id: str) -> Job | None:
-        return self._change(job_id, [self._row.cancel_requested.set(True)], self._row.active_pool.exists())
+        return self._change(job_id, [self._row.cancel_requested.set(True)], self._alive())
 
     def wait_for(self, job_id: str, attempt: int, sentence: str) -> None:
         pending = (self._row.state == str(JobState.PENDING)) & (self._row.attempt == attempt)
         self._change(job_id, [self._row.waiting_for.set(sentence)], pending)
+
+    def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        return self.active(UNTOLD, after, limit)
+
+    def tell_again(self, job_id: str, was: Telling, now: Telling) -> bool:
+        row = self._row
+        as_read = row.telling.does_not_exist() if was == Telling() else row.telling == was
+        changes: list[Action] = [row.telling.set(now)]
+        if now.given_up:
+            changes.append(row.active_pool.remove())
+        return self._change(job_id, changes, self._ended() & row.delivered_at.does_not_exist() & as_read) is not None
+
+    def delivered(self, job_id: str, at: float) -> bool:
+        row = self._row
+        changes: list[Action] = [row.delivered_at.set(at), row.active_pool.remove()]
+        return self._change(job_id, changes, self._ended() & row.delivered_at.does_not_exist()) is not None
 
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         later = None if after is None else self._row.id > after
@@ -120,6 +139,13 @@ class DynamoJobs:
         )
         return KeyHold(row.job, row.body_hash)
 
+    def _ended(self) -> Condition:
+        return self._row.state.is_in(*map(str, sorted(FINAL)))
+
+    def _alive(self) -> Condition:
+        """An unknown job has no state, and is in none of these."""
+        return self._row.state.is_in(*map(str, sorted(set(JobState) - FINAL)))
+
     def _change(self, job_id: str, changes: list[Action], condition: Condition) -> Job | None:
         row = self._row(job_id, PART)
         try:
@@ -133,7 +159,7 @@ class DynamoJobs:
             job.id,
             PART,
             pool=job.pool,
-            active_pool=None if job.ended else job.pool,
+            active_pool=_index_of(job),
             owner=job.owner,
             spec=job.spec,
             state=str(job.state),
@@ -158,7 +184,15 @@ class DynamoJobs:
             schedule=job.schedule,
             origin=job.origin or None,
             delivered_at=job.delivered_at,
+            telling=None if job.telling == Telling() else job.telling,
         )
+
+
+def _index_of(job: Job) -> str | None:
+    """Under which name `by_active` finds it."""
+    if not job.ended:
+        return job.pool
+    return UNTOLD if job.listeners and job.delivered_at is None and not job.telling.given_up else None
 
 
 def _page(ids: list[str], limit: int) -> tuple[list[str], str | None]:
@@ -193,4 +227,5 @@ def _job(row: JobRow) -> Job:
         schedule=row.schedule,
         origin=row.origin or {},
         delivered_at=row.delivered_at,
+        telling=row.telling or Telling(),
     )

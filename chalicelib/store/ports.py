@@ -21,6 +21,7 @@ from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
+from chalicelib.core.telling import Telling
 
 HOST_FACTS = frozenset(
     {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds"}
@@ -99,13 +100,27 @@ class Jobs(Protocol):
         fault: bool = False,
         interruption: bool = False,
         expires_at: float | None = None,
+        untold: bool = False,
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
         Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE and RETRY raise
         `attempt` by one, RETRY sets retried_at; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises
-        `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given).
+        `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given). `untold`: somebody is to be told
+        of the end, so that it is found by `untold` from this very write on.
         """
+
+    def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        """Ids of jobs of all pools that have ended and whose listeners have not all been told. Eventually consistent."""
+
+    def tell_again(self, job_id: str, was: Telling, now: Telling) -> bool:
+        """Say how far the telling of an ended job has come; False if another has said so since `was` was read.
+
+        Given up: no more `untold`.
+        """
+
+    def delivered(self, job_id: str, at: float) -> bool:
+        """All who wanted to know of its end have been told; False if that was said before."""
 
     def request_cancel(self, job_id: str) -> Job | None:
         """Set the flag on a job that has not ended; None if it has, or is unknown."""

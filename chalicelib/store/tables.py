@@ -17,6 +17,7 @@ from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
+from chalicelib.core.telling import Telling
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
 
 
@@ -32,7 +33,7 @@ class ByPool(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # Pyn
 
 
 class ByActive(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
-    """A pool's jobs that have not ended: sparse, `active_pool` is removed when a job ends."""
+    """A pool's jobs that have not ended; sparse: `active_pool` is removed when a job ends, or becomes `#untold` until all are told."""
 
     class Meta:
         index_name = "by_active"
@@ -91,6 +92,7 @@ class JobRow(JobsTable):
     schedule = UnicodeAttribute(null=True)
     origin = Json(dict[str, Any], null=True)
     delivered_at = Float(null=True)
+    telling = Json(Telling, null=True)
 
 
 class KeyRow(JobsTable):

@@ -13,6 +13,7 @@ from town import OFFERING, Crash, Town
 
 from chalicelib.control.cancel import cancel
 from chalicelib.core import invariants
+from chalicelib.core.job_spec import Notify
 from chalicelib.core.pool import PoolSpec
 
 
@@ -44,7 +45,8 @@ def scenario(burn_at: set[int], seed: int = 0, duplicate: float = 0.0) -> tuple[
             except Crash:
                 continue
 
-    for _ in range(3):
+    submit("run 5", notify=Notify(webhook="https://example.org/x", topic=True))
+    for _ in range(2):
         submit("run 5")
     submit("fail 3", max_attempts=2)
     town.run(10)

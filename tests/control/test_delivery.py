@@ -2,16 +2,122 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
+from fragile import fragile
 from town import Town
 
 from chalicelib.core.job_spec import Notify
+from chalicelib.core.telling import PAUSE_MAX_S, TRIES_MAX
+from chalicelib.errors import BadRequest, CloudUnavailable
+
+HOOK = "https://marks.example.org/ended?course=1"
 
 
-def test_the_topic_is_told_of_an_end() -> None:
+def told_by_topic(town: Town) -> list[str]:
+    return [n["subject"] for n in town.cloud.notices.published if n["type"] == "job_finished"]
+
+
+def posts(town: Town) -> list[tuple[float, str]]:
+    return [(post.at, post.body["job"]["state"]) for post in town.cloud.outside.posts]
+
+
+def unreachable(*_: object) -> None:
+    raise CloudUnavailable("the queue does not answer")
+
+
+def test_webhook_and_topic_are_told_once_and_the_row_says_when() -> None:
+    """Who asked is told, in seconds; who did not ask is not; the story says so."""
+    town = Town()
+    job = town.submit("run 5", notify=Notify(webhook=HOOK, topic=True))
+    quiet = town.submit("run 5")
+    town.run(300)
+    assert told_by_topic(town) == [job.id], f"not {quiet.id}, which nobody asked about"
+    (post,) = town.cloud.outside.posts
+    assert post.url == HOOK
+    assert post.headers["x-spillway-delivery"] == f"{job.id}.ended"
+    assert (post.body["job"]["id"], post.body["job"]["state"]) == (job.id, "succeeded")
+    found = town.job(job.id)
+    assert found.delivered_at is not None
+    assert found.delivered_at - max(found.entered.values()) < 2
+    assert town.job(quiet.id).delivered_at is None
+    assert [line.reason for line in town.stores.story.of(job.id) if line.event == "delivered"] == [
+        "told: webhook, topic"
+    ]
+    assert town.stores.jobs.untold() == ([], None)
+
+
+def test_a_webhook_that_fails_is_tried_again_and_the_others_are_not() -> None:
+    """Ten seconds, twenty, forty …: and the topic, which was reached, is told once."""
+    town = Town()
+    town.cloud.outside.answers[:] = [500, 404, 302, 204]
+    job = town.submit("run 5", notify=Notify(webhook=HOOK, topic=True))
+    town.run(300)
+    times = [at for at, _ in posts(town)]
+    assert [round(b - a) for a, b in pairwise(times)] == [10, 20, 40]
+    assert told_by_topic(town) == [job.id]
+    assert town.job(job.id).delivered_at == times[-1]
+    assert {post.headers["x-spillway-delivery"] for post in town.cloud.outside.posts} == {f"{job.id}.ended"}
+
+
+def test_nobody_answers_for_ever() -> None:
+    """After three hours it is given up: people are told, the row says why, and nothing is tried any more."""
+    town = Town()
+    town.cloud.calls.fail("http.Post", CloudUnavailable("nobody is there"), times=1000)
+    job = town.submit("run 5", notify=Notify(webhook=HOOK))
+    town.run(5 * 3600)
+    assert town.cloud.calls.count("http.Post") == TRIES_MAX
+    found = town.job(job.id)
+    assert (found.delivered_at, found.telling.given_up) == (None, True)
+    (notice,) = [n for n in town.cloud.notices.published if n["type"] == "delivery_failed"]
+    assert notice["subject"] == job.id
+    assert "nobody is there" in notice["reason"]
+    assert town.stores.jobs.untold() == ([], None)
+    assert PAUSE_MAX_S <= 900, "SQS delays no message for longer"
+
+
+@pytest.mark.parametrize("lost_at", range(1, 24))
+def test_a_crash_anywhere_in_the_telling_loses_nobody(lost_at: int) -> None:
+    """Whatever call a function dies at from the end on, all are told: at least once, and the row says so."""
+    town = Town()
+    job = town.submit("run 5", notify=Notify(webhook=HOOK, topic=True))
+    while not town.agents or town.job(job.id).state != "running":
+        town.run(1)
+    fuse = fragile(town)
+    fuse.burn_at = {lost_at}
+    town.run(600)
+    assert town.job(job.id).delivered_at is not None
+    assert posts(town)
+    assert set(told_by_topic(town)) == {job.id}
+
+
+def test_an_end_whose_order_was_lost_is_found_by_the_sweep() -> None:
+    """The queue does not take the order: two ticks later it is ordered again."""
     town = Town()
     job = town.submit("run 5", notify=Notify(topic=True))
-    quiet = town.submit("run 5")
-    town.run(120)
-    told = [n for n in town.cloud.notices.published if n["type"] == "job_finished"]
-    assert [n["subject"] for n in told] == [job.id], f"not {quiet.id}, which nobody asked about"
-    assert told[0]["detail"]["state"] == "succeeded"
+    while town.job(job.id).state != "running":
+        town.run(1)
+    order, town.cloud.queues.timer = town.cloud.queues.timer, unreachable  # type: ignore[method-assign]
+    town.run(10)
+    assert town.job(job.id).ended
+    town.cloud.queues.timer = order  # type: ignore[method-assign]
+    assert told_by_topic(town) == []
+    town.run(190)
+    assert told_by_topic(town) == [job.id]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://marks.example.org/",
+        "https://10.0.0.7/",
+        "https://localhost/x",
+        "https://[::1]/",
+        "https://me:pw@example.org/",
+    ],
+)
+def test_an_address_that_must_not_be_called_is_refused_at_submit(url: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        Town().submit("run 1", notify=Notify(webhook=url))
+    assert [f.field for f in caught.value.faults] == ["notify.webhook"]

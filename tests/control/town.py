@@ -131,7 +131,8 @@ class Town:
         end = self.now + limit_s
         while self.now < end:
             self.run(30)
-            if not self.cloud.compute.alive() and not self.stores.jobs.active("default")[0] and self._rows_ended():
+            jobs = self.stores.jobs.active("default")[0] + self.stores.jobs.untold()[0]
+            if not self.cloud.compute.alive() and not jobs and self._rows_ended():
                 self.run(130)
                 return
         raise AssertionError(f"not quiet after {limit_s} s: {self.describe()}")

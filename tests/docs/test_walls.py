@@ -21,7 +21,11 @@ WALLS = [
     ("chalicelib/core", ("chalicelib.store", "chalicelib.cloud", "chalicelib.control", "chalicelib.api"), ()),
     ("chalicelib/store", ("boto3", "chalice", "chalicelib.control", "chalicelib.api", "chalicelib.cloud"), ()),
     ("chalicelib/cloud", ("pynamodb", "chalice", "chalicelib.control", "chalicelib.api", "chalicelib.store"), ()),
-    ("chalicelib/control", (*AWS, "chalice", "time", "random", "chalicelib.api"), ("intake.py", "families.py")),
+    (
+        "chalicelib/control",
+        (*AWS, "chalice", "time", "random", "chalicelib.api"),
+        ("intake.py", "families.py", "delivery.py"),
+    ),
     ("chalicelib/api", AWS, ()),
     ("chalicelib", ("localcloud", "infra", "spillway", "agent", "moto"), ()),
     ("agent", ("chalicelib", "spillway", "localcloud", "infra"), ()),

@@ -8,6 +8,7 @@ from store_records import NOW, a_job, a_job_in, job_id, race
 
 from chalicelib.core.job import FINAL, TRANSITIONS, Finish, Job, JobEvent, JobState, Log, Output
 from chalicelib.core.job_spec import Input, JobSpec, Notify, Wanted
+from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold, Stores
 
 LATER = NOW + 7.25
@@ -245,3 +246,39 @@ def test_racing_takers_of_a_key_agree(stores: Stores) -> None:
     """Eight retries of one request at once all learn the same job, which is one of theirs."""
     holds = race(8, lambda i: stores.jobs.hold_key("ann", "k", "hash", f"job-{i}", LATER))
     assert len(set(holds)) == 1
+
+
+def test_an_ended_job_is_untold_until_its_listeners_are_told(stores: Stores) -> None:
+    """From the write that ends it until `delivered` or the last try; in no pool's list of the living; told once."""
+    heard = JobSpec(command="true", timeout_s=5, notify=Notify(topic=True))
+    for n in range(4):
+        stores.jobs.put(a_job_in(JobState.RUNNING, n, spec=heard))
+    stores.jobs.put(a_job_in(JobState.SUCCEEDED, 4, spec=heard))
+    assert not stores.jobs.delivered(job_id(0), LATER), "it has not ended"
+    for n in range(3):
+        assert move(stores, a_job(n), JobEvent.SUCCEED, untold=n != 2) is not None
+    assert stores.jobs.untold(limit=2)[0] == [job_id(0), job_id(1)]
+    assert stores.jobs.untold(after=job_id(1))[0] == [job_id(4)]
+    assert pages_forward(stores, limit=9) == [job_id(3)]
+    assert stores.jobs.request_cancel(job_id(0)) is None
+    assert stores.jobs.delivered(job_id(0), LATER)
+    assert not stores.jobs.delivered(job_id(0), LATER + 1)
+    once = Telling(tries=1, due_at=LATER + 0.25, told=("topic",), fault="ü")
+    assert stores.jobs.tell_again(job_id(1), Telling(), once)
+    assert not stores.jobs.tell_again(job_id(1), Telling(), once), "another was quicker"
+    found = stores.jobs.get(job_id(1))
+    assert found is not None
+    assert found.telling == once
+    assert stores.jobs.untold()[0] == [job_id(1), job_id(4)]
+    assert stores.jobs.tell_again(job_id(1), once, replace(once, given_up=True))
+    assert not stores.jobs.tell_again(job_id(0), Telling(), once), "it is delivered"
+    assert stores.jobs.untold()[0] == [job_id(4)]
+    found = stores.jobs.get(job_id(0))
+    assert found is not None
+    assert found.delivered_at == LATER
+
+
+def test_of_many_who_tell_one_says_so(stores: Stores) -> None:
+    """The same order twice at once: one of them writes that all are told."""
+    stores.jobs.put(a_job_in(JobState.LOST, 0, spec=JobSpec(command="x", timeout_s=5, notify=Notify(topic=True))))
+    assert sum(race(4, lambda i: stores.jobs.delivered(job_id(0), LATER + i))) == 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import Lock
 
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold
 
 
@@ -17,18 +18,25 @@ class MemoryJobs:
         self._lock = Lock()
         self._rows: dict[str, Job] = {}
         self._keys: dict[tuple[str, str], KeyHold] = {}
+        self._untold: set[str] = set()
         self.expires: dict[str, float] = {}
 
     def put(self, job: Job) -> bool:
         with self._lock:
             if job.id in self._rows:
                 return False
-            self._rows[job.id] = job
+            self._put(job)
             return True
 
     def put_many(self, jobs: Sequence[Job]) -> None:
         with self._lock:
-            self._rows.update((job.id, job) for job in jobs)
+            for job in jobs:
+                self._put(job)
+
+    def _put(self, job: Job) -> None:
+        self._rows[job.id] = job
+        if job.ended and job.listeners and job.delivered_at is None and not job.telling.given_up:
+            self._untold.add(job.id)
 
     def get(self, job_id: str) -> Job | None:
         with self._lock:
@@ -53,6 +61,7 @@ class MemoryJobs:
         fault: bool = False,
         interruption: bool = False,
         expires_at: float | None = None,
+        untold: bool = False,
     ) -> Job | None:
         with self._lock:
             job = self._rows.get(job_id)
@@ -76,6 +85,8 @@ class MemoryJobs:
             )
             if job.ended and expires_at is not None:
                 self.expires[job_id] = expires_at
+            if job.ended and untold:
+                self._untold.add(job_id)
             return job
 
     def request_cancel(self, job_id: str) -> Job | None:
@@ -96,6 +107,30 @@ class MemoryJobs:
         with self._lock:
             ids = sorted(job.id for job in self._rows.values() if job.pool == pool and not job.ended)
         return _page([i for i in ids if after is None or i > after], limit)
+
+    def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        with self._lock:
+            ids = sorted(self._untold)
+        return _page([i for i in ids if after is None or i > after], limit)
+
+    def tell_again(self, job_id: str, was: Telling, now: Telling) -> bool:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or not job.ended or job.delivered_at is not None or job.telling != was:
+                return False
+            self._rows[job_id] = replace(job, telling=now)
+            if now.given_up:
+                self._untold.discard(job_id)
+            return True
+
+    def delivered(self, job_id: str, at: float) -> bool:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or not job.ended or job.delivered_at is not None:
+                return False
+            self._rows[job_id] = replace(job, delivered_at=at)
+            self._untold.discard(job_id)
+            return True
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         with self._lock:

@@ -1,0 +1,97 @@
+"""What lies outside of the stage: webhooks, and the queue and bucket of a grading system that this stage was told of."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from chalicelib.cloud.clients import Clients
+from chalicelib.cloud.refusals import asking, code_of
+from chalicelib.config import Settings
+from chalicelib.core import webhook
+from chalicelib.errors import CloudUnavailable
+
+CONNECT_TIMEOUT_S = 4.0
+ANSWER_TIMEOUT_S = 8.0
+ANSWER_BYTES_MAX = 4096  # that are read at all
+
+
+class AwsOutside:
+    """`ports.Outside` on SQS, S3 and plain HTTP."""
+
+    def __init__(self, clients: Clients, settings: Settings) -> None:
+        self._clients = clients
+        self._settings = settings
+
+    def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
+        with asking("a message was sent to the results queue"):
+            self._client("sqs").send_message(QueueUrl=queue_url, MessageBody=json.dumps(body, separators=(",", ":")))
+
+    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        with asking(f"S3 was asked to keep {key} in {bucket}"):
+            self._client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+    def copy(self, key: str, bucket: str, to_key: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        with asking(f"S3 was asked to copy {key} to {bucket}"):
+            try:
+                source = {"Bucket": self._settings.bucket, "Key": key}
+                self._client("s3").copy_object(Bucket=bucket, Key=to_key, CopySource=source)
+            except ClientError as error:
+                if code_of(error) in ("NoSuchKey", "404", "NotFound"):
+                    return False
+                raise
+        return True
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """To the very address that was judged, so that a name cannot lead elsewhere a moment later; redirections are not followed."""
+        own = self._settings.webhook_hosts
+        if fault := webhook.fault(url, own):
+            raise CloudUnavailable(f"the webhook {fault}")
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            connection = _Pinned(host, port, _address(host, port, own), parts.scheme == "https")
+            try:
+                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("POST", path, body, dict(headers))
+                answer = connection.getresponse()
+                answer.read(ANSWER_BYTES_MAX)
+                return answer.status
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CloudUnavailable(f"{host} does not answer: {str(error) or type(error).__name__}") from error
+
+    def _client(self, service: str) -> Any:
+        return self._clients.get(service, self._settings.region)
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to an address, for a name: the certificate must be the name's."""
+
+    def __init__(self, host: str, port: int, address: str, secure: bool) -> None:
+        super().__init__(host, port, timeout=ANSWER_TIMEOUT_S)
+        self._address = address
+        self._secure = secure
+        self.default_port = 443 if secure else 80
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self._address, self.port), CONNECT_TIMEOUT_S)
+        self.sock.settimeout(ANSWER_TIMEOUT_S)
+        if self._secure:
+            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+
+def _address(host: str, port: int, own: Collection[str]) -> str:
+    """One of the name's addresses, all of which must be public. Raises OSError, CloudUnavailable."""
+    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if host not in own and (private := [address for address in found if not webhook.public(address)]):
+        raise CloudUnavailable(f"{host} leads to {private[0]}, which is no address of the public internet")
+    return found[0]
