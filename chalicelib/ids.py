@@ -30,3 +30,8 @@ def new_token() -> str:
 def token_hash(text: str) -> str:
     """What is stored of a token. It has 256 random bits, so a plain hash cannot be turned round by trying."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derived_id(kind: str, now_ms: int, told: str) -> str:
+    """The id of which the chance is taken from `told`, a text that nobody says twice and means something else."""
+    return f"{kind}-{ulid(now_ms / 1000, hashlib.sha256(told.encode()).digest()[:10])}"

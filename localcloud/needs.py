@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from localcloud.calls import AwsCall
+from localcloud.gaps.dynamodb_inserts import inserted
 from localcloud.identity import ACCOUNT_ID
 from localcloud.needs_asg import autoscaling
 from localcloud.needs_ec2 import Context, ec2, ssm
@@ -82,6 +83,13 @@ def _dynamodb(call: AwsCall, context: Context) -> Iterator[Request]:
         case "BatchGetItem":
             for table, request in params.get("RequestItems", {}).items():
                 yield need(call.action, table, request.get("Keys", []))
+        case "BatchExecuteStatement":
+            for statement in params.get("Statements", []):
+                insert = inserted(statement.get("Statement", ""), statement.get("Parameters", []))
+                if insert is None:
+                    yield Request("dynamodb:PartiQLUnknown", "*", context)
+                else:
+                    yield need("PartiQLInsert", insert[0], [insert[1]])
         case "TransactWriteItems" | "TransactGetItems":
             for entry in params.get("TransactItems", []):
                 for verb, part in entry.items():

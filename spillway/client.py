@@ -55,14 +55,14 @@ class Client:
 
     def submit_spec(self, spec: Mapping[str, Any]) -> Job:
         """Submit one JobSpec document."""
-        return Job.from_json(self._http.call("POST", "/jobs", json=_with_key(spec, uuid.uuid4().hex, 0)))
+        return Job.from_json(self._http.call("POST", "/jobs", json=_with_key(spec, _new_key(), 0)))
 
     def submit_many(self, specs: Sequence[Mapping[str, Any]]) -> list[Job]:
         """Submit many jobs, as few requests as possible: all of a request (up to 500 jobs) are accepted, or none.
 
         Field paths of a refusal count through the whole list, also when it took several requests.
         """
-        key = uuid.uuid4().hex
+        key = _new_key()
         keyed = [_with_key(spec, key, n) for n, spec in enumerate(specs)]
         jobs: list[Job] = []
         for chunk in _chunks(keyed):
@@ -368,8 +368,13 @@ def safe_relative(path: str) -> Path:
     return Path(*pure.parts)
 
 
+def _new_key() -> str:
+    """Says when it was made: so the service finds a repeated submission without keeping keys (docs/contracts.md §7)."""
+    return f"at-{int(time.time() * 1000):013d}-{uuid.uuid4().hex}"
+
+
 def _with_key(spec: Mapping[str, Any], key: str, number: int) -> dict[str, Any]:
-    return {"idempotency_key": f"client-{key}-{number}", **spec}
+    return {"idempotency_key": f"{key}-{number}", **spec}
 
 
 def _chunks(specs: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -33,6 +33,7 @@ from chalicelib.core.pool import Pool
 from chalicelib.errors import CapacityRefused, LaunchImpossible, Throttled
 from chalicelib.wiring import Plane
 
+UNWRITTEN_S = 30.0  # a submission writes job and entry in one request and no order, and its function has ended by then
 RESENT_S = 600.0  # so long a launch is sent again; what EC2 has not answered by then is looked up
 NO_ANSWER = f"EC2 did not say for {RESENT_S / 60:.0f} min whether it launches"
 HALVED = frozenset(  # refusals of so many at once, which say nothing about fewer
@@ -59,7 +60,9 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens)
     plane.stores.hosts.create(hosts)
     carried = [(host, _assign(plane, host, load, now)) for host, load in zip(hosts, action.loads, strict=True)]
     wanted = [entry for load in action.loads for entry in load]
-    plane.stores.backlog.remove(wanted)
+    moved = {job.id for _, jobs in carried for job in jobs}
+    gone = written(plane, wanted, moved, now)
+    plane.stores.backlog.remove(gone)
     if wanted and not any(jobs for _, jobs in carried):  # all cancelled meanwhile, or entries that a crash left behind
         for host in hosts:
             plane.stores.hosts.move(
@@ -70,7 +73,7 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens)
                 reason="nobody needs it any more",
                 expires_at=now + ROW_TTL_S,
             )
-        return Launched(0, 0)
+        return Launched(0, 0, retry_at=now + 1.0 if len(gone) < len(wanted) else None)
     document = handover.manifest(
         plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried], owner
     )
@@ -145,6 +148,15 @@ def _narrowed(plane: Plane, launch: Launch, error: CapacityRefused | LaunchImpos
         return None
     give_back(plane, launch, launch.hosts[half:], f"EC2 would not launch {len(launch.hosts)} at once: {error}")
     return narrower
+
+
+def written(plane: Plane, entries: Sequence[Entry], moved: set[str], now: float) -> list[Entry]:
+    """The entries to take out of the backlog: all but those whose jobs are not there yet, as they were seen before their jobs were."""
+    young = [e for e in entries if e.job not in moved and now - e.queued_at < UNWRITTEN_S]
+    if not young:
+        return list(entries)
+    there = plane.stores.jobs.get_many(entry.job for entry in young)
+    return [entry for entry in entries if entry not in young or entry.job in there]
 
 
 def _main_owner(action: Start) -> str:

@@ -191,6 +191,10 @@ class Performer:
             reason=f"assigned to {action.host}: {action.reason}",
             host=action.host,
         ) or stores.jobs.get(entry.job)
+        if job is None and now - entry.queued_at < launches.UNWRITTEN_S:
+            stores.hosts.unassign(self.pool.name, action.host, key, now)
+            self._look_again(now + 1.0)
+            return "unwritten"
         stores.backlog.remove([entry])
         if job is None or job.attempt != entry.attempt or job.host != action.host or job.ended:
             stores.hosts.unassign(self.pool.name, action.host, key, now)

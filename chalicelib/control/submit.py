@@ -6,6 +6,7 @@ A crash between the writes is repaired by the client's retry (same idempotency k
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,11 +22,14 @@ from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import Pool
 from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, StoreUnavailable
+from chalicelib.ids import derived_id
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 POOL_AGE_MAX_S = 10.0
 KEY_TTL_S = 7 * 86_400.0
+KEY_AHEAD_MAX_S = 86_400.0
+TIMED_KEY = re.compile(r"at-(\d{13})-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,7 @@ def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
 def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Submitted]:
     """Several jobs: all are checked, and every idempotency key is held, before any is recorded."""
     check(plane, specs, owner, prefix=lambda index: f"jobs[{index}].")
-    if any(spec.idempotency_key for spec in specs):
-        held = [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)]
-        submitted = _record(plane, held)
-    else:
-        jobs = ranked(plane, [_new_job(plane, spec, owner) for spec in specs], partial(known_pool, plane))
-        plane.stores.jobs.put_many(jobs)
-        plane.stores.backlog.put_many([entry_of(job) for job in jobs])
-        submitted = [Submitted(job, created=True) for job in jobs]
+    submitted = _record(plane, [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)])
     for pool in dict.fromkeys(spec.pool for spec in specs):
         _wake(plane, pool)
     return submitted
@@ -106,33 +103,56 @@ def _new_job(plane: Plane, spec: JobSpec, owner: str) -> Job:
 
 
 def _hold(plane: Plane, spec: JobSpec, owner: str, prefix: str = "") -> tuple[Job, bool]:
-    """The job to record, and whether it is a new one: its idempotency key may stand for one that is there. Raises Conflict."""
+    """The job to record, and whether it may be a new one: its idempotency key may stand for one that is there.
+
+    A key that says when it was made (`at-<epoch ms>-…`) needs no row of its own: the job's id follows from it. Raises Conflict, BadRequest.
+    """
     job = _new_job(plane, spec, owner)
-    if not spec.idempotency_key:
+    key = spec.idempotency_key
+    if not key:
         return job, True
+    if (timed := TIMED_KEY.match(key)) is not None:
+        made_ms = int(timed[1])
+        if not -KEY_TTL_S < made_ms / 1000 - job.submitted_at < KEY_AHEAD_MAX_S:
+            fault = Fault(
+                f"{prefix}idempotency_key", "says a time that is not now: is the clock of this machine right?"
+            )
+            raise BadRequest(f"{fault.field}: {fault.message}", (fault,))
+        return replace(job, id=derived_id("job", made_ms, f"{owner}\0{key}")), True
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()
-    hold = plane.stores.jobs.hold_key(owner, spec.idempotency_key, digest, job.id, job.submitted_at + KEY_TTL_S)
+    hold = plane.stores.jobs.hold_key(owner, key, digest, job.id, job.submitted_at + KEY_TTL_S)
     if hold.body_hash != digest:
-        raise Conflict(
-            f"{prefix}idempotency_key: {spec.idempotency_key!r} was used for {hold.job} with another body",
-            (Fault(f"{prefix}idempotency_key", f"stands for {hold.job}, which was submitted with another body"),),
-        )
+        raise _conflict(prefix, key, hold.job)
     if hold.job == job.id:
         return job, True
     return replace(job, id=hold.job), False
 
 
+def _conflict(prefix: str, key: str, job_id: str) -> Conflict:
+    return Conflict(
+        f"{prefix}idempotency_key: {key!r} was used for {job_id} with another body",
+        (Fault(f"{prefix}idempotency_key", f"stands for {job_id}, which was submitted with another body"),),
+    )
+
+
 def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
-    """Write the jobs and their entries; what is written already stays as it is, with the rank that it was given first."""
-    there = plane.stores.jobs.get_many(job.id for job, first in held if not first)
-    new = ranked(plane, [job for job, _ in held if job.id not in there], partial(known_pool, plane))
-    ranks = {job.id: job.rank for job in new}
-    submitted = []
-    for held_job, first in held:
-        job = there.get(held_job.id) or replace(held_job, rank=ranks[held_job.id])
-        if job.id not in there and not plane.stores.jobs.put(job):
-            job = plane.stores.jobs.get(job.id) or job
+    """Write the jobs and their entries; what is written already stays as it is, with the rank that it was given first.
+
+    Raises Conflict where a timed key is used again with another body; the others are recorded then.
+    """
+    there = plane.stores.jobs.get_many(job.id for job, new in held if not new)
+    fresh = {
+        job.id: job for job in ranked(plane, [j for j, _ in held if j.id not in there], partial(known_pool, plane))
+    }
+    existed = plane.stores.submissions.create(list(fresh.values()))
+    if existed:  # a repeated submission with a timed key, or one that was overtaken
+        there = there | plane.stores.jobs.get_many(existed)
+        in_vain = [entry_of(fresh[i]) for i in existed if i in there and there[i].rank != fresh[i].rank]
+        plane.stores.backlog.remove(in_vain)
+        for job_id in existed & there.keys():
+            if there[job_id].spec != fresh[job_id].spec:
+                raise _conflict("", str(fresh[job_id].spec.idempotency_key), job_id)
+    for job in there.values():
         if job.state is JobState.PENDING and job.attempt == 1:
             plane.stores.backlog.put(entry_of(job))
-        submitted.append(Submitted(job, created=first))
-    return submitted
+    return [Submitted(there.get(job.id) or fresh[job.id], created=new and job.id not in there) for job, new in held]

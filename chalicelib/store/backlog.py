@@ -28,11 +28,11 @@ class DynamoBacklog:
         self._row = row
 
     def put(self, entry: Entry) -> None:
-        self._of(entry).save()
+        self.row_of(entry).save()
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         latest = {(entry.pool, entry.rank): entry for entry in entries}
-        write_batch(self._row, puts=map(self._of, latest.values()))
+        write_batch(self._row, puts=map(self.row_of, latest.values()))
 
     def remove(self, entries: Sequence[Entry]) -> None:
         keys = {(_queue(entry), entry.rank) for entry in entries}
@@ -52,7 +52,8 @@ class DynamoBacklog:
             return False
         return True
 
-    def _of(self, entry: Entry) -> EntryRow:
+    def row_of(self, entry: Entry) -> EntryRow:
+        """The row that an entry is kept as."""
         return self._row(_queue(entry), entry.rank, **{name: getattr(entry, name) for name in _COPIED})
 
 

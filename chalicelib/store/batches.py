@@ -28,7 +28,7 @@ def write_batch(row: type[Row], *, puts: Iterable[Row] = (), deletes: Iterable[I
     connection = row._get_connection()
     for start in range(0, len(work), WRITE_MAX):
         page: Sequence[Item] = work[start : start + WRITE_MAX]
-        for wait_s in _waits(connection.table_name):
+        for wait_s in waits(connection.table_name):
             answer = connection.batch_write_item(
                 put_items=[w["PutRequest"]["Item"] for w in page if "PutRequest" in w],
                 delete_items=[w["DeleteRequest"]["Key"] for w in page if "DeleteRequest" in w],
@@ -44,7 +44,7 @@ def read_batch(row: type[Row], keys: Sequence[Any]) -> Iterator[Row]:
     connection = row._get_connection()
     for start in range(0, len(keys), GET_MAX):
         page = keys[start : start + GET_MAX]
-        for wait_s in _waits(connection.table_name):
+        for wait_s in waits(connection.table_name):
             answer = connection.batch_get_item(page, consistent_read=True)
             found = answer["Responses"].get(connection.table_name, [])
             yield from map(row.from_raw_data, found)
@@ -67,7 +67,8 @@ def read_all(row: type[Row], hash_key: str, condition: Condition | None = None) 
             return
 
 
-def _waits(table: str) -> Iterator[float]:
+def waits(table: str) -> Iterator[float]:
+    """How long to wait before what was left undone is sent again, growing. Raises StoreUnavailable in the end."""
     for n in range(SENDS_MAX):
         yield WAIT_S * 2**n * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
     raise StoreUnavailable(

@@ -27,13 +27,13 @@ class DynamoJobs:
 
     def put(self, job: Job) -> bool:
         try:
-            self._of(job).save(condition=self._row.id.does_not_exist())
+            self.row_of(job).save(condition=self._row.id.does_not_exist())
         except ConditionFailed:
             return False
         return True
 
     def put_many(self, jobs: Sequence[Job]) -> None:
-        write_batch(self._row, puts=map(self._of, jobs))
+        write_batch(self._row, puts=map(self.row_of, jobs))
 
     def get(self, job_id: str) -> Job | None:
         try:
@@ -154,7 +154,8 @@ class DynamoJobs:
             return None
         return _job(row)
 
-    def _of(self, job: Job) -> JobRow:
+    def row_of(self, job: Job) -> JobRow:
+        """The row that a job is kept as."""
         return self._row(
             job.id,
             PART,

@@ -20,6 +20,7 @@ from chalicelib.store.registry import DynamoRegistry
 from chalicelib.store.samples import DynamoSamples
 from chalicelib.store.shares import DynamoShares
 from chalicelib.store.story import DynamoStory
+from chalicelib.store.submissions import DynamoSubmissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,12 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
     """The tables of `settings`' stage in its home region. Sharing a botocore session with other clients makes the first call quicker."""
     connection = CountedConnection(settings.region, session)
     jobs, registry, hosts = settings.table("jobs"), settings.table("registry"), settings.table("hosts")
+    of_jobs = DynamoJobs(bind(tables.JobRow, jobs, connection), bind(tables.KeyRow, jobs, connection))
+    backlog = DynamoBacklog(bind(tables.EntryRow, settings.table("backlog"), connection))
     return DynamoStores(
-        jobs=DynamoJobs(bind(tables.JobRow, jobs, connection), bind(tables.KeyRow, jobs, connection)),
-        backlog=DynamoBacklog(bind(tables.EntryRow, settings.table("backlog"), connection)),
+        jobs=of_jobs,
+        backlog=backlog,
+        submissions=DynamoSubmissions(of_jobs, backlog, connection),
         hosts=DynamoHosts(bind(tables.HostRow, hosts, connection), bind(tables.LaunchRow, hosts, connection)),
         claims=DynamoClaims(bind(tables.ClaimRow, settings.table("claims"), connection)),
         registry=DynamoRegistry(

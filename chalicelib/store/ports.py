@@ -153,6 +153,15 @@ class Backlog(Protocol):
     def has(self, entry: Entry) -> bool: ...
 
 
+class Submissions(Protocol):
+    def create(self, jobs: Sequence[Job]) -> set[str]:
+        """Create jobs and the backlog entries of the pending ones; the ids of those that existed, whose rows stay as they are.
+
+        As few requests as DynamoDB allows, and in no order: a pass may see an entry a moment before its job. A job that existed may have
+        a second entry now.
+        """
+
+
 class Hosts(Protocol):
     def create(self, hosts: Sequence[Host]) -> None:
         """Rows of a new launch (fresh ids, so no condition), batched by 25. A row's assignments are a map keyed `job#attempt`."""
@@ -367,6 +376,7 @@ class Stores:
 
     jobs: Jobs
     backlog: Backlog
+    submissions: Submissions
     hosts: Hosts
     claims: Claims
     registry: Registry

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from town import OFFERING, Town
 
 from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit, submit_many
+from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import HostState
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Conflict
+from chalicelib.ids import derived_id
 
 
 def spec(**over: object) -> JobSpec:
@@ -263,3 +267,43 @@ def test_a_silent_host_is_not_trusted_only_while_the_canary_sings() -> None:
 
 class TimeoutCrash(Exception):
     """Stands for a connection that broke after the request was sent."""
+
+
+def test_a_key_that_says_when_it_was_made_stands_for_one_job() -> None:
+    """No row is kept for it: the id follows from owner and key, and sorts by the key's time."""
+    town = Town(PoolSpec(offerings=(OFFERING,)))
+    key = f"at-{int(town.now * 1000):013d}-abc-0"
+    first = submit(town.plane, spec(idempotency_key=key), "alice")
+    again = submit(town.plane, spec(idempotency_key=key), "alice")
+    other = submit(town.plane, spec(idempotency_key=key), "bob")
+    assert [first.created, again.created, other.created] == [True, False, True]
+    assert first.job.id == again.job.id != other.job.id
+    assert first.job.id[:14] == derived_id("job", int(town.now * 1000), "")[:14]
+    with pytest.raises(Conflict, match="was used for"):
+        submit(town.plane, spec(idempotency_key=key, command="run 6"), "alice")
+    entries = town.plane.stores.backlog.head("default", 10)
+    assert sorted(entry.job for entry in entries) == sorted([first.job.id, other.job.id]), (
+        "what was entered in vain is taken out"
+    )
+
+
+def test_a_key_of_another_time_is_refused() -> None:
+    """A retry days later must not become a second job, so a key that old (or from the future) is not taken."""
+    town = Town(PoolSpec(offerings=(OFFERING,)))
+    for off_s in (-8 * 86_400, 2 * 86_400):
+        with pytest.raises(BadRequest, match="clock"):
+            submit(town.plane, spec(idempotency_key=f"at-{int((town.now + off_s) * 1000):013d}-x"), "alice")
+
+
+@pytest.mark.parametrize("hosts", [0, 1])
+def test_an_entry_that_is_seen_before_its_job_keeps_its_place(hosts: int) -> None:
+    """Both are written in one request and no order: a pass in between leaves the entry, and the job runs when it is there."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_min=hosts, slots_per_host=2))
+    town.run(120)
+    job = replace(submit(town.plane, spec(), "alice").job, id="job-seen-first")
+    town.plane.stores.backlog.put(entry_of(job))
+    town.run(5)
+    assert town.plane.stores.backlog.has(entry_of(job))
+    town.plane.stores.jobs.put(job)
+    town.run(60)
+    assert town.job(job.id).state is JobState.SUCCEEDED

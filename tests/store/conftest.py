@@ -21,6 +21,7 @@ from chalicelib.config import Settings
 from chalicelib.store.memory import memory_stores
 from chalicelib.store.open import DynamoStores, dynamo_stores
 from chalicelib.store.ports import Stores
+from localcloud.gaps import dynamodb_inserts
 
 TEMPLATE = Path(__file__).parents[2] / "infra" / "home" / "template.yaml"
 NOT_OF_CREATE_TABLE = {"TimeToLiveSpecification", "PointInTimeRecoverySpecification", "SSESpecification", "Tags"}
@@ -47,6 +48,7 @@ class OneAtATime:
     """DynamoDB checks a condition and writes in one step; moto does not, so two threads could both win. One lock makes it one step."""
 
     def __init__(self) -> None:
+        dynamodb_inserts.install()
         self._app, self._lock = DomainDispatcherApplication(create_backend_app), Lock()
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:

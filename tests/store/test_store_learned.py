@@ -124,8 +124,8 @@ def test_an_owner_who_goes_on_costs_one_request(dynamo: DynamoStores) -> None:
 # ---- What a submission costs
 
 
-def test_a_submission_is_four_requests_and_a_wake(dynamo: DynamoStores) -> None:
-    """The job, its entry, its owner's share, the pool's pass number; pool and durations are remembered. A batch advances the share once."""
+def test_a_submission_is_three_requests_and_a_wake(dynamo: DynamoStores) -> None:
+    """The job with its entry, its owner's share, the pool's pass number; pool and durations are remembered."""
     plane = Plane(
         settings=Settings(stage="t"), stores=told(dynamo), cloud=memory_cloud(lambda: NOW, stage="t"), clock=lambda: NOW
     )
@@ -134,7 +134,15 @@ def test_a_submission_is_four_requests_and_a_wake(dynamo: DynamoStores) -> None:
     submit(plane, spec, "ann")  # a cold process reads the pool and what was learned of it
     before = Counter(dynamo.requests.by_operation())
     submit(plane, spec, "ann")
-    assert Counter(dynamo.requests.by_operation()) - before == {"PutItem": 2, "UpdateItem": 1, "GetItem": 1}
+    assert Counter(dynamo.requests.by_operation()) - before == {
+        "BatchExecuteStatement": 1,
+        "UpdateItem": 1,
+        "GetItem": 1,
+    }
     before = Counter(dynamo.requests.by_operation())
     submit_many(plane, [spec] * 50, "ann")
-    assert Counter(dynamo.requests.by_operation()) - before == {"BatchWriteItem": 4, "UpdateItem": 1, "GetItem": 1}
+    assert Counter(dynamo.requests.by_operation()) - before == {
+        "BatchExecuteStatement": 4,
+        "UpdateItem": 1,
+        "GetItem": 1,
+    }

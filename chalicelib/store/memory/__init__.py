@@ -16,14 +16,17 @@ from chalicelib.store.memory.registry import MemoryRegistry
 from chalicelib.store.memory.samples import MemorySamples
 from chalicelib.store.memory.shares import MemoryShares
 from chalicelib.store.memory.story import MemoryStory
+from chalicelib.store.memory.submissions import MemorySubmissions
 from chalicelib.store.ports import Stores
 
 
 def memory_stores() -> Stores:
     """A new, empty set of tables."""
+    jobs, backlog = MemoryJobs(), MemoryBacklog()
     return Stores(
-        jobs=MemoryJobs(),
-        backlog=MemoryBacklog(),
+        jobs=jobs,
+        backlog=backlog,
+        submissions=MemorySubmissions(jobs, backlog),
         hosts=MemoryHosts(),
         claims=MemoryClaims(),
         registry=MemoryRegistry(),
