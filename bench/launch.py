@@ -24,22 +24,19 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from bench import launch_crashes
+from bench import embedded, launch_crashes
+from bench.embedded import Say
 
-ROOT = Path(__file__).resolve().parents[1]
 HOSTS, CRASH_HOSTS, POINTS = 1000, 6, 6
 POOL = "thousand"
 BATCH = 500
 WAIT_S = 900.0
 BURST, REFILL_PER_S = 5.0, 2.0  # EC2's own
-Say = Callable[[str], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,28 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def deployed(hosts: int, say: Say) -> dict[str, Any]:
     """Plan and launch so many hosts on the deployed system."""
-    from spillway.client import Client
-    from spillway.demo.embedded import Embedded
-    from spillway.demo.run import dummy_credentials
-
-    before = dict(os.environ)
-    dummy_credentials()
-    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
-        cloud = Embedded(ROOT, Path(folder), lambda line: None)
-        try:
-            say("deploying to the embedded cloud")
-            cloud.build_package()
-            cloud.start()
-            cloud.bootstrap()
-            deployment = cloud.deploy()
-            with Client(deployment.api_url, deployment.token) as client:
-                return _launch(cloud, client, hosts, say)
-        finally:
-            left = cloud.stop()
-            os.environ.clear()
-            os.environ.update(before)
-            if left:
-                say(f"the embedded cloud left {left} processes or mounts")
+    with embedded.deployed(say) as (cloud, client, _):
+        return _launch(cloud, client, hosts, say)
 
 
 def _launch(cloud: Any, client: Any, hosts: int, say: Say) -> dict[str, Any]:
