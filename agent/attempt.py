@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any, Callable, NamedTuple, Optional
 
-from agent import folder, inputs, outputs, processes, verdict, wire
+from agent import folder, inputs, outputs, parameters, processes, verdict, wire
 from agent.aws import Aws, Refused
 from agent.cache import Cache
 from agent.cgroups import Group, Places, Use
@@ -70,6 +70,7 @@ class Attempt(threading.Thread):
         self._work = self._folder + "/work"
         self._log: Optional[Log] = None
         self._started_at = 0.0
+        self._disk_bytes = assignment.disk_mib << 20 or host.manifest.settings.work_limit_bytes
         self._taken: Optional[dict[str, Any]] = None
 
     def stop(self, why: str) -> None:
@@ -179,7 +180,7 @@ class Attempt(threading.Thread):
         try:
             os.makedirs(self._work)
             os.makedirs(self._folder + "/tmp")
-            inputs.prepare(self.assignment, self._work, self._folder, self._host.cache)
+            inputs.prepare(self.assignment, self._work, self._host.cache, self._disk_bytes)
             sandbox = self._host.sandbox.default
             if sandbox is not None and sandbox.drops_uid:
                 folder.give(self._folder, self.uid)
@@ -222,7 +223,7 @@ class Attempt(threading.Thread):
             if group is not None:
                 group.limit(assignment.cpu, assignment.memory_mib, settings.processes_max)
             limits = Limits(
-                file_bytes=settings.work_limit_bytes,
+                file_bytes=self._disk_bytes,
                 cpu_s=assignment.timeout_s * (os.cpu_count() or 1),
                 memory_bytes=0 if "memory" in holds else assignment.memory_mib << 20,
                 processes=0 if "pids" in holds else settings.processes_max,
@@ -237,7 +238,7 @@ class Attempt(threading.Thread):
                 self._work,
                 self._folder + "/tmp",
                 assignment.network,
-                assignment.environment,
+                {**parameters.variables(assignment.parameters), **assignment.environment},
                 assignment.job,
                 assignment.attempt,
                 self.uid,
@@ -251,7 +252,7 @@ class Attempt(threading.Thread):
             command = Command(launch, group, limits.pairs())
             self._note("begun", pid=command.pid, pid_started=processes.started(command.pid))
             pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
-            disk_full = folder.Watch(self._folder, settings.work_limit_bytes, pids)
+            disk_full = folder.Watch(self._folder, self._disk_bytes, pids)
             bounds = Bounds(assignment.timeout_s, settings.processes_max, disk_full)
             ended = command.run(bounds, self._stopper, self._log.feed)
             use = group.use() if group is not None else Use(0.0, 0, 0, 0)
@@ -279,7 +280,7 @@ class Attempt(threading.Thread):
                 memory_mib=assignment.memory_mib,
                 timeout_s=assignment.timeout_s,
                 processes_max=settings.processes_max,
-                work_limit_bytes=settings.work_limit_bytes,
+                work_limit_bytes=self._disk_bytes,
             )
         )
         problems = []
@@ -290,9 +291,9 @@ class Attempt(threading.Thread):
         if assignment.result:
             result, problem = outputs.read_result(self._work, assignment.result)
             problems.append(problem)
-        stored, problem = outputs.upload(
+        stored, problem = outputs.collect(
             self._work,
-            outputs.find(self._work, assignment.outputs),
+            assignment.outputs,
             lambda path, full, size: host.aws.put_file(prefix + "out/" + path, full, size),
         )
         problems.append(problem)

@@ -13,7 +13,7 @@ import shutil
 import time
 from urllib.parse import urlsplit
 
-from agent import wire
+from agent import parameters, wire
 from agent.cache import Cache
 from agent.manifest import Assignment, Input
 from agent.unpack import Hostile, place, safe_parts, unpack
@@ -101,22 +101,25 @@ def _refusal(status: int, body: bytes, name: str) -> Exception:
     return _Busy("the store answered %d" % status)
 
 
-def prepare(assignment: Assignment, work: str, spare: str, cache: Cache) -> None:
-    """Fill the empty folder `work`; `spare` is one beside it for what is only passing through. Raises NotUsable."""
+def prepare(assignment: Assignment, work: str, cache: Cache, disk_bytes: int = INPUT_MAX_BYTES) -> None:
+    """Fill the empty folder `work`, with at most so much from each input. Raises NotUsable."""
     missing = assignment.missing_urls
     if missing:
         raise NotUsable("urls_missing", "no signed address came for input %s" % short(missing[0]))
+    if assignment.parameters:
+        with open(place(work, parameters.FILE), "w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(parameters.document(assignment.parameters))
     for one in assignment.inputs:
         try:
             if one.text is not None:
                 with open(place(work, one.path), "w", encoding="utf-8", errors="surrogatepass") as file:
                     file.write(one.text)
             elif one.s3:
-                _take_object(one, assignment.urls[one.s3], work, spare)
+                _take_object(one, assignment.urls[one.s3], work, disk_bytes)
             else:
                 get = functools.partial(fetch, assignment.urls[one.sha256], short(one.sha256), sha256=one.sha256)
                 with cache.hold(one.sha256, get) as content:
-                    _put(one, content, work)
+                    _put(one, content, work, disk_bytes)
         except Hostile as error:
             raise NotUsable("bad_input", "input %r: %s" % (one.path, error)) from error
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
@@ -132,7 +135,7 @@ def short(address: str) -> str:
     return address if address.startswith("s3://") else address[:12]
 
 
-def _put(one: Input, content: str, work: str) -> None:
+def _put(one: Input, content: str, work: str, disk_bytes: int) -> None:
     if not one.unpack:
         target = place(work, one.path)
         shutil.copyfile(content, target)
@@ -140,15 +143,15 @@ def _put(one: Input, content: str, work: str) -> None:
         return
     folder = work if not safe_parts(one.path) else place(work, one.path)
     os.makedirs(folder, exist_ok=True)
-    unpack(content, folder)
+    unpack(content, folder, disk_bytes)
 
 
-def _take_object(one: Input, url: str, work: str, spare: str) -> None:
+def _take_object(one: Input, url: str, work: str, disk_bytes: int) -> None:
     """An object of somebody's bucket: nobody knows its hash beforehand, so it is not kept for others."""
-    content = os.path.join(spare, "object")
+    content = work + ".object"  # beside it: what is unpacked could hold a file of any name
     try:
-        fetch(url, one.s3, content)
-        _put(one, content, work)
+        fetch(url, one.s3, content, bytes_max=disk_bytes)
+        _put(one, content, work, disk_bytes)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(content)

@@ -27,6 +27,13 @@ class Input(NamedTuple):
         return self.s3 or (self.sha256 if self.text is None else "")
 
 
+class Wanted(NamedTuple):
+    """Files to keep: those that match `glob`, told under `name` if it has one."""
+
+    glob: str
+    name: str = ""
+
+
 class Assignment(NamedTuple):
     """One attempt that is to be run here. `document` is the JSON that it came as."""
 
@@ -41,10 +48,12 @@ class Assignment(NamedTuple):
     untrusted: bool
     environment: Mapping[str, str]
     inputs: tuple[Input, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[Wanted, ...]
     result: str
     urls: Mapping[str, str]
     document: Mapping[str, Any]
+    parameters: Mapping[str, Any] = {}
+    disk_mib: int = 0  # of its work folder; 0: as much as the pool lets every one have
     fault: str = ""  # why it can only be refused
 
     @property
@@ -120,10 +129,19 @@ def _input(document: Mapping[str, Any]) -> Input:
     return Input(_text(document, "path"), sha256, text, bool(document.get("unpack", False)))
 
 
+def _wanted(document: Any) -> Wanted:
+    if isinstance(document, dict):
+        return Wanted(_text(document, "glob"), _text(document, "name", ""))
+    return Wanted(str(document))
+
+
 def assignment(document: Mapping[str, Any]) -> Assignment:
     """One ASSIGNMENT. Raises Wrong."""
     environment = document.get("environment") or {}
     urls = document.get("urls") or {}
+    parameters = document.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise Wrong("parameters must be names and values, not %r" % (parameters,))
     for name, mapping in (("environment", environment), ("urls", urls)):
         if not isinstance(mapping, dict) or not all(isinstance(v, str) and "\0" not in v for v in mapping.values()):
             raise Wrong("%s must be names and texts, not %r" % (name, mapping))
@@ -146,10 +164,12 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         untrusted=bool(document.get("untrusted", True)),
         environment=environment,
         inputs=tuple(_input(one) for one in document.get("inputs") or ()),
-        outputs=tuple(str(one) for one in document.get("outputs") or ()),
+        outputs=tuple(_wanted(one) for one in document.get("outputs") or ()),
         result=_text(document, "result", ""),
         urls=urls,
         document=document,
+        parameters=parameters,
+        disk_mib=int(_number(document, "disk_mib", 0, 0)),
     )
 
 

@@ -9,6 +9,7 @@ import stat
 from typing import Any, Callable, NamedTuple, Optional, Pattern, Sequence
 
 from agent.folder import walk
+from agent.manifest import Wanted
 
 FILES_MAX = 1000
 TOTAL_MAX_BYTES = 1 << 30
@@ -101,9 +102,26 @@ def find(work: str, globs: Sequence[str]) -> Found:
     return Found(tuple(files), problem)
 
 
+def collect(
+    work: str, wanted: Sequence[Wanted], put: Callable[[str, str, int], None]
+) -> tuple[list[dict[str, Any]], str]:
+    """Find and store what is wanted; the finish ping's `outputs`, each with the name of the first that it matches, and what went wrong."""
+    stored, problem = upload(work, find(work, [one.glob for one in wanted]), put)
+    named = [(pattern(one.glob), one.name) for one in wanted]
+    for output in stored:
+        name = next((name for glob, name in named if glob.match(output["path"])), "")
+        if name:
+            output["name"] = name
+    there = {output.get("name") for output in stored}
+    absent = [one for one in wanted if one.name and one.name not in there]
+    lacks = "it left no output %r (%s)" % (absent[0].name, absent[0].glob) if absent else ""
+    return stored, "; ".join(filter(None, (problem, lacks)))
+
+
 def upload(work: str, found: Found, put: Callable[[str, str, int], None]) -> tuple[list[dict[str, Any]], str]:
     """Store each file; the finish ping's `outputs` and a sentence about what could not be stored."""
-    stored, failed = [], ""
+    stored: list[dict[str, Any]] = []
+    failed = ""
     for path, size in found.files:
         try:
             put(path, os.path.join(work, path), size)

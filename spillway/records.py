@@ -120,11 +120,12 @@ class LogPart:
 
 @dataclass(frozen=True)
 class Output(_Wire):
-    """One file that a job left: `path` relative to its work folder, `url` signed and short-lived."""
+    """One file that a job left: `path` relative to its work folder, `url` signed and short-lived, `name` as its spec calls it."""
 
     path: str
     bytes: int
     url: str
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from chalicelib.core.job_spec import JobSpec
 
 
 class OutputView(View, frozen=True, kw_only=True):
-    """A file that a job left in its work folder."""
+    """A file that a job left in its work folder; `name`: that of the `outputs` entry which it matched."""
 
     path: str
     bytes: int
+    name: str
 
 
 class LogView(View, frozen=True, kw_only=True):
@@ -82,6 +83,7 @@ class OutputLink(View, frozen=True, kw_only=True):
 
     path: str
     bytes: int
+    name: str
     url: str
 
 
@@ -112,7 +114,7 @@ def job(record: Job) -> JobView:
         host=record.host,
         exit_code=finish.exit_code if finish else None,
         result=finish.result if finish else None,
-        outputs=[OutputView(path=o.path, bytes=o.bytes) for o in finish.outputs] if finish else [],
+        outputs=[OutputView(path=o.path, bytes=o.bytes, name=o.name) for o in finish.outputs] if finish else [],
         log=LogView(bytes=finish.log.bytes, cut=finish.log.cut) if finish else LogView(),
         cpu_s=finish.cpu_s if finish else None,
         memory_peak_mib=finish.memory_peak_mib if finish else None,

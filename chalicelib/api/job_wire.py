@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.api.wire import Moment, Name, Path, Sha256, Strict, epoch_s, refuse
+from chalicelib.core import job_parameters
 from chalicelib.core.job_spec import RETRY_ON, GitSource, Input, JobSpec, Notify, RetryOn, Wanted
 from chalicelib.errors import Fault
 
@@ -190,6 +191,9 @@ def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
         epoch_s(wire.not_before or 0.0)
     except ValueError as error:
         faults.append(("not_before", str(error)))
+    if wire.parameters and any(one.path.strip("./") == job_parameters.FILE for one in wire.inputs):
+        faults.append(("inputs", f"has a {job_parameters.FILE}, which is where the parameters are written"))
+    faults += [(fault.field, fault.message) for fault in job_parameters.faults(wire.parameters)]
     return faults + _environment_faults(wire)
 
 

@@ -96,7 +96,7 @@ def routes(authorizer: Any) -> Blueprint:
         job, blobs = _job(who(), job_id), wiring.plane().cloud.blobs
         items = [
             job_view.OutputLink(
-                path=o.path, bytes=o.bytes, url=blobs.get_url(logs.output_key(job, o.path), OUTPUT_URL_S)
+                path=o.path, bytes=o.bytes, name=o.name, url=blobs.get_url(logs.output_key(job, o.path), OUTPUT_URL_S)
             )
             for o in (job.finish.outputs if job.finish else ())
         ]

@@ -35,12 +35,14 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         "cpu": spec.cpu,
         "memory_mib": spec.memory_mib,
         "slots": spec.slots,
+        "disk_mib": spec.disk_mib,
         "timeout_s": spec.timeout_s,
         "network": spec.network,
         "untrusted": spec.untrusted,
         "environment": dict(spec.environment),
+        **({"parameters": dict(spec.parameters)} if spec.parameters else {}),
         "inputs": [_input(one) for one in spec.inputs],
-        "outputs": [wanted.glob for wanted in spec.outputs],
+        "outputs": [{"glob": one.glob, "name": one.name} if one.name else one.glob for one in spec.outputs],
         "result": spec.result,
     }
 

@@ -18,6 +18,18 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         yield Fault(
             "untrusted", f"pool {spec.pool} runs without a sandbox; only jobs with untrusted: false may go there"
         )
+    if spec.disk_mib > pool.disk_mib_per_slot * spec.slots:
+        yield Fault(
+            "disk_mib",
+            f"is {spec.disk_mib}; pool {spec.pool} gives {pool.disk_mib_per_slot} for each slot (disk_mib_per_slot), and it asks for "
+            f"{spec.slots}",
+        )
+    if spec.image is not None and pool.images == "refuse":
+        yield Fault(
+            "image",
+            f"is {spec.image}, but commands run on the hosts of pool {spec.pool} as they are, in no container; where their machine image "
+            "is made from that image, an operator says images=ignore",
+        )
     sizes = [capacity(o, pool) for o in pool.offerings if knows(o, pool)]
     if not any(_fits(spec, size) for size in sizes):
         yield from _too_large(spec, sizes)

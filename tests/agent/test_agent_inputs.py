@@ -62,3 +62,49 @@ def test_an_object_whose_signed_address_has_not_come_is_waited_for(machine):
     one.wait("hello")
     one.write_inbox(1, [{**job, "urls": {"s3://theirs/x": signed(one, "x")}}])
     assert one.wait("finish")["log"]["text"] == "late"
+
+
+def test_parameters_are_a_file_and_the_plain_ones_variables(machine):
+    """A program reads what it likes better; what the job's own environment says wins."""
+    parameters = {"exercise": 3, "late-days": 1.5, "strict": True, "who": "ä b", "tests": ["a"], "none": None}
+    command = 'env | grep ^SPILLWAY_PARAM | sort; python3 -c \'import json; print(json.load(open("parameters.json"))["tests"])\''
+    job = a_job(command=command, parameters=parameters, environment={"SPILLWAY_PARAM_WHO": "me"})
+    finish = machine(assignments=[job]).start().wait("finish")
+    assert finish["log"]["text"].splitlines() == [
+        "SPILLWAY_PARAM_EXERCISE=3",
+        "SPILLWAY_PARAM_LATE_DAYS=1.5",
+        "SPILLWAY_PARAM_STRICT=true",
+        "SPILLWAY_PARAM_WHO=me",
+        "['a']",
+    ]
+
+
+def test_a_job_gets_the_disk_that_it_asked_for_and_no_more(machine):
+    """More than the pool's usual for one, less for the other, on the same host."""
+    command = "head -c 30000000 /dev/zero > a; head -c 30000000 /dev/zero > b; sleep 3; ls"
+    jobs = [a_job("job-small", command, disk_mib=40), a_job("job-large", command, disk_mib=100)]
+    one = machine(assignments=jobs, settings={"work_limit_bytes": 50 << 20}).start()
+    small, large = one.wait("finish", "job-small"), one.wait("finish", "job-large")
+    assert small["reason"].startswith("killed: its work folder grew beyond 40 MiB"), small
+    assert large["outcome"] == "succeeded", large
+
+
+def test_an_archive_that_does_not_fit_onto_the_jobs_disk_is_refused(machine):
+    """Counted while it is written: what its header says is its author's word."""
+    one = machine()
+    sha256, url = one.put_input(an_archive(big="x" * 3_000_000))
+    inputs = [{"path": "x", "sha256": sha256, "unpack": True}]
+    one.manifest["hosts"][0]["assignments"] = [a_job(inputs=inputs, urls={sha256: url}, disk_mib=2)]
+    assert "more than 2097152 bytes" in one.start().wait("refused")["reason"]
+
+
+def test_outputs_are_told_with_the_names_that_the_job_gave_them(machine):
+    """The first pattern that a file matches names it; a named one that matched nothing is told."""
+    command = "mkdir out; echo a > out/a.html; echo b > out/b.txt"
+    wanted = [{"glob": "out/*.html", "name": "report"}, "out/*", {"glob": "marks.csv", "name": "marks"}]
+    finish = machine(assignments=[a_job(command=command, outputs=wanted)]).start().wait("finish")
+    assert finish["outputs"] == [
+        {"path": "out/a.html", "bytes": 2, "name": "report"},
+        {"path": "out/b.txt", "bytes": 2},
+    ]
+    assert finish["reason"] == "exit code 0; it left no output 'marks' (marks.csv)"
