@@ -17,6 +17,11 @@ def ulid(now: float, entropy: bytes) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def at(kind: str, moment: float) -> str:
+    """The least id that `new_id` could give at a moment (epoch seconds)."""
+    return f"{kind}-{ulid(max(0.0, moment), bytes(10))}"
+
+
 def new_id(kind: str) -> str:
     """A fresh id such as `job-01J…`."""
     return f"{kind}-{ulid(time.time(), os.urandom(10))}"

@@ -107,20 +107,41 @@ class Client:
         found: dict[str, Job] = {}
         for start in range(0, len(wanted), IDS_MAX):
             chunk = wanted[start : start + IDS_MAX]
-            answer = self._http.call("GET", "/jobs", params={"ids": ",".join(chunk)})
-            found |= {item["id"]: Job.from_json(item) for item in answer["items"]}
+            cursor: dict[str, str] | None = {}
+            while cursor is not None:  # an answer has a limit: what is large comes in several
+                answer = self._http.call("GET", "/jobs", params={"ids": ",".join(chunk), **cursor})
+                found |= {item["id"]: Job.from_json(item) for item in answer["items"]}
+                cursor = {"cursor": answer["next"]} if answer.get("next") else None
         missing = [job_id for job_id in wanted if job_id not in found]
         if missing:
             raise Refused(f"There is no job {missing[0]}." if len(missing) == 1 else f"Unknown jobs: {missing}.")
         return [found[job_id] for job_id in wanted]
 
-    def list_jobs(self, pool: str | None = None, *, limit: int = 100) -> list[Job]:
-        """The newest jobs (of one pool), at most `limit`, read page by page."""
+    def list_jobs(
+        self,
+        pool: str | None = None,
+        *,
+        owner: str | None = None,
+        state: str | Sequence[str] = (),
+        family: str | None = None,
+        label: str | Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+    ) -> list[Job]:
+        """The newest jobs that fit all that is said, at most `limit`, read page by page.
+
+        Without pool and owner: those of the pool `default`, or one's own with a submitter's token. `label`: "name" or "name:value".
+        since, until: submitted in between, in epoch seconds.
+        """
         jobs: list[Job] = []
         cursor: str | None = None
+        wanted = {"pool": pool, "owner": owner, "family": family, "since": since, "until": until}
+        said: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        said |= {"state": [state] if isinstance(state, str) else list(state)}
+        said |= {"label": [label] if isinstance(label, str) else list(label)}
         while len(jobs) < limit:
-            params: dict[str, Any] = {"limit": min(limit - len(jobs), 100)}
-            params |= {k: v for k, v in (("pool", pool), ("cursor", cursor)) if v}
+            params = {"limit": min(limit - len(jobs), 100), **said, **({"cursor": cursor} if cursor else {})}
             answer = self._http.call("GET", "/jobs", params=params)
             jobs += [Job.from_json(item) for item in answer["items"]]
             cursor = answer.get("next")

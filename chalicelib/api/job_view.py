@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,10 @@ from chalicelib.api.view import View
 from chalicelib.control.logs import Piece
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
+
+PAGE_BYTES_MAX = (
+    2_900_000  # Lambda refuses an answer over 6 MB, in which every quote and backslash is escaped once more
+)
 
 
 class OutputView(View, frozen=True, kw_only=True):
@@ -120,6 +124,19 @@ def job(record: Job) -> JobView:
         memory_peak_mib=finish.memory_peak_mib if finish else None,
         spec=record.spec,
     )
+
+
+def page(jobs: Sequence[Job], following: str | None) -> JobsPage:
+    """A page of jobs, cut where it would grow over what Lambda can answer: then `next` is its own last job."""
+    items: list[JobView] = []
+    room = PAGE_BYTES_MAX
+    for record in jobs:
+        shown = job(record)
+        room -= len(msgspec.json.encode(shown))
+        if room < 0 and items:
+            return JobsPage(items=items, next=items[-1].id)
+        items.append(shown)
+    return JobsPage(items=items, next=following)
 
 
 def log(piece: Piece) -> LogPiece:

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from chalicelib.api.wire import Moment, Name, Path, Sha256, Strict, epoch_s, refuse
+from chalicelib.api.wire import Epoch, Moment, Name, Path, Sha256, Strict, epoch_s, refuse
 from chalicelib.core import job_parameters
+from chalicelib.core.job import JobState
+from chalicelib.core.job_filter import JobFilter
 from chalicelib.core.job_spec import RETRY_ON, GitSource, Input, JobSpec, Notify, RetryOn, Wanted
 from chalicelib.errors import Fault
 
@@ -23,6 +25,7 @@ Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, Meta(ge=1, le=1024)]
 JobId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9#-]+\Z")]
 SecretName = Annotated[str, Meta(max_length=512, pattern=r"^(ssm|secretsmanager):[A-Za-z0-9_./+=@-]+\Z")]
+LabelText = Annotated[str, Meta(max_length=321, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(:.*)?\Z")]
 S3Address = Annotated[str, Meta(max_length=1100, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\0]+\Z")]
 GitUrl = Annotated[str, Meta(max_length=1024, pattern=r"^https?://[^\s@]+\Z")]
 
@@ -104,18 +107,46 @@ class BatchWire(Strict, frozen=True, kw_only=True):
 
 
 class JobsQuery(Strict, frozen=True, kw_only=True):
-    """Which jobs are listed: of a pool, a page from `cursor` on (the `next` of the page before); or the `ids` that are named."""
+    """Which jobs are listed: those that fit all that is said, a page from `cursor` on (the `next` of the page before); or those whose `ids`
+    are named. Without pool and owner it is the pool `default` for operators, and a submitter's own jobs for submitters."""
 
-    pool: Name = "default"
+    pool: Name | None = None
+    owner: Name | None = None
+    state: Annotated[list[JobState], Meta(max_length=11)] = []
+    family: Name | None = None
+    label: Annotated[list[LabelText], Meta(max_length=5)] = []
+    schedule: Name | None = None
+    array: JobId | None = None
+    since: Epoch | None = None
+    until: Epoch | None = None
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 50
-    cursor: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
-    ids: Annotated[str, Meta(max_length=100 * 65)] | None = None
+    cursor: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")] | None = None
+    ids: Annotated[str, Meta(max_length=6500, pattern=r"^[A-Za-z0-9-]{1,64}(,[A-Za-z0-9-]{1,64}){0,99}\Z")] | None = (
+        None
+    )
 
 
 class LogQuery(Strict, frozen=True, kw_only=True):
     """From which byte of the log on."""
 
     from_: Annotated[int, Meta(ge=0, le=10**15)] = msgspec.field(default=0, name="from")
+
+
+def job_filter(asked: JobsQuery, owner: str | None) -> JobFilter:
+    """What a query means; `owner`: the only one that the caller sees, None for all."""
+    mine = owner if owner is not None else asked.owner
+    labels = dict(text.partition(":")[::2] if ":" in text else (text, None) for text in asked.label)
+    return JobFilter(
+        pool=asked.pool or (None if mine is not None else "default"),
+        owner=mine,
+        states=frozenset(asked.state),
+        family=asked.family,
+        labels=labels,
+        schedule=asked.schedule,
+        array=asked.array,
+        since=asked.since,
+        until=asked.until,
+    )
 
 
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chalicelib.api.wire import LATEST_S, SPEC_BYTES_MAX, Moment, Strict, convert, epoch_s, refuse
+from chalicelib.api.wire import SPEC_BYTES_MAX, Epoch, Moment, Strict, convert, epoch_s, refuse
 from chalicelib.core import settings
 from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import PoolSpec
@@ -103,8 +103,8 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
 class SamplesQuery(Strict, frozen=True, kw_only=True):
     """Which minutes: epoch seconds, by default the last hour; of those the newest `limit`."""
 
-    since: Annotated[float, Meta(ge=0, le=LATEST_S)] | None = None
-    until: Annotated[float, Meta(ge=0, le=LATEST_S)] | None = None
+    since: Epoch | None = None
+    until: Epoch | None = None
     limit: Annotated[int, Meta(ge=1, le=1440)] = 60
 
 

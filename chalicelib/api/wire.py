@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
+from chalice.app import MultiDict
 
 from chalicelib.api import wire_words
 from chalicelib.errors import BadRequest, Fault, TooLarge
@@ -20,6 +22,7 @@ LATEST_S = 4_102_444_800  # the year 2100
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Path = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Epoch = Annotated[float, msgspec.Meta(ge=0, le=LATEST_S)]
 Moment = Annotated[float, msgspec.Meta(ge=0, le=LATEST_S)] | Annotated[str, msgspec.Meta(max_length=40)]
 
 
@@ -57,10 +60,21 @@ def convert(document: Any, type_: type[W]) -> W:
         raise _refusal(error) from None
 
 
-def query(given: Mapping[str, str] | None, type_: type[W]) -> W:
-    """A query string as its struct; numbers come as text. Raises BadRequest (which parameter, what)."""
+@cache
+def lists_of(type_: type[Strict]) -> frozenset[str]:
+    """The parameters of a query that may be said several times."""
+    fields = cast(msgspec.inspect.StructType, msgspec.inspect.type_info(type_)).fields
+    return frozenset(f.encode_name for f in fields if isinstance(f.type, msgspec.inspect.ListType))
+
+
+def query(given: MultiDict | None, type_: type[W]) -> W:
+    """A query string as its struct: numbers come as text, lists by saying the parameter again. Raises BadRequest."""
+    said = {name: given.getlist(name) for name in given} if given else {}
+    lists = lists_of(type_)
+    refuse([Fault(name, "is said twice") for name, values in said.items() if len(values) > 1 and name not in lists])
+    document = {name: values if name in lists else values[0] for name, values in said.items()}
     try:
-        return msgspec.convert(dict(given or {}), type_, strict=False)
+        return msgspec.convert(document, type_, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
 

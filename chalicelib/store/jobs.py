@@ -13,7 +13,7 @@ from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch, write_batch
 from chalicelib.store.connection import ConditionFailed
 from chalicelib.store.ports import KeyHold
-from chalicelib.store.tables import JobRow, KeyRow
+from chalicelib.store.tables import JobRow, JobsTable, KeyRow
 
 PART = "job"
 UNTOLD = "#untold"  # no pool can be called that
@@ -123,8 +123,15 @@ class DynamoJobs:
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         earlier = None if before is None else self._row.id < before
-        rows = self._row.by_pool.query(pool, earlier, limit=limit, scan_index_forward=False)
-        return _page([row.id for row in rows], limit)
+        return _newest(self._row.by_pool.query(pool, earlier, limit=limit, scan_index_forward=False), limit)
+
+    def of_owner(self, owner: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        earlier = None if before is None else self._row.id < before
+        return _newest(self._row.by_owner.query(owner, earlier, limit=limit, scan_index_forward=False), limit)
+
+    def active_newest(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        earlier = None if before is None else self._row.id < before
+        return _newest(self._row.by_active.query(pool, earlier, limit=limit, scan_index_forward=False), limit)
 
     def hold_key(self, owner: str, key: str, body_hash: str, job_id: str, expires_at: float) -> KeyHold:
         """One write that is its own answer: each attribute is set only where there is none."""
@@ -194,6 +201,12 @@ def _index_of(job: Job) -> str | None:
     if not job.ended:
         return job.pool
     return UNTOLD if job.listeners and job.delivered_at is None and not job.telling.given_up else None
+
+
+def _newest(found: Iterable[JobsTable], limit: int) -> tuple[list[str], str | None]:
+    """A page of an index in which rows other than jobs may stand, too: they are left out, the cursor is the last row's."""
+    rows = list(found)
+    return [row.id for row in rows if row.part == PART], rows[-1].id if len(rows) == limit else None
 
 
 def _page(ids: list[str], limit: int) -> tuple[list[str], str | None]:

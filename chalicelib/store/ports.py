@@ -132,7 +132,15 @@ class Jobs(Protocol):
         """Ids of jobs that have not ended, oldest first, and the cursor of the next page. Eventually consistent."""
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
-        """Ids of a pool's jobs, newest first, and the cursor of the next page. Eventually consistent."""
+        """Ids of a pool's jobs, newest first, and the cursor of the next page. Eventually consistent.
+
+        A page may have fewer than `limit` ids, even none, and still a cursor: other rows stand in the same index."""
+
+    def of_owner(self, owner: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        """The same of an owner's jobs, whatever their pool."""
+
+    def active_newest(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        """The same of a pool's jobs that have not ended."""
 
     def hold_key(self, owner: str, key: str, body_hash: str, job_id: str, expires_at: float) -> KeyHold:
         """Take an idempotency key for `job_id`, or learn what it already stands for. The first taker wins, for ever the same answer."""

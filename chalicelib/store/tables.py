@@ -43,6 +43,17 @@ class ByActive(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # a
     id = UnicodeAttribute(range_key=True)
 
 
+class ByOwner(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
+    """All jobs of an owner, whatever their pool, by id and so by time of submission."""
+
+    class Meta:
+        index_name = "by_owner"
+        projection = KeysOnlyProjection()
+
+    owner = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
 class ByInstance(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
     """The host of an instance, whatever its pool: sparse, a row without instance is not in it."""
 
@@ -60,9 +71,11 @@ class JobsTable(Model):
     part = UnicodeAttribute(range_key=True)
     pool = UnicodeAttribute(null=True)
     active_pool = UnicodeAttribute(null=True)
+    owner = UnicodeAttribute(null=True)
     expires_at = Moment(null=True)
     by_pool = ByPool()
     by_active = ByActive()
+    by_owner = ByOwner()
 
 
 class JobRow(JobsTable):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from chalice.app import MultiDict
 from town import OFFERING, Town
 
 from chalicelib.api import pool_wire, wire
@@ -192,7 +193,9 @@ def test_the_routes_times_default_to_the_last_hour_and_nonsense_is_refused() -> 
     """By the field's name: DynamoDB would refuse an empty interval with words of its own."""
 
     def asked(query: dict[str, str]) -> tuple[float, float]:
-        return pool_wire.span(wire.query(query, pool_wire.SamplesQuery), 10_000.0)
+        return pool_wire.span(
+            wire.query(MultiDict({k: [v] for k, v in query.items()}), pool_wire.SamplesQuery), 10_000.0
+        )
 
     assert asked({}) == (6400.0, 10_000.0)
     assert asked({"since": "5", "until": "7.5", "limit": "1"}) == (5.0, 7.5)

@@ -238,6 +238,7 @@ def test_the_api_may_read_all_that_explains_a_plan_or_checks_a_pool() -> None:
         ("dynamodb:Query", table + "backlog", Decision.ALLOW),
         ("dynamodb:Query", table + "jobs", Decision.ALLOW),
         ("dynamodb:Query", table + "jobs/index/by_active", Decision.ALLOW),
+        ("dynamodb:Query", table + "jobs/index/by_owner", Decision.ALLOW),
         ("ec2:DescribeInstances", "*", Decision.ALLOW),
         ("ec2:DescribeImages", "*", Decision.ALLOW),
         ("ec2:DescribeInstanceTypeOfferings", "*", Decision.ALLOW),

@@ -15,7 +15,10 @@ from infra.stage import FUNCTIONS
 ROOT = Path(__file__).parents[2]
 
 TABLES = {
-    "jobs": (["id", "part"], {"by_pool": ["pool", "id"], "by_active": ["active_pool", "id"]}),
+    "jobs": (
+        ["id", "part"],
+        {"by_pool": ["pool", "id"], "by_active": ["active_pool", "id"], "by_owner": ["owner", "id"]},
+    ),
     "backlog": (["queue", "rank"], {}),
     "hosts": (["pool", "id"], {"by_instance": ["instance_id"]}),
     "claims": (["host", "attempt"], {}),

@@ -233,6 +233,24 @@ def test_a_pools_jobs_are_listed_newest_first(stores: Stores) -> None:
     assert stores.jobs.of_pool("empty") == ([], None)
 
 
+def test_an_owners_jobs_and_a_pools_live_ones_are_listed_newest_first(stores: Stores) -> None:
+    """Whatever their pool; an ended job leaves the second list, never the first."""
+    jobs = [a_job(n, owner="bob" if n % 3 else "ann", pool="p" if n % 2 else "q") for n in range(9)]
+    stores.jobs.put_many(jobs)
+    bobs = [job.id for job in reversed(jobs) if job.owner == "bob"]
+    found, cursor = stores.jobs.of_owner("bob", limit=4)
+    while cursor is not None:
+        page, cursor = stores.jobs.of_owner("bob", before=cursor, limit=4)
+        found += page
+    assert found == bobs
+    ending = next(e for e, t in TRANSITIONS[JobState.PENDING].items() if t in FINAL)
+    assert move(stores, jobs[5], ending) is not None
+    assert stores.jobs.active_newest("p") == ([job_id(7), job_id(3), job_id(1)], None)
+    assert stores.jobs.active_newest("p", before=job_id(7), limit=1) == ([job_id(3)], job_id(3))
+    assert stores.jobs.of_owner("bob")[0] == bobs
+    assert stores.jobs.of_owner("eve") == ([], None)
+
+
 def test_an_idempotency_key_stands_for_its_first_job(stores: Stores) -> None:
     """The first taker gets its own job, every later one the first's; owners do not share keys, however they are spelt."""
     assert stores.jobs.hold_key("ann", "k", "hash-1", "job-1", LATER) == KeyHold("job-1", "hash-1")

@@ -134,12 +134,24 @@ class MemoryJobs:
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         with self._lock:
-            ids = sorted((job.id for job in self._rows.values() if job.pool == pool), reverse=True)
-        return _page([i for i in ids if before is None or i < before], limit)
+            return _newest((job.id for job in self._rows.values() if job.pool == pool), before, limit)
+
+    def of_owner(self, owner: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        with self._lock:
+            return _newest((job.id for job in self._rows.values() if job.owner == owner), before, limit)
+
+    def active_newest(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        with self._lock:
+            active = (job.id for job in self._rows.values() if job.pool == pool and not job.ended)
+            return _newest(active, before, limit)
 
     def hold_key(self, owner: str, key: str, body_hash: str, job_id: str, expires_at: float) -> KeyHold:
         with self._lock:
             return self._keys.setdefault((owner, key), KeyHold(job_id, body_hash))
+
+
+def _newest(ids: Iterable[str], before: str | None, limit: int) -> tuple[list[str], str | None]:
+    return _page(sorted((i for i in ids if before is None or i < before), reverse=True), limit)
 
 
 def _page(ids: list[str], limit: int) -> tuple[list[str], str | None]:
