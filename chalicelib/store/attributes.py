@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -80,6 +81,37 @@ class Json(Attribute[T], Generic[T]):
 
     def deserialize(self, value: str) -> T:
         return msgspec.json.decode(value, type=self.shape)
+
+
+class Sparse(Json[T]):
+    """The same for a dataclass, without the fields that are None or empty by default and still are. Other defaults are said: they may
+    be others one day, and a row keeps its meaning."""
+
+    def serialize(self, value: T) -> str:
+        return super().serialize(_said(value))
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_said(item) for item in value]
+    if not is_dataclass(value):
+        return value
+    said = {}
+    for name, empty in _fields(value.__class__):
+        item = getattr(value, name)
+        if empty is _NEVER or item != empty:
+            said[name] = _said(item)
+    return said
+
+
+_NEVER = object()
+
+
+@cache
+def _fields(shape: Any) -> tuple[tuple[str, Any], ...]:
+    """Each field with what it is by default, if that is None or empty."""
+    defaults = [(f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in fields(shape)]
+    return tuple((name, d if d is None or d in ("", (), {}) else _NEVER) for name, d in defaults)
 
 
 class Assignments(Attribute[dict[str, Assignment]]):

@@ -18,7 +18,7 @@ from chalicelib.core.job import Finish
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
 from chalicelib.core.telling import Telling
-from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment
+from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment, Sparse
 
 
 class ByPool(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB's hook has no annotations
@@ -82,7 +82,7 @@ class JobRow(JobsTable):
     """`part` = "job"."""
 
     owner = UnicodeAttribute()
-    spec = Json(JobSpec)
+    spec = Sparse(JobSpec)
     state = UnicodeAttribute()
     submitted_at = Float()
     attempt = Int()
