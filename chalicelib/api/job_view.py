@@ -11,6 +11,7 @@ from chalicelib.api.view import View
 from chalicelib.control.logs import Piece
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.phases import phases
 
 PAGE_BYTES_MAX = (
     2_900_000  # Lambda refuses an answer over 6 MB, in which every quote and backslash is escaped once more
@@ -49,6 +50,9 @@ class JobView(View, frozen=True, kw_only=True):
     assigned_at: float | None
     started_at: float | None
     finished_at: float | None
+    delivered_at: float | None
+    priority: int
+    retry_of: str | None
     host: str | None
     exit_code: int | None
     result: Any
@@ -100,6 +104,7 @@ class OutputLinks(View, frozen=True, kw_only=True):
 def job(record: Job) -> JobView:
     """A Job document."""
     finish = record.finish if record.ended else None  # an earlier attempt's end is not this one's
+    at = phases(record)
     return JobView(
         id=record.id,
         pool=record.pool,
@@ -111,10 +116,13 @@ def job(record: Job) -> JobView:
         reason=record.reason,
         waiting_for=record.waiting_for,
         cancel_requested=record.cancel_requested,
-        submitted_at=record.submitted_at,
-        assigned_at=record.entered.get(JobState.ASSIGNED),
-        started_at=(finish.started_at if finish else None) or record.entered.get(JobState.RUNNING),
-        finished_at=finish.finished_at if finish else _ended_at(record),
+        submitted_at=at.submitted_at,
+        assigned_at=at.assigned_at,
+        started_at=at.started_at,
+        finished_at=at.finished_at,
+        delivered_at=at.delivered_at,
+        priority=record.priority,
+        retry_of=record.retry_of,
         host=record.host,
         exit_code=finish.exit_code if finish else None,
         result=finish.result if finish else None,
@@ -142,7 +150,3 @@ def page(jobs: Sequence[Job], following: str | None) -> JobsPage:
 def log(piece: Piece) -> LogPiece:
     """A LogPiece document."""
     return LogPiece(from_=piece.start, next=piece.upto, text=piece.text, complete=piece.complete, cut=piece.cut)
-
-
-def _ended_at(record: Job) -> float | None:
-    return record.entered.get(record.state) if record.ended else None

@@ -8,10 +8,10 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import explain_view, job_view, job_wire, wire
+from chalicelib.api import explain_view, job_view, job_wire, life_view, life_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import cancel, explain, families, listing, logs, story
+from chalicelib.control import bulk, cancel, explain, families, listing, logs, reprioritise, retry, story
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import Job
 from chalicelib.errors import BadRequest, Fault, Forbidden, NotFound
@@ -83,6 +83,37 @@ def routes(authorizer: Any) -> Blueprint:
         _job(who(), job_id)
         return answer(job_view.job(cancel.cancel(wiring.plane(), job_id)), 202)
 
+    @route("POST", "/jobs/{job_id}/retry", takes=life_wire.RetryWire, gives=job_view.JobView, statuses=(201, 200))
+    def post_retry(job_id: str) -> Response:
+        """Run a job that has ended again, as a new one; 200 with the one that is there for a repeated `idempotency_key`."""
+        asked = wire.decode(bp.current_request.raw_body or b"{}", life_wire.RetryWire)
+        again = retry.retry(wiring.plane(), _job(who(), job_id), priority=asked.priority, key=asked.idempotency_key)
+        return answer(job_view.job(again.job), 201 if again.created else 200)
+
+    @route("PATCH", "/jobs/{job_id}", takes=life_wire.JobPatchWire, gives=job_view.JobView)
+    def patch_job(job_id: str) -> Response:
+        """Give a job another priority; one that is on a host keeps it, and waits by the new one where it has to wait again."""
+        asked = wire.decode(bp.current_request.raw_body, life_wire.JobPatchWire)
+        job = _job(who(), job_id)
+        return answer(job_view.job(reprioritise.reprioritise(wiring.plane(), job.id, asked.priority)))
+
+    @route("POST", "/jobs/bulk", takes=life_wire.BulkWire, gives=life_view.BulkView)
+    def post_bulk() -> Response:
+        """Count the jobs that match a filter; with that number as `expect`: cancel, retry or reprioritise all of them."""
+        me = who()
+        asked = wire.decode(bp.current_request.raw_body, life_wire.BulkWire)
+        wanted = life_wire.job_filter(asked.filter, owner=_owner_of(me, asked.filter.owner))
+        life_wire.check(asked)
+        found = bulk.bulk(
+            wiring.plane(),
+            asked.action,
+            wanted,
+            priority=asked.priority,
+            expect=asked.expect,
+            key=asked.idempotency_key,
+        )
+        return answer(life_view.bulk(asked.action, found))
+
     @route("GET", "/jobs/{job_id}/log", query=job_wire.LogQuery, gives=job_view.LogPiece)
     def get_log(job_id: str) -> Response:
         """A piece of a job's log, while it runs and after: from a byte on, at most 256 KiB."""
@@ -123,6 +154,11 @@ def _owner(me: Caller, wanted: str | None, prefix: str = "") -> str:
             f"{prefix}owner: this token submits for {me.owner} only", (Fault(f"{prefix}owner", f"must be {me.owner}"),)
         )
     return wanted
+
+
+def _owner_of(me: Caller, wanted: str | None) -> str | None:
+    """Whose jobs are meant: a submitter's own, whatever was said; None: everybody's."""
+    return wanted if me.runs_things else _owner(me, wanted, "filter.")
 
 
 def _job(me: Caller, job_id: str) -> Job:

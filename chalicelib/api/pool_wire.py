@@ -64,6 +64,7 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     sandbox: Literal["auto", "bwrap", "none"] | UnsetType = UNSET
     log_limit_bytes: Annotated[int, Meta(ge=1024, le=104_857_600)] | UnsetType = UNSET
     timeout_max_s: Annotated[int, Meta(ge=1, le=1_209_600)] | UnsetType = UNSET
+    job_ttl_s: Annotated[int, Meta(ge=86_400, le=315_360_000)] | UnsetType = UNSET
     generation: Annotated[int, Meta(ge=0, le=2_147_483_647)] | UnsetType = UNSET
     rolling_share: Ratio | UnsetType = UNSET
     policy: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET

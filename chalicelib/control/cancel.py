@@ -23,7 +23,9 @@ def cancel(plane: Plane, job_id: str) -> Job:
     if job.state in sources(JobEvent.WITHDRAW):
         ended = withdraw(plane, job)
         if ended is not None:
-            plane.stores.backlog.remove([entry_of(job)])
+            plane.stores.backlog.remove(
+                list({entry_of(job), entry_of(ended)})
+            )  # it may have got another place meanwhile
             return ended
         job = plane.stores.jobs.get(job_id) or job  # a pass was quicker: it is on a host now
     if job.host is not None and not job.ended:

@@ -174,6 +174,15 @@ class Performer:
 
     # -- work
 
+    def expire(self, action: do.Expire) -> str:
+        """Job, then backlog. A job that is on a host by now keeps it."""
+        entry = action.entry
+        job = self.plane.stores.jobs.get(entry.job)
+        current = job is not None and job.attempt == entry.attempt
+        ended = settle.skip(self.plane, job, action.reason) if job is not None and current else None
+        self.plane.stores.backlog.remove([entry])
+        return "skipped" if ended else "job_lost"
+
     def assign(self, action: do.Assign) -> str:
         """Host, then job, then backlog."""
         entry, now, stores = action.entry, self.plane.clock(), self.plane.stores
@@ -369,6 +378,7 @@ _METHODS: dict[type[Any], Callable[[Performer, Any], str]] = {
     do.Drain: Performer.drain,
     do.Recapture: Performer.recapture,
     do.Retire: Performer.retire,
+    do.Expire: Performer.expire,
     do.Assign: Performer.assign,
     do.Start: Performer.start,
     do.Resize: Performer.resize,

@@ -135,7 +135,8 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
     limit = backlog_limit(pool)
-    backlog = plane.stores.backlog.head(pool.name, limit)
+    head = plane.stores.backlog.head(pool.name, limit)
+    backlog = _each_once(head)
     live = [host for host in hosts if host.state in LIVE]
     grouped = groups_of(plane, pool)
     every_s = LIST_EVERY_S if live or any(group.members for group in grouped or ()) else LIST_IDLE_S
@@ -145,9 +146,19 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
         offered = {offering.region for offering in pool.spec.offerings}
         listed = _listed(plane, pool, offered | {host.offering.region for host in live})
         list_due_at = now + every_s
-    complete = len(backlog) < limit
+    complete = len(head) < limit
     seen = snapshot_of(plane, pool, hosts, launches, backlog, backlog_complete=complete, listed=listed, groups=grouped)
     return seen, list_due_at
+
+
+def _each_once(entries: list[Entry]) -> list[Entry]:
+    """Without the second entry of a job: while it gets another place in the queue it may have two (control/reprioritise.py)."""
+    if len({entry.job for entry in entries}) == len(entries):
+        return entries
+    first: dict[tuple[str, int], Entry] = {}
+    for entry in entries:
+        first.setdefault((entry.job, entry.attempt), entry)
+    return list(first.values())
 
 
 def groups_of(plane: Plane, pool: Pool) -> tuple[Group, ...] | None:

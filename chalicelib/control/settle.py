@@ -7,16 +7,17 @@ its claim, so that it never runs twice.
 from __future__ import annotations
 
 from chalicelib.control.endings import ended
+from chalicelib.control.submit import known_pool
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
+from chalicelib.core.pool import PoolSpec
 from chalicelib.core.retry import Verdict, began_and_was_lost, never_began, verdict
 from chalicelib.core.spoken import clock
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 CLAIM_TTL_S = 1_209_600.0  # 14 days: longer than any message may travel
-JOB_TTL_S = 90 * 86_400.0
 
 
 def finished(plane: Plane, pool: str, host: str, userid: str, job_id: str, attempt: int, finish: Finish) -> Job | None:
@@ -78,12 +79,35 @@ def withdraw(plane: Plane, job: Job) -> Job | None:
         attempt=job.attempt,
         at=now,
         reason="cancelled before it began",
-        expires_at=now + JOB_TTL_S,
+        expires_at=kept_until(plane, job.pool, now),
         untold=bool(job.listeners),
     )
     if moved is not None:
         ended(plane, moved)
     return moved
+
+
+def skip(plane: Plane, job: Job, reason: str) -> Job | None:
+    """End a job that waits and is not to run at all; None if it is on a host by now, has ended, or waits with another attempt."""
+    now = plane.clock()
+    moved = plane.stores.jobs.move(
+        job.id,
+        JobEvent.SKIP,
+        attempt=job.attempt,
+        at=now,
+        reason=reason,
+        expires_at=kept_until(plane, job.pool, now),
+        untold=bool(job.listeners),
+    )
+    if moved is not None:
+        ended(plane, moved)
+    return moved
+
+
+def kept_until(plane: Plane, pool: str, now: float) -> float:
+    """Until when the row of a job that ends now is kept; its outputs have a time of their own, by the bucket's lifecycle."""
+    found = known_pool(plane, pool)
+    return now + (found.spec if found else PoolSpec()).job_ttl_s
 
 
 def _ruling(plane: Plane, job: Job, host: Host, reason: str) -> Verdict:
@@ -135,7 +159,7 @@ def _apply(
         charge=ruling.charge,
         fault=ruling.fault,
         interruption=ruling.interruption,
-        expires_at=now + JOB_TTL_S,
+        expires_at=kept_until(plane, job.pool, now),
         untold=bool(job.listeners),
     )
     if moved is None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -40,10 +41,14 @@ class Submitted:
     created: bool
 
 
-def submit(plane: Plane, spec: JobSpec, owner: str) -> Submitted:
-    """One job. Raises BadRequest (with fields) or Conflict (idempotency key used with another body)."""
+def submit(plane: Plane, spec: JobSpec, owner: str, **facts: Any) -> Submitted:
+    """One job. `facts`: what else its record is to say (`retry_of`, `schedule`, `origin`).
+
+    Raises BadRequest (with fields) or Conflict (idempotency key used with another body).
+    """
     check(plane, [spec], owner, prefix=lambda index: "")
-    (submitted,) = _record(plane, [_hold(plane, spec, owner)])
+    job, first = _hold(plane, spec, owner)
+    (submitted,) = _record(plane, [(replace(job, **facts) if facts else job, first)])
     _wake(plane, spec.pool)
     return submitted
 

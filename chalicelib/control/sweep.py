@@ -6,7 +6,7 @@ than any handler may run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.control import settle
@@ -14,6 +14,7 @@ from chalicelib.control.cancel import cancel
 from chalicelib.control.launch_answers import ROW_TTL_S
 from chalicelib.control.wake import wake
 from chalicelib.core.backlog import Entry, entry_of
+from chalicelib.core.expiry import sentence
 from chalicelib.core.host import Assignment, Host, HostState, Launch
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.samples import Tally
@@ -52,6 +53,7 @@ def swept(plane: Plane, pool: str) -> Swept:
         pool, PAGE * PAGES_MAX
     )  # before the jobs, or new ones would seem to have no entry
     queued = _queued(plane, backlog)
+    entries = _by_job(backlog)
     tally = Tally()
     after: str | None = None
     for _page in range(PAGES_MAX):
@@ -60,14 +62,43 @@ def swept(plane: Plane, pool: str) -> Swept:
             if job.ended:
                 continue
             tally.add(job)
+            repairs += _strays(plane, job, entries.pop(job.id, ()))
             if plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
                 repairs += _job(plane, job, carried, queued)
         if after is None:
             break
+    repairs += _left_behind(plane, entries)
     if repairs:
         wake(plane, pool)
     tally.complete = after is None
     return Swept(repairs=repairs, hosts=hosts, launches=launches, backlog=backlog, jobs=tally)
+
+
+def _by_job(backlog: list[Entry]) -> dict[str, list[Entry]]:
+    entries: dict[str, list[Entry]] = {}
+    for entry in backlog:
+        entries.setdefault(entry.job, []).append(entry)
+    return entries
+
+
+def _strays(plane: Plane, job: Job, entries: Sequence[Entry]) -> int:
+    """Remove entries where a job does not stand any more: what was read of the backlog before its row is older than that. A later attempt's
+    entry is left alone: the attempt may be newer than the row that was read."""
+    place = entry_of(job).rank
+    strays = [entry for entry in entries if entry.rank != place and entry.attempt <= job.attempt]
+    if strays:
+        log.warning("a job stood in the backlog where it is not", extra={"job": job.id, "entries": len(strays)})
+        plane.stores.backlog.remove(strays)
+    return len(strays)
+
+
+def _left_behind(plane: Plane, entries: dict[str, list[Entry]]) -> int:
+    """Remove entries of jobs that have ended; those that the index did not name may be new, so their rows are asked."""
+    ended = [job for job in plane.stores.jobs.get_many(list(entries)[:FORGOTTEN_MAX]).values() if job.ended]
+    for job in ended:
+        log.warning("a job that has ended was in the backlog", extra={"job": job.id})
+        plane.stores.backlog.remove(entries[job.id])
+    return len(ended)
 
 
 def _forget(plane: Plane, pool: str, hosts: list[Host], launches: list[Launch]) -> None:
@@ -93,6 +124,11 @@ def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: C
     if job.cancel_requested and not _knows_of_cancel(job, carried.get((job.id, job.attempt))):
         log.warning("a cancellation was left half done", extra={"job": job.id})
         cancel(plane, job.id)
+        return 1
+    if job.state is JobState.PENDING and entry.give_up_at is not None and entry.give_up_at + STILL_S < plane.clock():
+        log.warning("a job waited for longer than it was to", extra={"job": job.id})
+        settle.skip(plane, job.pool, job.id, job.attempt, sentence(entry))
+        plane.stores.backlog.remove([entry])
         return 1
     if job.state is JobState.PENDING and not queued(entry):
         log.warning("a pending job was not in the backlog", extra={"job": job.id})

@@ -97,8 +97,8 @@ def _past(at: float | None, now: float) -> bool:
 
 
 def _placed_once(s: Snapshot, plan: Plan) -> Iterator[str]:
-    """Every waiting job is placed once, or told why not."""
-    placed = Counter(a.entry.rank for a in plan.actions if isinstance(a, do.Assign))
+    """Every waiting job is placed once, skipped, or told why not."""
+    placed = Counter(a.entry.rank for a in plan.actions if isinstance(a, do.Assign | do.Expire))
     placed.update(entry.rank for a in plan.actions if isinstance(a, do.Start) for load in a.loads for entry in load)
     placed.update(entry.rank for entry, _ in plan.waits)
     waiting = Counter(entry.rank for entry in s.backlog)

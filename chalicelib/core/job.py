@@ -82,6 +82,7 @@ TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
     _S.SKIPPED: {},
 }
 
+ANEW = (_E.RETRY, _E.DUE, _E.UNBLOCK)  # from then on it waits for a host, or waits again
 MACHINE = Machine("job", TRANSITIONS)
 after, sources, target = MACHINE.after, MACHINE.sources, MACHINE.target
 FINAL = MACHINE.finals
@@ -136,7 +137,7 @@ class Job:
     charged: int = 0
     faults: int = 0  # attempts that a host of ours failed: never charged, but not repeated for ever
     interruptions: int = 0  # attempts that EC2 took back
-    retried_at: float | None = None  # when it came back from an attempt that had begun
+    retried_at: float | None = None  # when it came back from an attempt that had begun, or its time had come (`ANEW`)
     entered: Mapping[str, float] = field(default_factory=dict)  # state → when it was last entered
     reason: str = ""
     waiting_for: str = ""
@@ -169,6 +170,11 @@ class Job:
         if "answer" in self.origin:
             listeners.append(str(self.origin["answer"]))
         return tuple(listeners)
+
+    @property
+    def priority(self) -> int:
+        """Its class in the queue now; that of its spec is what it was submitted with."""
+        return int(self.rank.partition("#")[0]) if self.rank else self.spec.priority
 
     @property
     def queued_at(self) -> float:

@@ -92,6 +92,14 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Expire:
+    """End a waiting job that was to wait no longer."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assign:
     entry: Entry
     host: str
@@ -162,6 +170,7 @@ Action = (
     | Drain
     | Recapture
     | Retire
+    | Expire
     | Assign
     | Start
     | Resize

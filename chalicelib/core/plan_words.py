@@ -13,7 +13,7 @@ from chalicelib.core.spoken import count, sentence
 def subject(action: Action) -> str:
     """The id of what an action is about: a job, host, instance, launch or offering; of several hosts, the first."""
     match action:
-        case do.Assign():
+        case do.Assign() | do.Expire():
             return action.entry.job
         case do.Settle() | do.Reclaim():
             return action.assignment.job
@@ -46,13 +46,13 @@ def hosts_of(action: Action) -> Iterator[str]:
         yield action.host
     elif isinstance(action, do.Resume):
         yield from action.launch.hosts
-    elif not isinstance(action, do.Adopt | do.Start | do.Resize | do.Dismiss):
+    elif not isinstance(action, do.Expire | do.Adopt | do.Start | do.Resize | do.Dismiss):
         yield action.host.id
 
 
 def jobs_of(action: Action) -> Iterator[str]:
     """The ids of the jobs that an action concerns."""
-    if isinstance(action, do.Assign):
+    if isinstance(action, do.Assign | do.Expire):
         yield action.entry.job
     elif isinstance(action, do.Settle | do.Reclaim):
         yield action.assignment.job
@@ -94,6 +94,7 @@ _WORDS: dict[type[Any], Callable[[Any], str]] = {
     do.Drain: lambda a: f"give host {a.host.id} no new work",
     do.Recapture: lambda a: f"give host {a.host.id} work again",
     do.Retire: lambda a: f"terminate host {a.host.id}",
+    do.Expire: lambda a: f"skip {a.entry.job}",
     do.Assign: lambda a: f"place {a.entry.job} (attempt {a.entry.attempt}) on host {a.host}",
     do.Start: _start,
     do.Resize: lambda a: f"bring group {a.group} from {a.before} to {count(a.desired, 'host')}",

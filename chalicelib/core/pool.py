@@ -33,6 +33,7 @@ class PoolSpec:
     sandbox: str = "auto"
     log_limit_bytes: int = 1_048_576
     timeout_max_s: int = 86_400
+    job_ttl_s: int = 7_776_000  # 90 days: so long the row of a job is kept after its end
     generation: int = 0
     rolling_share: float = 0.25  # of the ready hosts, at most so many at a time are drained for a newer generation
     policy: str = "slo"  # a name in core.scaling.POLICIES …

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from chalicelib.core import consistency, groups, ladder, retirement, scaling_step
+from chalicelib.core import consistency, expiry, groups, ladder, retirement, scaling_step
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, ring_due
 from chalicelib.core.fleet import Fleet, carried, fleet_of
@@ -40,6 +40,7 @@ def reconcile(s: Snapshot) -> Plan:
     waiting: Sequence[Entry] = s.backlog
     if there:
         waiting = [entry for entry in s.backlog if (entry.job, entry.attempt) not in there]
+    waiting, expired, gives_up_at = expiry.split(waiting, s.now)
     bound = ladder.bound(s, waiting)
     left = place(
         waiting,
@@ -68,10 +69,10 @@ def reconcile(s: Snapshot) -> Plan:
         waits += [*_expectant(fleet, after), *asked]
     leaving = {action.host.id for action in (*departures, *scale_in)}
     plan = Plan(
-        actions=(*repairs, *departures, *scale_in, *recaptures, *assigns, *starts, *rings),
+        actions=(*repairs, *departures, *scale_in, *recaptures, *expired, *assigns, *starts, *rings),
         waits=tuple(waits),
         begins=step.begins,
-        wake_at=min(_due(s, fleet, step, leaving | busy), default=None),
+        wake_at=min((*_due(s, fleet, step, leaving | busy), *gives_up_at), default=None),
         target=step.target,
         scaling=step.memory,
         supply=s.pool.supply,

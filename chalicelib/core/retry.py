@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chalicelib.core.job import Finish, Job, JobEvent
+from chalicelib.core.job_spec import RetryOn
 
 FAULTS_MAX = 10  # hosts of ours that may fail a job before we stop trying and say so
 
@@ -41,6 +42,8 @@ def verdict(job: Job, finish: Finish, *, interrupted: bool = False) -> Verdict:
     left = job.spec.max_attempts - job.charged - 1
     if event in (JobEvent.SUCCEED, JobEvent.CANCEL) or job.cancel_requested or left <= 0:
         return Verdict(event, finish.reason, charge=True)
+    if not _worth_another(job, event, finish.exit_code):
+        return Verdict(event, f"{finish.reason}; not tried again: {_unlisted(job)}", charge=True)
     return Verdict(JobEvent.RETRY, f"{finish.reason}; trying again ({left} attempts left)", charge=True)
 
 
@@ -53,6 +56,8 @@ def began_and_was_lost(job: Job, reason: str, *, interrupted: bool = False) -> V
         return Verdict(JobEvent.CANCEL, f"cancelled; {reason}")
     if job.spec.max_attempts <= 1:
         return Verdict(JobEvent.LOSE, f"{reason}; it may have begun, and it allows only one attempt")
+    if (RetryOn.INTERRUPTION if interrupted else RetryOn.INFRASTRUCTURE) not in job.spec.retry_on:
+        return Verdict(JobEvent.LOSE, f"{reason}; it may have begun, and it is not tried again: {_unlisted(job)}")
     if interrupted:
         return Verdict(JobEvent.RETRY, f"{reason}; trying again, not charged", interruption=True)
     if job.faults >= FAULTS_MAX:
@@ -67,3 +72,15 @@ def never_began(job: Job, reason: str, *, fault: bool) -> Verdict:
     if fault and job.faults >= FAULTS_MAX:
         return Verdict(JobEvent.LOSE, f"given up after {job.faults + 1} hosts failed it before it began: {reason}")
     return Verdict(JobEvent.RELEASE, reason, fault=fault)
+
+
+def _worth_another(job: Job, event: JobEvent, exit_code: int | None) -> bool:
+    """Whether the job's `retry_on` lists how its own command ended: at its timeout, badly in any way, or with this very exit code."""
+    wanted = job.spec.retry_on
+    if event is JobEvent.TIME_OUT:
+        return RetryOn.TIMEOUT in wanted
+    return RetryOn.FAILURE in wanted or (exit_code is not None and f"exit:{exit_code}" in wanted)
+
+
+def _unlisted(job: Job) -> str:
+    return f"its retry_on is {', '.join(job.spec.retry_on) or 'empty'}"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from chalicelib.core.job import FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch, write_batch
 from chalicelib.store.connection import ConditionFailed
@@ -79,7 +79,7 @@ class DynamoJobs:
             changes.append(row.finish.set(finish))
         if event in (JobEvent.RELEASE, JobEvent.RETRY):
             changes.append(row.attempt.set(attempt + 1))
-        if event is JobEvent.RETRY:
+        if event in ANEW:
             changes.append(row.retried_at.set(at))
         if charge:
             changes.append(row.charged.add(1))
@@ -92,6 +92,11 @@ class DynamoJobs:
             if expires_at is not None:
                 changes.append(row.expires_at.set(expires_at))
         return self._change(job_id, changes, row.state.is_in(*map(str, sources(event))) & (row.attempt == attempt))
+
+    def rerank(self, job_id: str, *, attempt: int, before: str, rank: str) -> Job | None:
+        row = self._row
+        same = self._alive() & (row.attempt == attempt) & (row.rank == before)
+        return self._change(job_id, [row.rank.set(rank)], same)
 
     def request_cancel(self, job_id: str) -> Job | None:
         return self._change(job_id, [self._row.cancel_requested.set(True)], self._alive())

@@ -105,7 +105,7 @@ class Jobs(Protocol):
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
         Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE and RETRY raise
-        `attempt` by one, RETRY sets retried_at; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises
+        `attempt` by one, RETRY, DUE and UNBLOCK set retried_at; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises
         `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given). `untold`: somebody is to be told
         of the end, so that it is found by `untold` from this very write on.
         """
@@ -121,6 +121,9 @@ class Jobs(Protocol):
 
     def delivered(self, job_id: str, at: float) -> bool:
         """All who wanted to know of its end have been told; False if that was said before."""
+
+    def rerank(self, job_id: str, *, attempt: int, before: str, rank: str) -> Job | None:
+        """Another place in the queue for a job that has not ended, is at `attempt` and has the rank `before`; the job then, or None."""
 
     def request_cancel(self, job_id: str) -> Job | None:
         """Set the flag on a job that has not ended; None if it has, or is unknown."""

@@ -65,6 +65,8 @@ def acted(s: Snapshot, plan: Plan) -> Snapshot:
                 if all(a.key != one.key for a in host.assignments):
                     change(host, assignments=(*host.assignments, one))
                 placed.add(action.entry.rank)
+            case do.Expire():
+                placed.add(action.entry.rank)
             case do.Start():
                 size = capacity(action.offering, s.pool.spec)
                 for index, load in enumerate(action.loads):

@@ -25,6 +25,7 @@ ACTIONS: list[do.Action] = [
     do.Drain(a_host(), "it is old"),
     do.Recapture(a_host(), "work came"),
     do.Retire(a_host(), "it is empty"),
+    do.Expire(an_entry(), "it has waited for so long"),
     do.Assign(an_entry(), "host-1", "it fits."),
     do.Start(OFFERING, ((an_entry("job-1"), an_entry("job-2")), ()), "they fit nowhere"),
     do.Resize("spillway-dev-default-spot", "us-east-1", 2, 3, 0.0, (), "a job fits nowhere"),
@@ -46,7 +47,7 @@ def test_every_action_is_a_sentence_with_a_subject_and_a_reason(action: do.Actio
     assert action.reason.rstrip(".") in words
     assert plan_words.subject(action)
     assert any(True for _ in plan_words.hosts_of(action)) or isinstance(
-        action, do.Adopt | do.Start | do.Resize | do.Dismiss
+        action, do.Expire | do.Adopt | do.Start | do.Resize | do.Dismiss
     )
 
 

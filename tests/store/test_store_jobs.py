@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from store_records import NOW, a_job, a_job_in, job_id, race
 
-from chalicelib.core.job import FINAL, TRANSITIONS, Finish, Job, JobEvent, JobState, Log, Output
+from chalicelib.core.job import ANEW, FINAL, TRANSITIONS, Finish, Job, JobEvent, JobState, Log, Output
 from chalicelib.core.job_spec import Input, JobSpec, Notify, Wanted
 from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold, Stores
@@ -102,7 +102,7 @@ def test_every_event_in_every_state(stores: Stores) -> None:
                 reason="because",
                 waiting_for="",
                 attempt=job.attempt + (event in (JobEvent.RELEASE, JobEvent.RETRY)),
-                retried_at=LATER if event is JobEvent.RETRY else job.retried_at,
+                retried_at=LATER if event in ANEW else job.retried_at,
             )
         answer = None if target is None else expected[job.id]
         assert move(stores, job, event) == answer, f"{state} × {event}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from threading import Lock
 
-from chalicelib.core.job import Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.job import ANEW, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold
 
@@ -78,7 +78,7 @@ class MemoryJobs:
                 charged=job.charged + charge,
                 faults=job.faults + fault,
                 interruptions=job.interruptions + interruption,
-                retried_at=at if event is JobEvent.RETRY else job.retried_at,
+                retried_at=at if event in ANEW else job.retried_at,
                 host=job.host if host is None else host,
                 userid=job.userid if userid is None else userid,
                 finish=job.finish if finish is None else finish,
@@ -87,6 +87,14 @@ class MemoryJobs:
                 self.expires[job_id] = expires_at
             if job.ended and untold:
                 self._untold.add(job_id)
+            return job
+
+    def rerank(self, job_id: str, *, attempt: int, before: str, rank: str) -> Job | None:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or job.ended or job.attempt != attempt or job.rank != before:
+                return None
+            job = self._rows[job_id] = replace(job, rank=rank)
             return job
 
     def request_cancel(self, job_id: str) -> Job | None:
