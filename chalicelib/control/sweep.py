@@ -127,7 +127,7 @@ def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: C
         return 1
     if job.state is JobState.PENDING and entry.give_up_at is not None and entry.give_up_at + STILL_S < plane.clock():
         log.warning("a job waited for longer than it was to", extra={"job": job.id})
-        settle.skip(plane, job.pool, job.id, job.attempt, sentence(entry))
+        settle.skip(plane, job, sentence(entry))
         plane.stores.backlog.remove([entry])
         return 1
     if job.state is JobState.PENDING and not queued(entry):
