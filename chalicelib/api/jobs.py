@@ -108,6 +108,7 @@ def routes(authorizer: Any) -> Blueprint:
             wiring.plane(),
             asked.action,
             wanted,
+            ids=list(dict.fromkeys(asked.filter.ids)),
             priority=asked.priority,
             expect=asked.expect,
             key=asked.idempotency_key,

@@ -31,16 +31,17 @@ class JobPatchWire(Strict, frozen=True, kw_only=True):
 
 
 class FilterWire(Strict, frozen=True, kw_only=True):
-    """Which jobs: all that is said must hold. `since` ≤ submitted < `until`."""
+    """Which jobs: all that is said must hold, and without `ids` and `owner` the pool is "default". A label may be null: any value.
+    `since` ≤ submitted < `until`."""
 
-    pool: Name = "default"
+    pool: Name | None = None
     ids: Annotated[list[Id], Meta(max_length=JOBS_MAX)] = []
     owner: Name | None = None
     states: Annotated[list[JobState], Meta(max_length=20)] = []
     family: Name | None = None
-    name: Annotated[str, Meta(max_length=256)] | None = None
     array: Id | None = None
-    labels: Annotated[dict[Name, Annotated[str, Meta(max_length=256)]], Meta(max_length=20)] = {}
+    schedule: Name | None = None
+    labels: Annotated[dict[Name, Annotated[str, Meta(max_length=256)] | None], Meta(max_length=20)] = {}
     since: Moment | None = None
     until: Moment | None = None
 
@@ -77,12 +78,11 @@ def job_filter(wire: FilterWire, *, owner: str | None) -> JobFilter:
             faults.append(Fault(f"filter.{field}", str(error)))
     refuse(faults)
     return JobFilter(
-        pool=wire.pool,
-        ids=tuple(dict.fromkeys(wire.ids)),
+        pool=wire.pool or (None if wire.ids or wire.owner else "default"),
         owner=owner,
-        states=tuple(map(str, wire.states)),
+        states=frozenset(wire.states),
         family=wire.family,
-        name=wire.name,
+        schedule=wire.schedule,
         array=wire.array,
         labels=wire.labels,
         **moments,

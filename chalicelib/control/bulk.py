@@ -6,20 +6,20 @@ request that ends half way is simply made again: `left` says for how many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+from chalicelib.control import listing
 from chalicelib.control.cancel import cancel
 from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.retry import retry
-from chalicelib.core.job import Job
+from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.job_filter import JobFilter
 from chalicelib.errors import BadRequest, Conflict, Fault
 from chalicelib.wiring import Plane
 
 JOBS_MAX = 500  # in one request
 LOOKED_AT_MAX = 10_000  # records that are read to find them
-PAGE = 500
 DO_S = 20.0  # API Gateway gives up after 29
 
 
@@ -43,18 +43,18 @@ def bulk(
     action: str,
     wanted: JobFilter,
     *,
+    ids: Sequence[str] = (),
     priority: int | None = None,
     expect: int | None = None,
     key: str | None = None,
 ) -> Bulk:
     """Count, or, with the number that was counted as `expect`, do it. Raises Conflict where another number of jobs matches now.
 
-    `key`: makes a retry that is asked for twice one retry.
+    `ids`: of these only; else the filter names a pool or an owner. `key`: makes a retry that is asked for twice one retry.
     """
-    found, more = _matching(plane, wanted, ended=action == "retry")
-    ids = tuple(job.id for job in found)
+    found, more = _matching(plane, wanted, ids, ended=action == "retry")
     if expect is None:
-        return Bulk(jobs=ids, more=more)
+        return Bulk(jobs=tuple(job.id for job in found), more=more)
     if len(found) != expect:
         raise Conflict(
             f"{len(found)} jobs match now, and {expect} were expected: nothing was done",
@@ -89,31 +89,15 @@ def _each(plane: Plane, jobs: list[Job], more: bool, do: Callable[[Job], Job]) -
     return Bulk(jobs=ids, more=more or left > 0, done=tuple(done), failed=tuple(failed), left=left)
 
 
-def _matching(plane: Plane, wanted: JobFilter, *, ended: bool) -> tuple[list[Job], bool]:
-    """The first JOBS_MAX that match, and whether there may be more."""
-    found: list[Job] = []
-    looked_at = 0
-    for page in _pages(plane, wanted, ended=ended):
-        for job in plane.stores.jobs.get_many(page).values():
-            if job.ended is ended and wanted.matches(job):
-                found.append(job)
-        looked_at += len(page)
-        if len(found) > JOBS_MAX or looked_at >= LOOKED_AT_MAX:
-            return found[:JOBS_MAX], True
-    return found, False
-
-
-def _pages(plane: Plane, wanted: JobFilter, *, ended: bool) -> Iterator[list[str]]:
-    """Ids page by page: of jobs that have not ended the oldest first, of others the newest."""
-    if wanted.ids:
-        yield list(wanted.ids)
-        return
-    cursor: str | None = None
-    while True:
-        if ended:
-            ids, cursor = plane.stores.jobs.of_pool(wanted.pool, before=cursor, limit=PAGE)
-        else:
-            ids, cursor = plane.stores.jobs.active(wanted.pool, after=cursor, limit=PAGE)
-        yield ids
-        if cursor is None:
-            return
+def _matching(plane: Plane, wanted: JobFilter, ids: Sequence[str], *, ended: bool) -> tuple[list[Job], bool]:
+    """The first JOBS_MAX that match and have ended, or have not; and whether there may be more."""
+    right = FINAL if ended else frozenset(JobState) - FINAL
+    states = wanted.states & right if wanted.states else right
+    if not states:
+        return [], False
+    wanted = replace(wanted, states=states)
+    if ids:
+        found = plane.stores.jobs.get_many(ids)
+        return [found[i] for i in ids if i in found and wanted.takes(found[i])], False
+    jobs, cursor = listing.find(plane, wanted, None, JOBS_MAX, LOOKED_AT_MAX)
+    return jobs, cursor is not None
