@@ -15,7 +15,7 @@ from chalice import AuthResponse, Chalice, Rate  # type: ignore[attr-defined]
 sys.dont_write_bytecode = True  # Chalice imports this before it names the package by all that lies below chalicelib
 
 from chalicelib import config, wiring
-from chalicelib.api import auth, hosts, jobs, pools, samples, tokens
+from chalicelib.api import answers, auth, hosts, jobs, pools, samples, stage, tokens
 from chalicelib.api import settings as runtime
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
@@ -44,6 +44,12 @@ def observed(event: Any, get_response: Callable[[Any], Any]) -> Any:
             metrics.flush_metrics()
 
 
+@app.middleware("http")
+def refused(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """Every refusal is a problem document, also Chalice's own."""
+    return answers.own(get_response(event))
+
+
 @app.authorizer(ttl_seconds=auth.ANSWER_AGE_MAX_S)
 def authorize(request: Any) -> AuthResponse:
     """Bearer tokens; API Gateway keeps the answer for a while."""
@@ -58,6 +64,7 @@ app.register_blueprint(pools.routes(authorize))
 app.register_blueprint(hosts.routes(authorize))
 app.register_blueprint(runtime.routes(authorize))
 app.register_blueprint(samples.routes(authorize))
+app.register_blueprint(stage.routes(authorize))
 app.register_blueprint(tokens.routes(authorize))
 
 

@@ -44,16 +44,21 @@ def problem(status: int, detail: str, faults: tuple[Any, ...] = ()) -> Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route as `/openapi.json` tells of it: `takes`, `gives` and `query` are structs, `statuses` those of success."""
+    """A route as `/openapi.json` tells of it. `takes` (body), `gives` (answer) and `query` are structs, `statuses` those that answer
+    `gives`. `optional`: the body may be left out. `etag`: the answer says its version; `if_match`: a change may name it."""
 
     method: str
     path: str
+    name: str
     summary: str
-    public: bool
-    takes: Any
-    gives: Any
-    query: Any
-    statuses: tuple[int, ...]
+    public: bool = False
+    takes: Any = None
+    gives: Any = None
+    query: Any = None
+    statuses: tuple[int, ...] = (200,)
+    optional: bool = False
+    etag: bool = False
+    if_match: bool = False
 
 
 ROUTES: dict[tuple[str, str], Route] = {}
@@ -62,20 +67,11 @@ ROUTES: dict[tuple[str, str], Route] = {}
 def router(bp: Blueprint, authorizer: Any) -> Callable[..., Callable[[View], View]]:
     """`route(method, path, …)` for a blueprint: behind the authorizer unless `public`, and with exceptions told as problems.
 
-    `takes` (body), `query` and `gives` (answer) are the structs that describe it; its summary is the view's docstring.
+    What else is said describes it (`Route`); its summary is the view's docstring.
     Chalice itself turns an exception of a view into its own 500 before any middleware sees it, hence here.
     """
 
-    def route(
-        method: str,
-        path: str,
-        *,
-        public: bool = False,
-        takes: Any = None,
-        gives: Any = None,
-        query: Any = None,
-        statuses: tuple[int, ...] = (200,),
-    ) -> Callable[[View], View]:
+    def route(method: str, path: str, *, public: bool = False, **described: Any) -> Callable[[View], View]:
         def register(view: View) -> View:
             @wraps(view)
             def told(*args: Any, **captured: Any) -> Response:
@@ -89,18 +85,24 @@ def router(bp: Blueprint, authorizer: Any) -> Callable[..., Callable[[View], Vie
             ROUTES[method, path] = Route(
                 method=method,
                 path=path,
+                name=view.__name__,
                 summary=(view.__doc__ or "").strip(),
                 public=public,
-                takes=takes,
-                gives=gives,
-                query=query,
-                statuses=statuses,
+                **described,
             )
             return view
 
         return register
 
     return route
+
+
+def own(response: Response) -> Response:
+    """Chalice's own refusals (a media type that it does not take, a crash outside of any view) as problems, like ours."""
+    body = response.body
+    if response.status_code < 400 or not isinstance(body, dict) or "Code" not in body:
+        return response
+    return problem(response.status_code, str(body.get("Message") or body["Code"]))
 
 
 def _told(error: Exception) -> Response:

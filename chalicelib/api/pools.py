@@ -1,4 +1,4 @@
-"""Routes of pools, uploads, and health. What changes a pool is in `settings.py`, what explains one in `hosts.py`."""
+"""Routes of pools and uploads. What changes a pool is in `settings.py`, what explains one in `hosts.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chalicelib import wiring
 from chalicelib.api import host_view, pool_view, stage_view, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import health, pools
+from chalicelib.control import pools
 
 UPLOAD_URL_S = 900
 
@@ -44,12 +44,5 @@ def routes(authorizer: Any) -> Blueprint:
             return answer(stage_view.UploadView(sha256=upload.sha256, present=True, url=None, headers={}))
         url, headers = blobs.put_url(key, upload.sha256, UPLOAD_URL_S)
         return answer(stage_view.UploadView(sha256=upload.sha256, present=False, url=url, headers=headers))
-
-    @route("GET", "/healthz", public=True, gives=stage_view.HealthView, statuses=(200, 503))
-    def healthz() -> Response:
-        """Whether the parts that everything hangs on answer; no token is needed."""
-        checks = health.check(wiring.plane())
-        ok = all(c["ok"] for c in checks.values())
-        return answer({"ok": ok, "checks": checks}, 200 if ok else 503)
 
     return bp

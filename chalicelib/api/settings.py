@@ -37,13 +37,15 @@ def routes(authorizer: Any) -> Blueprint:
     def wanted() -> int | None:
         return pool_wire.version_of(bp.current_request.headers.get("if-match"))
 
-    @route("GET", "/pools/{pool}", gives=pool_view.PoolWholeView)
+    @route("GET", "/pools/{pool}", gives=pool_view.PoolWholeView, etag=True)
     def get_pool(pool: str) -> Response:
         """A pool: its settings, who said them, its scaling; its calendar for operators."""
         who = caller(bp.current_request.context)
         return _pool(pools.known(wiring.plane(), pool), calendar_too=who.runs_things)
 
-    @route("PUT", "/pools/{pool}", takes=pool_wire.PoolSpecWire, gives=pool_view.PoolWholeView)
+    @route(
+        "PUT", "/pools/{pool}", takes=pool_wire.PoolSpecWire, gives=pool_view.PoolWholeView, etag=True, if_match=True
+    )
     def put_pool(pool: str) -> Response:
         """Create a pool, or replace all that was said of it."""
         who = operator()
@@ -52,7 +54,9 @@ def routes(authorizer: Any) -> Blueprint:
         written = pools.put(wiring.plane(), pool, said, by=who.owner, version=wanted(), warn=warned.append)
         return _pool(written, warnings=warned)
 
-    @route("PATCH", "/pools/{pool}", takes=pool_wire.PoolPatchWire, gives=pool_view.PoolWholeView)
+    @route(
+        "PATCH", "/pools/{pool}", takes=pool_wire.PoolPatchWire, gives=pool_view.PoolWholeView, etag=True, if_match=True
+    )
     def patch_pool(pool: str) -> Response:
         """Change settings of a pool by a merge patch: null takes a setting back."""
         who = operator()
@@ -60,30 +64,32 @@ def routes(authorizer: Any) -> Blueprint:
         written = pools.patch(wiring.plane(), pool, changes, by=who.owner, version=wanted(), warn=warned.append)
         return _pool(written, warnings=warned)
 
-    @route("POST", "/pools/{pool}/restart", gives=pool_view.PoolWholeView)
+    @route("POST", "/pools/{pool}/restart", gives=pool_view.PoolWholeView, etag=True)
     def post_restart(pool: str) -> Response:
         """Replace all hosts of a pool, rolling."""
         return _pool(restart.restart(wiring.plane(), pool, by=operator().owner))
 
-    @route("POST", "/pools/{pool}/kill", takes=pool_wire.KillWire, gives=pool_view.PoolWholeView)
+    @route(
+        "POST", "/pools/{pool}/kill", takes=pool_wire.KillWire, gives=pool_view.PoolWholeView, etag=True, optional=True
+    )
     def post_kill(pool: str) -> Response:
         """Launch no host, and let those that are there leave when what runs there has ended."""
         who = operator()
         asked = decode(body() or b"{}", pool_wire.KillWire)
         return _pool(restart.kill(wiring.plane(), pool, by=who.owner, force=asked.force))
 
-    @route("POST", "/pools/{pool}/start", gives=pool_view.PoolWholeView)
+    @route("POST", "/pools/{pool}/start", gives=pool_view.PoolWholeView, etag=True)
     def post_start(pool: str) -> Response:
         """Undo `kill`, and switch scaling on."""
         return _pool(restart.start(wiring.plane(), pool, by=operator().owner))
 
-    @route("GET", "/settings", gives=pool_view.SettingsView)
+    @route("GET", "/settings", gives=pool_view.SettingsView, etag=True)
     def get_settings() -> Response:
         """The stage's own defaults of all pools."""
         operator()
         return _defaults(wiring.plane().stores.registry.defaults())
 
-    @route("PATCH", "/settings", takes=pool_wire.PoolPatchWire, gives=pool_view.SettingsView)
+    @route("PATCH", "/settings", takes=pool_wire.PoolPatchWire, gives=pool_view.SettingsView, etag=True, if_match=True)
     def patch_settings() -> Response:
         """Change the stage's defaults by a merge patch, and every pool with them."""
         who = operator()
@@ -91,14 +97,20 @@ def routes(authorizer: Any) -> Blueprint:
         written = settings.patch_defaults(wiring.plane(), changes, by=who.owner, version=wanted(), warn=warned.append)
         return _defaults(written, warnings=warned)
 
-    @route("GET", "/pools/{pool}/calendar", gives=pool_view.CalendarView)
+    @route("GET", "/pools/{pool}/calendar", gives=pool_view.CalendarView, etag=True)
     def get_calendar(pool: str) -> Response:
         """The bookings of a pool."""
         operator()
         found = pools.known(wiring.plane(), pool)
         return _calendar(found)
 
-    @route("PUT", "/pools/{pool}/calendar/{booking_id}", takes=pool_wire.BookingWire, gives=pool_view.BookingView)
+    @route(
+        "PUT",
+        "/pools/{pool}/calendar/{booking_id}",
+        takes=pool_wire.BookingWire,
+        gives=pool_view.BookingView,
+        etag=True,
+    )
     def put_booking(pool: str, booking_id: str) -> Response:
         """Announce a surge, or change one."""
         who = operator()
@@ -106,7 +118,7 @@ def routes(authorizer: Any) -> Blueprint:
         changed = calendar.book(wiring.plane(), pool, asked, by=who.owner)
         return answer(pool_view.booking(asked), version=changed.version)
 
-    @route("DELETE", "/pools/{pool}/calendar/{booking_id}", gives=pool_view.CalendarView)
+    @route("DELETE", "/pools/{pool}/calendar/{booking_id}", gives=pool_view.CalendarView, etag=True)
     def delete_booking(pool: str, booking_id: str) -> Response:
         """Take a booking back; the answer is those that are left."""
         who = operator()

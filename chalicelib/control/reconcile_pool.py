@@ -66,6 +66,7 @@ def _look(plane: Plane, pool: Pool, tokens: Tokens) -> Plan | None:
     if not plane.stores.registry.note_pass(
         name,
         pool.pass_no,
+        looked_at=started_at,
         list_due_at=list_due_at,
         wake_at=wake_at,
         scaling=plan.scaling or pool.scaling,

@@ -126,6 +126,7 @@ class Pool:
     interest: int = 0  # people who were looking when the tick last counted
     prospects: Prospects = Prospects()  # what the tick last learned of spot prices, where `rank_spot` asks for it
     pass_no: int = 0
+    looked_at: float | None = None  # when the last pass that had seen everything began
     list_due_at: float = 0.0  # when EC2 must be listed next
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
     supply: Supply = Supply()

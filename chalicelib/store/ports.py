@@ -27,7 +27,7 @@ HOST_FACTS = frozenset(
     {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
 PASS_FACTS = frozenset(
-    {"list_due_at", "wake_at", "supply", "scaling", "clocks", "asked"}
+    {"looked_at", "list_due_at", "wake_at", "supply", "scaling", "clocks", "asked"}
 )  # what Registry.note_pass sets
 
 TOKEN_ID_DIGITS = 16  # of a token's SHA-256 that are its id: 64 bits
@@ -312,7 +312,7 @@ class Registry(Protocol):
     def pass_no(self, name: str) -> int | None: ...
 
     def note_pass(self, name: str, pass_no: int, **facts: Any) -> bool:
-        """SET list_due_at, wake_at, supply, scaling, clocks, asked - only if `pass_no` is still the row's (the fence). None removes."""
+        """SET some of `PASS_FACTS`, only if `pass_no` is still the row's (the fence). None removes."""
 
     def token(self, sha256: str) -> Token | None: ...
 

@@ -231,6 +231,7 @@ def _pool(row: PoolRow) -> Pool:
         spec=row.spec,
         version=row.version,
         pass_no=row.pass_no,
+        looked_at=row.looked_at,
         list_due_at=row.list_due_at,
         wake_at=row.wake_at,
         supply=row.supply,

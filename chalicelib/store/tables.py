@@ -217,6 +217,7 @@ class PoolRow(RegistryTable):
     spec = Json(PoolSpec)
     version = Int()
     pass_no = Int()
+    looked_at = Float(null=True)
     list_due_at = Float(default=0.0)
     wake_at = Float(null=True)
     supply = Json(Supply, default=Supply)
