@@ -15,7 +15,7 @@ from chalice import AuthResponse, Chalice, Rate  # type: ignore[attr-defined]
 sys.dont_write_bytecode = True  # Chalice imports this before it names the package by all that lies below chalicelib
 
 from chalicelib import config, wiring
-from chalicelib.api import answers, auth, hosts, jobs, pools, samples, stage, tokens
+from chalicelib.api import answers, auth, hosts, jobs, owners, pools, samples, stage, tokens
 from chalicelib.api import settings as runtime
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
@@ -66,6 +66,7 @@ app.register_blueprint(runtime.routes(authorize))
 app.register_blueprint(samples.routes(authorize))
 app.register_blueprint(stage.routes(authorize))
 app.register_blueprint(tokens.routes(authorize))
+app.register_blueprint(owners.routes(authorize))
 
 
 @app.on_sqs_message(queue=settings.submissions_queue, batch_size=10, maximum_concurrency=10)

@@ -72,6 +72,12 @@ class Conflict(BadRequest):
     status = 409
 
 
+class OverQuota(BadRequest):
+    """Its owner has as much as it may have; later it may be accepted."""
+
+    status = 429
+
+
 class PreconditionFailed(BadRequest):
     """Another version is there than the one that the caller had read."""
 

@@ -362,6 +362,18 @@ class Client:
         """Take a token away by its id (admins); within a minute it opens nothing any more."""
         return dict(self._http.call("DELETE", f"/tokens/{quote(token_id, safe='')}"))
 
+    def owners(self) -> list[dict[str, Any]]:
+        """The quotas of all owners that were ever given one (operators)."""
+        return list(self._http.call("GET", "/owners")["items"])
+
+    def owner(self, name: str) -> dict[str, Any]:
+        """An owner's quota (`jobs_max`, `cpu_max`, `usd_per_day`; None: no limit) and what is `used` of it."""
+        return dict(self._http.call("GET", f"/owners/{quote(name, safe='')}"))
+
+    def put_owner(self, name: str, quota: Mapping[str, Any], *, version: int | None = None) -> dict[str, Any]:
+        """Replace an owner's quota (operators); what is left out is not limited. `version`: only if it is at this one."""
+        return dict(self._http.call("PUT", f"/owners/{quote(name, safe='')}", json=dict(quota), version=version))
+
     def health(self) -> dict[str, Any]:
         """`{"ok": bool, "checks": {…}}`; needs no token."""
         return dict(self._http.call("GET", "/healthz"))

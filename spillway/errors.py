@@ -54,6 +54,10 @@ class NotAllowed(SpillwayError):
     exit_code = 3
 
 
+class OverQuota(NotAllowed):
+    """The owner has as many jobs as it may have, or has spent what it may spend (429): later it may be accepted."""
+
+
 class Unreachable(SpillwayError):
     """No answer, or only server errors, after all retries."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from spillway.errors import FieldError, NotAllowed, Refused, Unreachable
+from spillway.errors import FieldError, NotAllowed, OverQuota, Refused, Unreachable
 
 TIMEOUT = httpx.Timeout(35.0, connect=5.0)  # API Gateway itself gives up after 29 s
 TRIES_MAX = 5
@@ -96,10 +96,16 @@ class Transport:
                 continue
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise Unreachable(f"{url!r} is not a URL that can be called: {error}.") from error
-            if response.status_code not in _RETRIED or last:
+            if response.status_code not in _RETRIED or last or _over_quota(response):
                 return response
             self._pause(_pause_s(attempt, response.headers.get("retry-after")))
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _over_quota(response: httpx.Response) -> bool:
+    """Whether Spillway itself says 429. API Gateway, which is asked too often, says it without a problem document."""
+    kind = str(response.headers.get("content-type", ""))
+    return response.status_code == 429 and kind.startswith("application/problem+json")
 
 
 def _pause_s(attempt: int, retry_after: str | None) -> float:
@@ -127,6 +133,8 @@ def problem(response: httpx.Response, url: str) -> Refused | NotAllowed | Unreac
     if status in (401, 403):
         sentence = f"{sentence or 'Not allowed'} ({url} answered {status}: check the token)."
         return NotAllowed(sentence, fields=fields, status=status)
+    if _over_quota(response):
+        return OverQuota(str(sentence), fields=fields, status=status)
     if status == 429 or status >= 500:
         return Unreachable(f"{url} answered {status}: {sentence or 'no reason given'}.", fields=fields, status=status)
     return Refused(sentence or f"{url} answered {status} without a reason.", fields=fields, status=status)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.core.quota import OwnerQuota
 from chalicelib.store.ports import Token
 
 
@@ -60,4 +61,55 @@ def _facts(record: Token) -> dict[str, Any]:
         "created_by": record.by or None,
         "created_at": record.created_at,
         "expires_at": record.expires_at,
+    }
+
+
+class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner may have: jobs that have not ended, cores of a pool at work, money in a day (UTC); null: no limit."""
+
+    owner: str
+    version: int
+    jobs_max: int | None
+    cpu_max: float | None
+    usd_per_day: float | None
+    changed_by: str | None
+    changed_at: float | None
+
+
+class UsedView(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs that have not ended, and what attempts that ended today have cost (kept only while money is limited)."""
+
+    jobs: int
+    usd_today: float
+
+
+class OwnerView(QuotaView, frozen=True, kw_only=True):
+    """A quota and what of it is used."""
+
+    used: UsedView
+
+
+class OwnersView(msgspec.Struct, frozen=True, kw_only=True):
+    """By name."""
+
+    items: list[QuotaView]
+
+
+def quota(row: OwnerQuota) -> QuotaView:
+    return QuotaView(**_quota(row))
+
+
+def owner(row: OwnerQuota, jobs: int, usd_today: float) -> OwnerView:
+    return OwnerView(**_quota(row), used=UsedView(jobs=jobs, usd_today=round(usd_today, 6)))
+
+
+def _quota(row: OwnerQuota) -> dict[str, Any]:
+    return {
+        "owner": row.owner,
+        "version": row.version,
+        "jobs_max": row.quota.jobs_max,
+        "cpu_max": row.quota.cpu_max,
+        "usd_per_day": row.quota.usd_per_day,
+        "changed_by": row.by or None,
+        "changed_at": row.at or None,
     }

@@ -16,3 +16,11 @@ class TokenWire(Strict, frozen=True, kw_only=True):
     owner: Name
     days: Annotated[int, Meta(ge=1, le=3650)] | None = 365
     note: Annotated[str, Meta(max_length=100)] = ""
+
+
+class QuotaWire(Strict, frozen=True, kw_only=True):
+    """What an owner may have; null or left out: as much as it likes."""
+
+    jobs_max: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    cpu_max: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
+    usd_per_day: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None

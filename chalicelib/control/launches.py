@@ -197,6 +197,7 @@ def assignment_of(entry: Entry, now: float, *, inline: bool) -> Assignment:
         assigned_at=now,
         inline=inline,
         family=entry.family,
+        owner=entry.owner,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.control import groups
+from chalicelib.control import groups, quotas
 from chalicelib.control.decide import decide
 from chalicelib.control.durations import learned
 from chalicelib.control.notices import notify
@@ -23,6 +23,7 @@ from chalicelib.core.host import LIVE, Host, HostState, Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.plan import Assign, Missed, Plan, Start
 from chalicelib.core.pool import Pool
+from chalicelib.core.quota import parted
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.spoken import clock
 from chalicelib.core.story import of_pool
@@ -187,6 +188,7 @@ def snapshot_of(
 ) -> Snapshot:
     """What was read, with what this process remembers beside it. Without EC2's list nothing is concluded from an absence."""
     now = plane.clock()
+    placeable, held = parted(backlog, quotas.over(plane, pool.name, pool.spec, hosts, backlog))
     canary = _canary(plane, now) if any(h.state is HostState.READY for h in hosts) else None
     return Snapshot(
         now=now,
@@ -194,7 +196,8 @@ def snapshot_of(
         hosts=tuple(host for host in hosts if host.state in LIVE or host.assignments),
         past=tuple(host for host in hosts if host.state not in LIVE and not host.assignments),
         launches=tuple(launches),
-        backlog=tuple(backlog),
+        backlog=placeable,
+        held=held,
         backlog_complete=backlog_complete,
         listed=listed,
         canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,

@@ -6,6 +6,7 @@ its claim, so that it never runs twice.
 
 from __future__ import annotations
 
+from chalicelib.control import quotas
 from chalicelib.control.endings import ended
 from chalicelib.control.submit import known_pool
 from chalicelib.core.backlog import entry_of
@@ -147,6 +148,7 @@ def _apply(
     event = ruling.event
     if event is JobEvent.RELEASE and job.state is JobState.RUNNING:
         event = JobEvent.RETRY  # a start ping cannot be, where the claim was ours; the table has one word for it
+    quotas.charge(plane, job, finish)
     now = plane.clock()
     moved = plane.stores.jobs.move(
         job.id,

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import s3_inputs
+from chalicelib.control import quotas, s3_inputs
 from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission, webhook
@@ -22,7 +22,7 @@ from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import Pool
-from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, StoreUnavailable
+from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, OverQuota, StoreUnavailable
 from chalicelib.ids import derived_id
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -79,7 +79,11 @@ def check(plane: Plane, specs: Sequence[JobSpec], owner: str, prefix: Callable[[
         if pool is None:
             faults.append(Fault(f"{prefix(index)}pool", f"there is no pool named {spec.pool!r}"))
         else:
-            refused = (*admission.faults(spec, pool.spec), *s3_inputs.faults(plane, spec, owner))
+            refused = (
+                *admission.faults(spec, pool.spec),
+                *s3_inputs.faults(plane, spec, owner),
+                *quotas.faults(plane, owner, spec.cpu),
+            )
             faults += [Fault(prefix(index) + f.field, f.message) for f in refused]
         if spec.notify and spec.notify.webhook and (why := webhook.fault(spec.notify.webhook, own_hosts)):
             faults.append(Fault(f"{prefix(index)}notify.webhook", why))
@@ -146,9 +150,9 @@ def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
     Raises Conflict where a timed key is used again with another body; the others are recorded then.
     """
     there = plane.stores.jobs.get_many(job.id for job, new in held if not new)
-    fresh = {
-        job.id: job for job in ranked(plane, [j for j, _ in held if j.id not in there], partial(known_pool, plane))
-    }
+    new_ones = [job for job, _ in held if job.id not in there]
+    _admit(plane, new_ones)
+    fresh = {job.id: job for job in ranked(plane, new_ones, partial(known_pool, plane))}
     existed = plane.stores.submissions.create(list(fresh.values()))
     if existed:  # a repeated submission with a timed key, or one that was overtaken
         there = there | plane.stores.jobs.get_many(existed)
@@ -161,3 +165,17 @@ def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
         if job.state is JobState.PENDING and job.attempt == 1:
             plane.stores.backlog.put(entry_of(job))
     return [Submitted(there.get(job.id) or fresh[job.id], created=new and job.id not in there) for job, new in held]
+
+
+def _admit(plane: Plane, jobs: Sequence[Job]) -> None:
+    """Raises OverQuota. A repeated submission asks for nothing new, which a timed key does not say by itself."""
+    if not jobs:
+        return
+    owner = jobs[0].owner
+    try:
+        quotas.admit(plane, owner, len(jobs))
+    except OverQuota:
+        repeated = plane.stores.jobs.get_many(job.id for job in jobs)
+        if not repeated:
+            raise
+        quotas.admit(plane, owner, len(jobs) - len(repeated))

@@ -102,6 +102,7 @@ class Assignment:
     started_at: float | None = None
     cancel: bool = False
     family: str = ""
+    owner: str = ""
 
     @property
     def key(self) -> str:

@@ -62,7 +62,7 @@ def reconcile(s: Snapshot) -> Plan:
     ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
     starts: Sequence[Action] = step.starts
-    waits = list(step.waits)
+    waits = [*s.held, *step.waits]
     if s.pool.spec.capacity == "asg":
         after = _after(s)
         starts, asked = groups.resizes(s, owed, step.starts, after)

@@ -19,6 +19,9 @@ class Snapshot:
 
     `listed` is None when EC2 was not asked in this pass: then nothing may be concluded from an instance's absence.
 
+    `held`: those that are in the queue among them, and that their owner's quota (core/quota.py) does not let begin now, and why: to a plan
+    they are not there.
+
     `groups`: the pool's Auto Scaling groups, where its capacity comes from them; None: they could not be described,
     so nothing may be asked.
     `canary_at`: when the tick's last canary ping that came back was sent; silence of hosts counts only up to there.
@@ -32,6 +35,7 @@ class Snapshot:
     launches: tuple[Launch, ...] = ()
     backlog: tuple[Entry, ...] = ()
     backlog_complete: bool = True
+    held: tuple[tuple[Entry, str], ...] = ()
     listed: tuple[Instance, ...] | None = None
     canary_at: float | None = None
     learned: Mapping[str, Learned] = field(default_factory=dict)

@@ -88,6 +88,7 @@ class DynamoJobs:
         if interruption:
             changes.append(row.interruptions.add(1))
         if state in FINAL:
+            changes.append(row.active_owner.remove())
             changes.append(row.active_pool.set(UNTOLD) if untold else row.active_pool.remove())
             if expires_at is not None:
                 changes.append(row.expires_at.set(expires_at))
@@ -125,6 +126,18 @@ class DynamoJobs:
         later = None if after is None else self._row.id > after
         rows = self._row.by_active.query(pool, later, limit=limit)
         return _page([row.id for row in rows], limit)
+
+    def active_of(self, owner: str, most: int = 1_000_000) -> int:
+        connection, start, found = self._row._get_connection(), None, 0
+        while found < most:
+            answer = connection.query(
+                owner, index_name="by_active_owner", select="COUNT", exclusive_start_key=start, limit=most - found
+            )
+            found += answer["Count"]
+            start = answer.get("LastEvaluatedKey")
+            if start is None:
+                break
+        return found
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         earlier = None if before is None else self._row.id < before
@@ -173,6 +186,7 @@ class DynamoJobs:
             PART,
             pool=job.pool,
             active_pool=_index_of(job),
+            active_owner=None if job.ended else job.owner,
             owner=job.owner,
             spec=job.spec,
             state=str(job.state),

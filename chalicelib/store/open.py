@@ -15,6 +15,7 @@ from chalicelib.store.connection import CountedConnection, Requests, bind
 from chalicelib.store.durations import DynamoDurations
 from chalicelib.store.hosts import DynamoHosts
 from chalicelib.store.jobs import DynamoJobs
+from chalicelib.store.owners import DynamoOwners
 from chalicelib.store.ports import Stores
 from chalicelib.store.registry import DynamoRegistry
 from chalicelib.store.samples import DynamoSamples
@@ -56,5 +57,6 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
         samples=DynamoSamples(bind(tables.SampleRow, registry, connection)),
         shares=DynamoShares(bind(tables.ShareRow, registry, connection)),
         buckets=DynamoBuckets(bind(tables.BucketRow, registry, connection)),
+        owners=DynamoOwners(bind(tables.QuotaRow, registry, connection), bind(tables.SpentRow, registry, connection)),
         requests=connection.requests,
     )

@@ -19,6 +19,7 @@ from chalicelib.core.durations import Learned
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
+from chalicelib.core.quota import OwnerQuota, Quota
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.core.telling import Telling
@@ -133,6 +134,9 @@ class Jobs(Protocol):
 
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         """Ids of jobs that have not ended, oldest first, and the cursor of the next page. Eventually consistent."""
+
+    def active_of(self, owner: str, most: int = 1_000_000) -> int:
+        """How many jobs of an owner have not ended, in all pools; beyond `most` it stops counting. Eventually consistent."""
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         """Ids of a pool's jobs, newest first, and the cursor of the next page. Eventually consistent.
@@ -341,6 +345,23 @@ class Registry(Protocol):
     def put_setting(self, name: str, value: Mapping[str, Any]) -> None: ...
 
 
+class Owners(Protocol):
+    def quotas(self) -> list[OwnerQuota]:
+        """Of all owners that were ever given one, by name."""
+
+    def quota(self, owner: str) -> OwnerQuota:
+        """An owner's; version 0 and no limit where nobody ever set one."""
+
+    def put_quota(self, owner: str, quota: Quota, *, version: int, by: str, at: float) -> OwnerQuota | None:
+        """Replace that version; None if it lost the race."""
+
+    def spend(self, owner: str, day: str, attempt: str, usd: float, expires_at: float) -> None:
+        """Note what an attempt (`<job>#<attempt>`) that ended on a day has cost; again replaces."""
+
+    def spent(self, owner: str, day: str, enough: float) -> float:
+        """What the attempts that ended on a day have cost; beyond `enough` it may stop adding."""
+
+
 class Story(Protocol):
     def append(self, lines: Sequence[Line], expires_at: float) -> None:
         """Batched by 25. Two lines of one subject at one moment are both kept."""
@@ -396,3 +417,4 @@ class Stores:
     samples: Samples
     shares: Shares
     buckets: Buckets
+    owners: Owners

@@ -17,6 +17,7 @@ from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
+from chalicelib.core.quota import Quota
 from chalicelib.core.telling import Telling
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment, Sparse
 
@@ -54,6 +55,17 @@ class ByOwner(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as
     id = UnicodeAttribute(range_key=True)
 
 
+class ByActiveOwner(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
+    """An owner's jobs that have not ended, of all pools: sparse, `active_owner` is removed when a job ends."""
+
+    class Meta:
+        index_name = "by_active_owner"
+        projection = KeysOnlyProjection()
+
+    active_owner = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
 class ByInstance(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # as above
     """The host of an instance, whatever its pool: sparse, a row without instance is not in it."""
 
@@ -71,11 +83,13 @@ class JobsTable(Model):
     part = UnicodeAttribute(range_key=True)
     pool = UnicodeAttribute(null=True)
     active_pool = UnicodeAttribute(null=True)
+    active_owner = UnicodeAttribute(null=True)
     owner = UnicodeAttribute(null=True)
     expires_at = Moment(null=True)
     by_pool = ByPool()
     by_active = ByActive()
     by_owner = ByOwner()
+    by_active_owner = ByActiveOwner()
 
 
 class JobRow(JobsTable):
@@ -245,6 +259,21 @@ class UseRow(RegistryTable):
     """`kind` = "use", `name` = a token's SHA-256: apart from the token, so that who writes it cannot change what a token may do."""
 
     at = Float()
+
+
+class QuotaRow(RegistryTable):
+    """`kind` = "quota", `name` = the owner."""
+
+    quota = Json(Quota)
+    version = Int()
+    by = UnicodeAttribute()
+    at = Float()
+
+
+class SpentRow(RegistryTable):
+    """`kind` = "spent/<owner>", `name` = "<day>/<job>#<attempt>": what an attempt that ended on that day has cost."""
+
+    usd = Float()
 
 
 class FamilyRow(RegistryTable):

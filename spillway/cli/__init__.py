@@ -15,6 +15,7 @@ from spillway.cli.local import local
 from spillway.cli.logs import logs
 from spillway.cli.offerings import offerings
 from spillway.cli.outcome import STOPPED
+from spillway.cli.owner import owner
 from spillway.cli.plan import plan
 from spillway.cli.pool import pool
 from spillway.cli.results import results
@@ -42,6 +43,7 @@ app.add_typer(offerings, name="offerings")
 app.add_typer(local, name="local")
 app.add_typer(spot, name="spot")
 app.add_typer(token, name="token")
+app.add_typer(owner, name="owner")
 
 
 def main() -> None:

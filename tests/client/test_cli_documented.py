@@ -9,6 +9,7 @@ import spillway.cli.outcome as outcome
 from spillway.cli import app
 from spillway.cli.local import local
 from spillway.cli.offerings import offerings
+from spillway.cli.owner import owner
 from spillway.cli.pool import pool
 from spillway.cli.spot import spot
 from spillway.cli.token import token
@@ -16,7 +17,15 @@ from spillway.cli.token import token
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
 
 
-GROUPS = {"": app, "local ": local, "offerings ": offerings, "pool ": pool, "spot ": spot, "token ": token}
+GROUPS = {
+    "": app,
+    "local ": local,
+    "offerings ": offerings,
+    "pool ": pool,
+    "spot ": spot,
+    "token ": token,
+    "owner ": owner,
+}
 
 
 def names() -> list[str]:

@@ -17,7 +17,12 @@ ROOT = Path(__file__).parents[2]
 TABLES = {
     "jobs": (
         ["id", "part"],
-        {"by_pool": ["pool", "id"], "by_active": ["active_pool", "id"], "by_owner": ["owner", "id"]},
+        {
+            "by_pool": ["pool", "id"],
+            "by_active": ["active_pool", "id"],
+            "by_owner": ["owner", "id"],
+            "by_active_owner": ["active_owner", "id"],
+        },
     ),
     "backlog": (["queue", "rank"], {}),
     "hosts": (["pool", "id"], {"by_instance": ["instance_id"]}),

@@ -199,16 +199,21 @@ def test_waiting_is_said_only_of_a_pending_attempt(stores: Stores) -> None:
 
 def test_active_jobs_are_those_that_have_not_ended(stores: Stores) -> None:
     """By pool, oldest first, page by page; a job leaves when it ends, whichever way it ended."""
-    jobs = [a_job_in(state, n) for n, state in enumerate(JobState)] + [a_job(99, pool="other")]
+    jobs = [a_job_in(state, n) for n, state in enumerate(JobState)] + [a_job(99, pool="other"), a_job(98, owner="bob")]
     stores.jobs.put_many(jobs)
     alive = [job.id for job in jobs if job.state not in FINAL and job.pool == "p"]
     assert pages_forward(stores, limit=2) == alive
+    assert stores.jobs.active_of("ann") == len(alive) == 6
+    assert [stores.jobs.active_of("ann", most) for most in (1, 3, 100)] == [1, 3, 6]
+    assert stores.jobs.active_of("bob") == 1
+    assert stores.jobs.active_of("carol") == 0
     for job in jobs:
         if job.id in alive:
             ending = next((e for e, t in TRANSITIONS[job.state].items() if t in FINAL))
             assert move(stores, job, ending) is not None
     assert pages_forward(stores, limit=2) == []
     assert stores.jobs.active("other") == ([job_id(99)], None)
+    assert stores.jobs.active_of("ann") == 1
 
 
 def pages_forward(stores: Stores, limit: int) -> list[str]:

@@ -12,6 +12,7 @@ from chalicelib.store.memory.claims import MemoryClaims
 from chalicelib.store.memory.durations import MemoryDurations
 from chalicelib.store.memory.hosts import MemoryHosts
 from chalicelib.store.memory.jobs import MemoryJobs
+from chalicelib.store.memory.owners import MemoryOwners
 from chalicelib.store.memory.registry import MemoryRegistry
 from chalicelib.store.memory.samples import MemorySamples
 from chalicelib.store.memory.shares import MemoryShares
@@ -35,4 +36,5 @@ def memory_stores() -> Stores:
         samples=MemorySamples(),
         shares=MemoryShares(),
         buckets=MemoryBuckets(),
+        owners=MemoryOwners(),
     )

@@ -116,6 +116,10 @@ class MemoryJobs:
             ids = sorted(job.id for job in self._rows.values() if job.pool == pool and not job.ended)
         return _page([i for i in ids if after is None or i > after], limit)
 
+    def active_of(self, owner: str, most: int = 1_000_000) -> int:
+        with self._lock:
+            return min(most, sum(job.owner == owner and not job.ended for job in self._rows.values()))
+
     def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         with self._lock:
             ids = sorted(self._untold)

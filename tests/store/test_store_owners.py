@@ -1,0 +1,38 @@
+"""What every family of stores promises about owners: their quotas, and what their attempts have cost (chalicelib/store/ports.py)."""
+
+from __future__ import annotations
+
+import math
+
+from store_records import NOW, race
+
+from chalicelib.core.quota import OwnerQuota, Quota
+from chalicelib.store.ports import Stores
+
+LATER = NOW + 86_400.0
+
+
+def test_an_owner_has_no_quota_until_one_is_put_and_each_version_is_replaced_once(stores: Stores) -> None:
+    """Of four who replace the same version one wins."""
+    owners, limits = stores.owners, Quota(jobs_max=3, usd_per_day=0.25)
+    assert owners.quota("cs/101 ü") == OwnerQuota(owner="cs/101 ü")
+    made = owners.put_quota("cs/101 ü", limits, version=0, by="root", at=NOW)
+    assert made == OwnerQuota(owner="cs/101 ü", quota=limits, version=1, by="root", at=NOW) == owners.quota("cs/101 ü")
+    assert owners.put_quota("cs/101 ü", Quota(), version=0, by="eve", at=NOW) is None
+    won = race(4, lambda n: owners.put_quota("cs/101 ü", Quota(cpu_max=n), version=1, by=f"eve{n}", at=NOW))
+    assert [w for w in won if w] == [owners.quota("cs/101 ü")]
+    owners.put_quota("alice", Quota(), version=0, by="root", at=NOW)
+    assert [row.owner for row in owners.quotas()] == ["alice", "cs/101 ü"]
+
+
+def test_what_an_attempt_cost_counts_once_and_on_its_day(stores: Stores) -> None:
+    """Again replaces: a repeated end costs nothing more. Adding may stop when it is enough."""
+    owners = stores.owners
+    for _ in range(2):
+        owners.spend("alice", "2026-11-21", "job-1#1", 0.25, LATER)
+    owners.spend("alice", "2026-11-21", "job-1#2", 0.5, LATER)
+    owners.spend("alice", "2026-11-22", "job-1#3", 4.0, LATER)
+    owners.spend("bob", "2026-11-21", "job-2#1", 8.0, LATER)
+    assert owners.spent("alice", "2026-11-21", math.inf) == 0.75
+    assert owners.spent("alice", "2026-11-21", 0.1) >= 0.1
+    assert owners.spent("carol", "2026-11-21", math.inf) == 0.0
