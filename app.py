@@ -72,7 +72,13 @@ app.register_blueprint(owners.routes(authorize))
 @app.on_sqs_message(queue=settings.submissions_queue, batch_size=10, maximum_concurrency=10)
 def submissions(event: Any) -> None:
     """Jobs by message."""
-    intake.receive(wiring.plane(), [intake.Record(r["messageId"], r["body"]) for r in event.to_dict()["Records"]])
+    records = event.to_dict()["Records"]
+    intake.receive(wiring.plane(), [intake.Record(r["messageId"], r["body"], _sent_at(r)) for r in records])
+
+
+def _sent_at(record: dict[str, Any]) -> float:
+    """When SQS took the message; epoch seconds."""
+    return int(record["attributes"]["SentTimestamp"]) / 1000
 
 
 @app.on_sqs_message(queue=settings.heartbeats_queue, batch_size=10, maximum_concurrency=10)

@@ -156,6 +156,8 @@ class Attempt(threading.Thread):
                 raise Refusal("bad_input", assignment.fault)
             if host.sandbox.default is None or (assignment.untrusted and not host.sandbox.untrusted):
                 raise Refusal("no_sandbox", host.sandbox.reason)
+            if host.sandbox.default.name == "none" and assignment.folder != "/job":
+                raise Refusal("no_sandbox", "%s can be shown in a sandbox only" % assignment.folder)
             fault = self._prepare()
         if not self._stopper.why:
             problems = host.health.look()
@@ -242,6 +244,7 @@ class Attempt(threading.Thread):
                 assignment.job,
                 assignment.attempt,
                 self.uid,
+                assignment.folder,
             )
             launch = sandbox.launch(ask)
             self._started_at = round(time.time(), 6)
@@ -261,6 +264,18 @@ class Attempt(threading.Thread):
             if group is not None:
                 group.kill()
                 group.remove()
+
+    def _keep_all(self, prefix: str) -> tuple[list[dict[str, Any]], str]:
+        """The whole work folder as one output."""
+        from agent import archive
+
+        path = self._folder + "/archive.tar.gz"
+        try:
+            size, problem = archive.pack(self._work, path, self._host.manifest.settings.work_limit_bytes)
+            self._host.aws.put_file(prefix + "out/" + archive.NAME, path, size)
+        except Exception as error:  # what it printed and its other outputs may still go through
+            return [], "its archive could not be stored: %s" % error
+        return [{"path": archive.NAME, "bytes": size}], problem
 
     def _doubt(self, ended: Any) -> str:
         """What was wrong with the sandbox, if a command failed so early that it may be its fault; nobody is blamed for that."""
@@ -297,6 +312,10 @@ class Attempt(threading.Thread):
             lambda path, full, size: host.aws.put_file(prefix + "out/" + path, full, size),
         )
         problems.append(problem)
+        if assignment.archive:
+            one, problem = self._keep_all(prefix)
+            stored = [kept for kept in stored if kept["path"] not in {new["path"] for new in one}] + one
+            problems.append(problem)
         assert self._log is not None
         log, problem = self._log.finish()
         problems.append(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Mapping, NamedTuple, Optional
 
 ENVIRONMENT_MAX_BYTES = 64 * 1024
@@ -50,6 +51,8 @@ class Assignment(NamedTuple):
     inputs: tuple[Input, ...]
     outputs: tuple[Wanted, ...]
     result: str
+    folder: str
+    archive: bool
     urls: Mapping[str, str]
     document: Mapping[str, Any]
     parameters: Mapping[str, Any] = {}
@@ -135,6 +138,13 @@ def _wanted(document: Any) -> Wanted:
     return Wanted(str(document))
 
 
+def _folder(document: Mapping[str, Any]) -> str:
+    folder = _text(document, "folder", "/job")
+    if re.match(r"/[a-z][a-z0-9_-]{0,31}\Z", folder) is None:
+        raise Wrong("folder must be a name below /, not %r" % folder)
+    return folder
+
+
 def assignment(document: Mapping[str, Any]) -> Assignment:
     """One ASSIGNMENT. Raises Wrong."""
     environment = document.get("environment") or {}
@@ -166,6 +176,8 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         inputs=tuple(_input(one) for one in document.get("inputs") or ()),
         outputs=tuple(_wanted(one) for one in document.get("outputs") or ()),
         result=_text(document, "result", ""),
+        folder=_folder(document),
+        archive=bool(document.get("archive", False)),
         urls=urls,
         document=document,
         parameters=parameters,

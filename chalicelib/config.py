@@ -24,6 +24,8 @@ class Settings:
     dead_letter_urls: tuple[str, ...] = ()
     notices_arn: str = ""
     s3_inputs: tuple[str, ...] = ()  # places that jobs may take objects from (core/s3_places.py)
+    grading_bucket: str = ""  # of a PrairieLearn installation, `<region>:<bucket>/`
+    grading_results_url: str = ""  # its results queue
     webhook_hosts: tuple[str, ...] = ()  # that need be neither public nor HTTPS
     log_level: str = "INFO"
 
@@ -71,6 +73,8 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Settings:
         dead_letter_urls=tuple(u for u in env.get("SPILLWAY_DEAD_LETTER_URLS", "").split(",") if u),
         s3_inputs=tuple(place for place in env.get("SPILLWAY_S3_INPUTS", "").split(",") if place),
         notices_arn=env.get("SPILLWAY_NOTICES_ARN", ""),
+        grading_bucket=env.get("SPILLWAY_GRADING_BUCKET", ""),
+        grading_results_url=env.get("SPILLWAY_GRADING_RESULTS_URL", ""),
         webhook_hosts=tuple(h for h in env.get("SPILLWAY_WEBHOOK_HOSTS", "").split(",") if h),
         log_level=env.get("SPILLWAY_LOG_LEVEL", "INFO"),
     )

@@ -23,6 +23,7 @@ from chalicelib.errors import StoreUnavailable
 from chalicelib.store.open import dynamo_stores
 from infra import agent_files, chalice_config, client_file, policies, registry, stacks, terminal
 from infra.errors import InfraError, explain
+from infra.grading import wanted as grading_of
 from infra.s3_inputs import wanted as s3_inputs_of
 from infra.stage import FUNCTIONS, check_region, check_stage
 from infra.terminal import Report
@@ -53,6 +54,8 @@ def bootstrap(
     *,
     host_regions: Sequence[str] = (),
     s3_inputs: Sequence[str] | None = None,
+    grading: tuple[str | None, str | None] = (None, None),
+    webhook_hosts: Sequence[str] = (),
     new_token: bool = False,
     report: Report = terminal.silent,
     build_agent: Callable[[], agent_files.AgentFiles] = agent_files.build,
@@ -60,7 +63,8 @@ def bootstrap(
     """Create or update the stage. Raises InfraError with a sentence for people.
 
     region: the stage's home (None: the session's). host_regions: further regions in which hosts may run. s3_inputs: places that jobs may
-    take S3 objects from, `s3://bucket/prefix/` (None: those that were named before). new_token: make another admin
+    take S3 objects from, `s3://bucket/prefix/` (None: those that were named before). grading: bucket and results queue of a PrairieLearn
+    installation (None: as before). webhook_hosts: hosts of our own that webhooks may call without HTTPS. new_token: make another admin
     token though there is one. Whose AWS it is says the environment (AWS_PROFILE, keys, AWS_ENDPOINT_URL), as for any AWS tool.
     """
     check_stage(stage)
@@ -81,6 +85,10 @@ def bootstrap(
         )
         places = s3_inputs_of(session, project_dir, stage, region, s3_inputs)
         environment["SPILLWAY_S3_INPUTS"] = ",".join(map(str, places))
+        graded = grading_of(session, project_dir, stage, region, *grading)
+        environment |= graded.environment
+        if webhook_hosts:
+            environment["SPILLWAY_WEBHOOK_HOSTS"] = ",".join(webhook_hosts)
         known = None if new_token else client_file.read(project_dir, stage).get("token")
         token = registry.seed(
             dynamo_stores(Settings(stage=stage, region=region)).registry,
@@ -91,7 +99,14 @@ def bootstrap(
             report=report,
         )
     facts = policies.Facts(
-        stage=stage, region=region, account=account, partition=partition, bucket=bucket, s3_inputs=places
+        stage=stage,
+        region=region,
+        account=account,
+        partition=partition,
+        bucket=bucket,
+        s3_inputs=places,
+        grading_bucket=graded.bucket,
+        grading_results_arn=graded.results_arn,
     )
     chalice_config.write_stage(project_dir, stage, environment, policies.write_stage(project_dir, FUNCTIONS, facts))
     client_file.write(project_dir, stage, region, **({"token": token} if token else {}))
@@ -203,6 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         help="a place that jobs may take S3 objects from, s3://bucket/prefix/ (may be repeated; `none` takes all back)",
     )
+    parser.add_argument("--grading-bucket", help="the bucket of a PrairieLearn installation (`none` takes it back)")
+    parser.add_argument("--grading-results", help="its results queue, by name")
     parser.add_argument("--new-token", action="store_true", help="make another admin token, if the first is lost")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(argv)
@@ -213,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.project_dir.resolve(),
             host_regions=options.host_region,
             s3_inputs=options.s3_input,
+            grading=(options.grading_bucket, options.grading_results),
             new_token=options.new_token,
             report=terminal.progress,
         )

@@ -15,6 +15,7 @@ from typing import Any
 from chalicelib.core.s3_places import OWNER, Place
 from infra.errors import InfraError
 
+ANSWERS = "timers"  # the function that speaks to a grading installation
 SIGNERS = frozenset({"wakes"})  # a signed URL is worth what its signer may do
 ANY_REGION = frozenset({"autoscaling", "ec2", "ssm"})
 
@@ -29,6 +30,8 @@ class Facts:
     partition: str
     bucket: str
     s3_inputs: tuple[Place, ...] = ()
+    grading_bucket: Place | None = None
+    grading_results_arn: str = ""
 
 
 def render(policy: Any, facts: Facts) -> Any:
@@ -58,11 +61,25 @@ def _arn(text: str, facts: Facts) -> str:
 
 def _granted(function: str, facts: Facts) -> list[dict[str, Any]]:
     """What this stage alone has: rights to other people's buckets that its operator named."""
-    if function not in SIGNERS or not facts.s3_inputs:
-        return []
+    granted = []
     keys = sorted({f"{place.bucket}/{place.prefix.replace(OWNER, '*')}*" for place in facts.s3_inputs})
+    if function in SIGNERS and keys:
+        granted.append(_objects("SignAllowedInputs", "s3:GetObject", keys, facts))
+    if facts.grading_bucket is not None:
+        bucket = facts.grading_bucket.bucket
+        if function in SIGNERS:
+            granted.append(_objects("SignGradingJobs", "s3:GetObject", [f"{bucket}/*/job.tar.gz"], facts))
+        if function == ANSWERS:
+            kept = [f"{bucket}/*/{name}" for name in ("results.json", "archive.tar.gz", "output.log")]
+            granted.append(_objects("KeepGradingResults", "s3:PutObject", kept, facts))
+            queue = {"Action": "sqs:SendMessage", "Resource": facts.grading_results_arn}
+            granted.append({"Sid": "AnswerGradingJobs", "Effect": "Allow", **queue})
+    return granted
+
+
+def _objects(sid: str, action: str, keys: list[str], facts: Facts) -> dict[str, Any]:
     resources = [f"arn:{facts.partition}:s3:::{key}" for key in keys]
-    return [{"Sid": "SignAllowedInputs", "Effect": "Allow", "Action": "s3:GetObject", "Resource": resources}]
+    return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resources}
 
 
 def write_stage(project_dir: Path, functions: tuple[str, ...], facts: Facts) -> dict[str, str]:

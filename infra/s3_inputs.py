@@ -27,10 +27,11 @@ def wanted(
         before = stages.get(stage, {}).get("environment_variables", {}).get("SPILLWAY_S3_INPUTS", "")
         return tuple(place(text) for text in before.split(",") if text)
     named = [text for text in said if text != NONE]
-    return tuple(dict.fromkeys(_place(session, home, text) for text in named))
+    return tuple(dict.fromkeys(bucket_place(session, home, text) for text in named))
 
 
-def _place(session: boto3.session.Session, home: str, text: str) -> Place:
+def bucket_place(session: boto3.session.Session, home: str, text: str) -> Place:
+    """The place that `s3://bucket/prefix/` names, in its bucket's region. Raises InfraError."""
     bucket, prefix = split(text)
     if not text.startswith(ADDRESS):
         raise InfraError(f"{text!r} is no place in S3: write s3://bucket/prefix/.")

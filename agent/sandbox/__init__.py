@@ -22,6 +22,7 @@ class Ask(NamedTuple):
     job: str
     attempt: int
     uid: int
+    folder: str = "/job"  # where the command finds `work`
 
 
 class Launch(NamedTuple):

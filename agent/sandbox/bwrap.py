@@ -5,7 +5,8 @@ attempt's own, without capabilities and without a way to new ones: no user names
 Where ids cannot be changed (an agent that is not root, or root only of a user namespace) a user namespace gives the command
 an id that is nobody's outside.
 
-What a command sees: /usr, /etc, /opt read-only; a /proc of its own processes; a minimal /dev; its work folder as /job, a /tmp of
+What a command sees: /usr, /etc, /opt read-only; a /proc of its own processes; a minimal /dev; its work folder as /job (or as the job
+wants it), a /tmp of
 its own. It does not see $ROOT (manifest, user data, journal, other work folders, the agent's socket). Without network there is
 no metadata service either. With `"network": true` it shares the host's network, and then the metadata service IS within reach:
 the launch template's hop limit of 1 does not hold a process in the host's own network namespace. Only jobs that may act as the
@@ -24,7 +25,6 @@ from typing import Optional
 
 from agent.sandbox import PATH, Ask, Launch, Sandbox, environment
 
-WORK = "/job"
 INNER_UID = "1000"
 ENV = "/usr/bin/env"
 PROBE_TIMEOUT_S = 10
@@ -53,7 +53,7 @@ class Bubblewrap(Sandbox):
         if self._setpriv:
             ids = ("--reuid=%d" % ask.uid, "--regid=%d" % ask.uid, "--clear-groups")
             argv += [self._setpriv, *ids, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
-        wanted = ["%s=%s" % pair for pair in environment(ask, WORK, "/tmp").items()]
+        wanted = ["%s=%s" % pair for pair in environment(ask, ask.folder, "/tmp").items()]
         argv += [ENV, "-i", "--", *wanted, "/bin/sh", "-c", ask.command]
         return Launch(argv, {"PATH": PATH, "LANG": "C.UTF-8"}, "/", (fd,), True)
 
@@ -77,8 +77,8 @@ class Bubblewrap(Sandbox):
         args += ["--proc", "/proc", "--dev", "/dev"]
         if self._modern:
             args += ["--perms", "1777", "--tmpfs", "/dev/shm"]
-        args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, WORK]
-        return args + ["--chdir", WORK]
+        args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, ask.folder]
+        return args + ["--chdir", ask.folder]
 
 
 def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:

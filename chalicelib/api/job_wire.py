@@ -12,10 +12,13 @@ from chalicelib.api.wire import Epoch, Moment, Name, Path, Sha256, Strict, epoch
 from chalicelib.core import job_parameters
 from chalicelib.core.job import JobState
 from chalicelib.core.job_filter import JobFilter
-from chalicelib.core.job_spec import RETRY_ON, GitSource, Input, JobSpec, Notify, RetryOn, Wanted
+from chalicelib.core.job_spec import FOLDER, RETRY_ON, GitSource, Input, JobSpec, Notify, RetryOn, Wanted
 from chalicelib.errors import Fault
 
 BATCH_MAX = 500
+SYSTEM_FOLDERS = frozenset(
+    "bin boot dev etc home lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var".split()  # noqa: SIM905
+)
 PAGE_MAX = 200
 BATCH_BYTES_MAX = 2_097_152  # the answer says labels twice, and Lambda refuses one over 6 MB when all is recorded
 TEXT_BYTES_MAX = 65_536
@@ -95,6 +98,8 @@ class JobSpecWire(Strict, frozen=True, kw_only=True):
     inputs: Annotated[list[InputWire], Meta(max_length=50)] = []
     outputs: Annotated[list[Path | WantedWire], Meta(max_length=50)] = []
     result: Path | None = None
+    folder: Annotated[str, Meta(pattern=r"^/[a-z][a-z0-9_-]{0,31}\Z")] = FOLDER
+    archive: bool = False
     labels: Annotated[dict[Name, Annotated[str, Meta(max_length=256)]], Meta(max_length=20)] = {}
     notify: NotifyWire | None = None
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -185,6 +190,8 @@ def job_spec(wire: JobSpecWire, prefix: str = "", *, family_version: int | None 
         inputs=tuple(_input(i) for i in wire.inputs),
         outputs=tuple(Wanted(glob=o) if isinstance(o, str) else Wanted(glob=o.glob, name=o.name) for o in wire.outputs),
         result=wire.result,
+        folder=wire.folder,
+        archive=wire.archive,
         labels=wire.labels,
         notify=Notify(webhook=wire.notify.webhook, topic=wire.notify.topic) if wire.notify else None,
         idempotency_key=wire.idempotency_key,
@@ -215,6 +222,8 @@ def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
             faults.append((f"outputs[{index}].glob", "must be relative and stay inside the work folder"))
     if wire.result is not None and _leaves(wire.result):
         faults.append(("result", "must be relative and stay inside the work folder"))
+    if wire.folder[1:] in SYSTEM_FOLDERS:
+        faults.append(("folder", f"is {wire.folder}, which belongs to the system"))
     for index, what in enumerate(wire.retry_on or ()):
         if what not in set(RetryOn) and not _EXIT.match(what):
             faults.append((f"retry_on[{index}]", f"is none of {', '.join(RetryOn)}, nor exit:CODE"))

@@ -36,11 +36,11 @@ class MemoryOutside:
         with self.calls.call("sqs.SendMessage", queue=queue_url, body=body):
             self.sent.append((queue_url, json.loads(json.dumps(body))))
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    def put(self, region: str, bucket: str, key: str, body: bytes, content_type: str) -> None:
         with self.calls.call("s3.PutObject", bucket=bucket, key=key, bytes=len(body)):
             self.objects[bucket, key] = body
 
-    def copy(self, key: str, bucket: str, to_key: str) -> bool:
+    def copy(self, key: str, region: str, bucket: str, to_key: str) -> bool:
         with self.calls.call("s3.CopyObject", bucket=bucket, key=to_key):
             if key not in self.inside:
                 return False

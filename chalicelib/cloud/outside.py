@@ -30,19 +30,21 @@ class AwsOutside:
 
     def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
         with asking("a message was sent to the results queue"):
-            self._client("sqs").send_message(QueueUrl=queue_url, MessageBody=json.dumps(body, separators=(",", ":")))
+            self._clients.get("sqs", _region_of(queue_url) or self._settings.region).send_message(
+                QueueUrl=queue_url, MessageBody=json.dumps(body, separators=(",", ":"))
+            )
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    def put(self, region: str, bucket: str, key: str, body: bytes, content_type: str) -> None:
         with asking(f"S3 was asked to keep {key} in {bucket}"):
-            self._client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+            self._clients.get("s3", region).put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
-    def copy(self, key: str, bucket: str, to_key: str) -> bool:
+    def copy(self, key: str, region: str, bucket: str, to_key: str) -> bool:
         from botocore.exceptions import ClientError
 
         with asking(f"S3 was asked to copy {key} to {bucket}"):
             try:
                 source = {"Bucket": self._settings.bucket, "Key": key}
-                self._client("s3").copy_object(Bucket=bucket, Key=to_key, CopySource=source)
+                self._clients.get("s3", region).copy_object(Bucket=bucket, Key=to_key, CopySource=source)
             except ClientError as error:
                 if code_of(error) in ("NoSuchKey", "404", "NotFound"):
                     return False
@@ -69,8 +71,11 @@ class AwsOutside:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CloudUnavailable(f"{host} does not answer: {str(error) or type(error).__name__}") from error
 
-    def _client(self, service: str) -> Any:
-        return self._clients.get(service, self._settings.region)
+
+def _region_of(queue_url: str) -> str:
+    """`https://sqs.eu-central-1.amazonaws.com/…` → `eu-central-1`; "" for other addresses."""
+    labels = (urlsplit(queue_url).hostname or "").split(".")
+    return labels[1] if len(labels) >= 4 and labels[0] == "sqs" and labels[2] == "amazonaws" else ""
 
 
 class _Pinned(http.client.HTTPConnection):

@@ -145,9 +145,9 @@ class Outside(Protocol):
     def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
         """One message on a queue."""
 
-    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None: ...
+    def put(self, region: str, bucket: str, key: str, body: bytes, content_type: str) -> None: ...
 
-    def copy(self, key: str, bucket: str, to_key: str) -> bool:
+    def copy(self, key: str, region: str, bucket: str, to_key: str) -> bool:
         """Copy an object of the stage's bucket there; False if it is not there."""
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:

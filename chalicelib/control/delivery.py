@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from chalicelib.control import prairielearn
 from chalicelib.control.notices import notify, publish
 from chalicelib.core.job import Job
+from chalicelib.core.prairielearn import LISTENER
 from chalicelib.core.telling import Telling, failed
 from chalicelib.errors import CloudUnavailable
 from chalicelib.telemetry import log
@@ -113,4 +115,8 @@ def _to_topic(plane: Plane, job: Job) -> None:
     )
 
 
-TELL: dict[str, Callable[[Plane, Job], None]] = {"webhook": _to_webhook, "topic": _to_topic}
+TELL: dict[str, Callable[[Plane, Job], None]] = {
+    "webhook": _to_webhook,
+    "topic": _to_topic,
+    LISTENER: prairielearn.tell,
+}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 FAMILY_AGE_MAX_S = 10.0
 
 
+def defaults(plane: Plane, name: str) -> Mapping[str, Any] | None:
+    """What a family says, at most some seconds old; None: there is none of this name."""
+    return plane.recall.get(
+        f"family/{name}", plane.clock(), FAMILY_AGE_MAX_S, lambda: plane.stores.registry.family(name)
+    )
+
+
 def apply(plane: Plane, document: JobSpecWire, prefix: str = "") -> JobSpecWire:
     """The document with its family's defaults under it: what the submission leaves at its default, the family says.
 
@@ -23,9 +31,7 @@ def apply(plane: Plane, document: JobSpecWire, prefix: str = "") -> JobSpecWire:
     name = document.family
     if name is None:
         return document
-    family = plane.recall.get(
-        f"family/{name}", plane.clock(), FAMILY_AGE_MAX_S, lambda: plane.stores.registry.family(name)
-    )
+    family = defaults(plane, name)
     if family is None:
         fault = Fault(f"{prefix}family", f"there is no family named {name!r}")
         raise BadRequest(f"{fault.field}: {fault.message}", (fault,))

@@ -44,6 +44,8 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         "inputs": [_input(one) for one in spec.inputs],
         "outputs": [{"glob": one.glob, "name": one.name} if one.name else one.glob for one in spec.outputs],
         "result": spec.result,
+        "folder": spec.folder,
+        "archive": spec.archive,
     }
 
 
@@ -138,7 +140,7 @@ def _urls(plane: Plane, job: Job) -> dict[str, str]:
     """Signed addresses of its uploads by their sums, and of its S3 objects by theirs. One that no place allows any more has none."""
     urls = {sha: plane.cloud.blobs.get_url(f"uploads/{sha}", INPUT_URL_S) for sha in sorted(job.spec.uploads)}
     for address in sorted({one.s3 for one in job.spec.inputs if one.s3 is not None}):
-        where = s3_inputs.place_of(plane, address, job.owner)
+        where = s3_inputs.place_of(plane, address, job.owner, job.origin)
         if where is not None:
             bucket, key = s3_places.split(address)
             urls[address] = plane.cloud.blobs.object_url(where.region, bucket, key, INPUT_URL_S)

@@ -8,6 +8,7 @@ from chalicelib.core.job import Job
 from chalicelib.wiring import Plane
 
 PIECE_BYTES_MAX = 262_144
+WHOLE_MAX = 8 << 20  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,18 @@ def read(plane: Plane, job: Job, start: int) -> Piece:
         complete=job.ended and (upto >= whole or not piece),
         cut=log.cut if log is not None else False,
     )
+
+
+def whole(plane: Plane, job: Job) -> bytes:
+    """All of it that was kept."""
+    text, at = "", 0
+    while len(text) < WHOLE_MAX:
+        piece = read(plane, job, at)
+        text += piece.text
+        if piece.complete or piece.upto == at:
+            break
+        at = piece.upto
+    return text.encode()
 
 
 def _from_chunks(plane: Plane, job: Job, start: int) -> bytes:

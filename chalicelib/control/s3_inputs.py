@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any
 
 from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.prairielearn import LISTENER
 from chalicelib.core.s3_places import Place, find, place
 from chalicelib.errors import Fault
 from chalicelib.wiring import Plane
 
 
-def place_of(plane: Plane, address: str, owner: str) -> Place | None:
-    """The place that lets this owner have `s3://bucket/key`; None: it may not be read."""
-    return find(address, owner, _places(plane.settings.s3_inputs))
+def place_of(plane: Plane, address: str, owner: str, origin: Mapping[str, Any] | None = None) -> Place | None:
+    """The place that lets this owner have `s3://bucket/key`; None: it may not be read.
+
+    A grading installation's bucket is for the jobs that its own messages made (`origin`): their submitter chose none of it.
+    """
+    places = plane.settings.s3_inputs
+    if origin and origin.get("answer") == LISTENER and plane.settings.grading_bucket:
+        places = (plane.settings.grading_bucket, *places)
+    return find(address, owner, _places(places))
 
 
-def faults(plane: Plane, spec: JobSpec, owner: str) -> Iterator[Fault]:
+def faults(plane: Plane, spec: JobSpec, owner: str, origin: Mapping[str, Any] | None = None) -> Iterator[Fault]:
     """Every input that is in no allowed place."""
     for index, one in enumerate(spec.inputs):
-        if one.s3 is not None and place_of(plane, one.s3, owner) is None:
+        if one.s3 is not None and place_of(plane, one.s3, owner, origin) is None:
             yield Fault(
                 f"inputs[{index}].s3",
                 f"{one.s3} is in no place that jobs of {owner} may read; an operator allows one by "

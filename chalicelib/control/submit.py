@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from chalicelib.wiring import Plane
 POOL_AGE_MAX_S = 10.0
 KEY_TTL_S = 7 * 86_400.0
 KEY_AHEAD_MAX_S = 86_400.0
+TIMED_KEY_AGE_MAX_S = 15 * 86_400.0  # a message may wait for 14 days
 TIMED_KEY = re.compile(r"at-(\d{13})-")
 
 
@@ -46,7 +47,7 @@ def submit(plane: Plane, spec: JobSpec, owner: str, **facts: Any) -> Submitted:
 
     Raises BadRequest (with fields) or Conflict (idempotency key used with another body).
     """
-    check(plane, [spec], owner, prefix=lambda index: "")
+    check(plane, [spec], owner, prefix=lambda index: "", origin=facts.get("origin"))
     job, first = _hold(plane, spec, owner)
     (submitted,) = _record(plane, [(replace(job, **facts) if facts else job, first)])
     _wake(plane, spec.pool)
@@ -70,7 +71,13 @@ def _wake(plane: Plane, pool: str) -> None:
         log.warning("a pool could not be woken for its new jobs", extra={"pool": pool, "error": str(error)})
 
 
-def check(plane: Plane, specs: Sequence[JobSpec], owner: str, prefix: Callable[[int], str]) -> None:
+def check(
+    plane: Plane,
+    specs: Sequence[JobSpec],
+    owner: str,
+    prefix: Callable[[int], str],
+    origin: Mapping[str, Any] | None = None,
+) -> None:
     """Refuse, with every fault of every spec by field, what no host of its pool could ever run."""
     faults: list[Fault] = []
     own_hosts = plane.settings.webhook_hosts
@@ -81,7 +88,7 @@ def check(plane: Plane, specs: Sequence[JobSpec], owner: str, prefix: Callable[[
         else:
             refused = (
                 *admission.faults(spec, pool.spec),
-                *s3_inputs.faults(plane, spec, owner),
+                *s3_inputs.faults(plane, spec, owner, origin),
                 *quotas.faults(plane, owner, spec.cpu),
             )
             faults += [Fault(prefix(index) + f.field, f.message) for f in refused]
@@ -122,7 +129,7 @@ def _hold(plane: Plane, spec: JobSpec, owner: str, prefix: str = "") -> tuple[Jo
         return job, True
     if (timed := TIMED_KEY.match(key)) is not None:
         made_ms = int(timed[1])
-        if not -KEY_TTL_S < made_ms / 1000 - job.submitted_at < KEY_AHEAD_MAX_S:
+        if not -TIMED_KEY_AGE_MAX_S < made_ms / 1000 - job.submitted_at < KEY_AHEAD_MAX_S:
             fault = Fault(
                 f"{prefix}idempotency_key", "says a time that is not now: is the clock of this machine right?"
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from chalicelib.control import delivery, pings
+from chalicelib.control import delivery, pings, prairielearn
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.telemetry import log
@@ -56,9 +56,14 @@ def _ended(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
     return partial(delivery.deliver, plane, str(message["job"]))
 
 
+def _answer(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(prairielearn.send, plane, dict(message["message"]))
+
+
 KINDS: dict[str, Callable[[Plane, Mapping[str, Any], str], Due]] = {
     # kind → what to do, read from the message; a ValueError, KeyError or TypeError means that it is none of ours
     "wake": _wake,
     "ping": _ping,
     "ended": _ended,
+    "answer": _answer,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chalicelib.core.catalogue import Capacity, capacity, knows
-from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.job_spec import FOLDER, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Fault
 
@@ -30,6 +30,8 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
             f"is {spec.image}, but commands run on the hosts of pool {spec.pool} as they are, in no container; where their machine image "
             "is made from that image, an operator says images=ignore",
         )
+    if pool.sandbox == "none" and spec.folder != FOLDER:
+        yield Fault("folder", f"pool {spec.pool} runs without a sandbox, where no folder can be shown elsewhere")
     sizes = [capacity(o, pool) for o in pool.offerings if knows(o, pool)]
     if not any(_fits(spec, size) for size in sizes):
         yield from _too_large(spec, sizes)

@@ -23,6 +23,9 @@ class RetryOn(StrEnum):
 RETRY_ON = (RetryOn.INFRASTRUCTURE, RetryOn.INTERRUPTION, RetryOn.TIMEOUT, RetryOn.FAILURE)
 
 
+FOLDER = "/job"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """What an attempt takes of a host while it is there. cpu in cores, memory in MiB."""
@@ -102,6 +105,8 @@ class JobSpec:
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Wanted, ...] = ()
     result: str | None = None
+    folder: str = FOLDER  # where the command finds its work folder
+    archive: bool = False  # keep the whole work folder as it is at the end, as the output archive.tar.gz
     labels: Mapping[str, str] = field(default_factory=dict)
     notify: Notify | None = None
     idempotency_key: str | None = None

@@ -28,6 +28,13 @@ def bootstrap(
             "Repeatable; `none` takes all back."
         ),
     ] = None,
+    grading_bucket: Annotated[
+        str | None,
+        typer.Option(
+            help="The bucket of a PrairieLearn installation that this stage grades for; `none` takes it back."
+        ),
+    ] = None,
+    grading_results: Annotated[str | None, typer.Option(help="Its results queue, by name.")] = None,
     new_token: Annotated[
         bool, typer.Option("--new-token", help="Make another admin token, if the first is lost.")
     ] = False,
@@ -47,6 +54,7 @@ def bootstrap(
             root,
             host_regions=host_region or (),
             s3_inputs=s3_input,
+            grading=(grading_bucket, grading_results),
             new_token=new_token,
             report=terminal.progress,
         )

@@ -108,12 +108,23 @@ class Embedded:
             built = package.build(self._project, self._report)
         self._report(f"package: {built.bytes / 1e6:.1f} MB{' (unchanged)' if built.reused else ''}")
 
-    def bootstrap(self, s3_inputs: Sequence[str] | None = None) -> None:
-        """Create what the stage needs. The project must be staged (`build_package` begins with that). `s3_inputs`: as bootstrap's."""
+    def bootstrap(
+        self, s3_inputs: Sequence[str] | None = None, grading: tuple[str | None, str | None] = (None, None)
+    ) -> None:
+        """Create what the stage needs. The project must be staged (`build_package` begins with that). `s3_inputs`, `grading`: as
+        bootstrap's. Webhooks may call this machine."""
         from infra.bootstrap import bootstrap
 
         with _as_ours():
-            self._bootstrapped = bootstrap(STAGE, REGION, self._project, s3_inputs=s3_inputs, report=self._report)
+            self._bootstrapped = bootstrap(
+                STAGE,
+                REGION,
+                self._project,
+                s3_inputs=s3_inputs,
+                grading=grading,
+                webhook_hosts=["127.0.0.1"],
+                report=self._report,
+            )
 
     def deploy(self) -> Deployment:
         """`chalice deploy --stage local`."""

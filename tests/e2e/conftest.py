@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from deployed_once import ELSEWHERE, ROOT, Deployed
+from deployed_once import ELSEWHERE, GRADING, ROOT, Deployed
 
 from spillway.client import Client
 from spillway.demo.embedded import Embedded
@@ -27,7 +27,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         cloud.start()
         packaging.join()
         cloud.aws("s3").create_bucket(Bucket=ELSEWHERE)
-        cloud.bootstrap([f"s3://{ELSEWHERE}/shared/", f"s3://{ELSEWHERE}/{{owner}}/"])
+        cloud.aws("s3").create_bucket(Bucket=GRADING[0])
+        cloud.aws("sqs").create_queue(QueueName=GRADING[1])
+        cloud.bootstrap([f"s3://{ELSEWHERE}/shared/", f"s3://{ELSEWHERE}/{{owner}}/"], GRADING)
         deployment = cloud.deploy()
         _restore(before)  # other tests of this session must not meet this cloud
         with Client(deployment.api_url, deployment.token) as client:

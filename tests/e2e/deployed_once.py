@@ -9,6 +9,7 @@ from spillway.client import Client
 from spillway.demo.embedded import Deployment, Embedded
 
 ELSEWHERE = "course-materials"  # a bucket of somebody else, whose `shared/` and `<owner>/` jobs may read
+GRADING = ("pl-grading", "pl-results")  # bucket and results queue of a pretended PrairieLearn
 ROOT = Path(__file__).resolve().parents[2]
 
 
