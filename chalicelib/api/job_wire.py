@@ -72,6 +72,7 @@ class JobSpecWire(Strict, frozen=True, kw_only=True):
 
     command: Annotated[str, Meta(min_length=1, max_length=16_384)] | None = None
     family: Name | None = None
+    family_version: Annotated[int, Meta(ge=1)] | None = None
     parameters: Annotated[dict[str, Any], Meta(max_length=200)] = {}
     pool: Name = "default"
     name: Annotated[str, Meta(max_length=256)] = ""
@@ -82,7 +83,7 @@ class JobSpecWire(Strict, frozen=True, kw_only=True):
     slots: Count = 1
     instance_types: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=20)] = []
     market: Literal["spot", "on_demand"] | None = None
-    timeout_s: Annotated[int, Meta(ge=1, le=1_209_600)]
+    timeout_s: Annotated[int, Meta(ge=1, le=1_209_600)] | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     queue_ttl_s: Annotated[int, Meta(ge=1, le=1_209_600)] | None = None
     not_before: Moment | None = None
@@ -158,15 +159,15 @@ _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 _EXIT = re.compile(r"^exit:(\d{1,3})\Z")
 
 
-def job_spec(wire: JobSpecWire, prefix: str = "", *, family_version: int | None = None) -> JobSpec:
-    """The record of a job's document; `command` must be there by now. Raises BadRequest with what no schema can say."""
+def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
+    """The record of a job's document; `command` and `timeout_s` must be there by now. Raises BadRequest with what no schema can say."""
     refuse([Fault(prefix + field, message) for field, message in _faults(wire)])
     return JobSpec(
         command=wire.command or "",
-        timeout_s=wire.timeout_s,
+        timeout_s=wire.timeout_s or 0,
         pool=wire.pool,
         family=wire.family,
-        family_version=family_version,
+        family_version=wire.family_version,
         parameters=wire.parameters,
         name=wire.name,
         cpu=wire.cpu,
@@ -206,9 +207,11 @@ def _input(wire: InputWire) -> Input:
 def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
     faults = []
     if wire.command is None:
-        faults.append(("command", "is required where no family is named"))
+        faults.append(("command", "is required where no family says it"))
     elif "\0" in wire.command:
         faults.append(("command", "has a NUL character, which no shell command can hold"))
+    if wire.timeout_s is None:
+        faults.append(("timeout_s", "is required" if wire.family is None else f"is required: {wire.family} says none"))
     for index, item in enumerate(wire.inputs):
         if sum(kind is not None for kind in (item.sha256, item.text, item.s3, item.git)) != 1:
             faults.append((f"inputs[{index}]", "needs exactly one of sha256, s3, text and git"))

@@ -36,7 +36,7 @@ def routes(authorizer: Any) -> Blueprint:
         plane, me = wiring.plane(), who()
         document = wire.decode(bp.current_request.raw_body, job_wire.JobSpecWire)
         spec = job_wire.job_spec(families.apply(plane, document))
-        submitted = submit(plane, spec, _owner(me, document.owner))
+        submitted = submit(plane, spec, owner_of(me, document.owner))
         return answer(job_view.job(submitted.job), 201 if submitted.created else 200)
 
     @route("POST", "/jobs/batch", takes=job_wire.BatchWire, gives=job_view.JobsView, statuses=(201,))
@@ -44,7 +44,7 @@ def routes(authorizer: Any) -> Blueprint:
         """Submit several jobs of one owner: all or none are accepted."""
         plane, me = wiring.plane(), who()
         batch = wire.decode(bp.current_request.raw_body, job_wire.BatchWire, job_wire.BATCH_BYTES_MAX)
-        owners = {_owner(me, document.owner, f"jobs[{i}].") for i, document in enumerate(batch.jobs)}
+        owners = {owner_of(me, document.owner, f"jobs[{i}].") for i, document in enumerate(batch.jobs)}
         if len(owners) > 1:
             fault = Fault("jobs", "must all have the same owner")
             raise BadRequest(f"{fault.field} {fault.message}", (fault,))
@@ -146,7 +146,7 @@ def routes(authorizer: Any) -> Blueprint:
     return bp
 
 
-def _owner(me: Caller, wanted: str | None, prefix: str = "") -> str:
+def owner_of(me: Caller, wanted: str | None, prefix: str = "") -> str:
     """Whom the job is billed to: a submitter's own owner; operators may name another."""
     if wanted is None or wanted == me.owner:
         return me.owner
@@ -159,7 +159,7 @@ def _owner(me: Caller, wanted: str | None, prefix: str = "") -> str:
 
 def _owner_of(me: Caller, wanted: str | None) -> str | None:
     """Whose jobs are meant: a submitter's own, whatever was said; None: everybody's."""
-    return wanted if me.runs_things else _owner(me, wanted, "filter.")
+    return wanted if me.runs_things else owner_of(me, wanted, "filter.")
 
 
 def _job(me: Caller, job_id: str) -> Job:

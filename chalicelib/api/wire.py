@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -77,6 +78,20 @@ def query(given: MultiDict | None, type_: type[W]) -> W:
         return msgspec.convert(document, type_, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+def is_name(text: str) -> bool:
+    return _NAME.match(text) is not None
+
+
+def convert_name(text: str, field: str) -> str:
+    """What is to become a name. Raises BadRequest."""
+    if not is_name(text):
+        refuse([Fault(field, "must be 1 to 64 letters, digits, dots, underscores and dashes, a letter or digit first")])
+    return text
 
 
 def refuse(faults: Sequence[Fault]) -> None:

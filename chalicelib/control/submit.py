@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import quotas, s3_inputs
+from chalicelib.control import due, quotas, s3_inputs
 from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission, webhook
@@ -22,6 +22,7 @@ from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import Pool
+from chalicelib.core.spoken import moment
 from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, OverQuota, StoreUnavailable
 from chalicelib.ids import derived_id
 from chalicelib.telemetry import log
@@ -50,17 +51,42 @@ def submit(plane: Plane, spec: JobSpec, owner: str, **facts: Any) -> Submitted:
     check(plane, [spec], owner, prefix=lambda index: "", origin=facts.get("origin"))
     job, first = _hold(plane, spec, owner)
     (submitted,) = _record(plane, [(replace(job, **facts) if facts else job, first)])
-    _wake(plane, spec.pool)
+    _rouse(plane, [submitted.job])
     return submitted
+
+
+def submit_as(plane: Plane, job_id: str, spec: JobSpec, owner: str, *, schedule: str) -> Job:
+    """The job of a schedule's fire, whose id says which fire: whoever submits it again gets the same job. Raises BadRequest."""
+    check(plane, [spec], owner, prefix=lambda index: "")
+    job = replace(_new_job(plane, spec, owner), id=job_id, schedule=schedule)
+    try:
+        (submitted,) = _record(plane, [(job, False)])
+    except Conflict:  # another was quicker, and its family had another version: that one it is
+        return plane.stores.jobs.get(job_id) or job
+    _rouse(plane, [submitted.job])
+    return submitted.job
 
 
 def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Submitted]:
     """Several jobs: all are checked, and every idempotency key is held, before any is recorded."""
     check(plane, specs, owner, prefix=lambda index: f"jobs[{index}].")
     submitted = _record(plane, [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)])
-    for pool in dict.fromkeys(spec.pool for spec in specs):
-        _wake(plane, pool)
+    _rouse(plane, [s.job for s in submitted])
     return submitted
+
+
+def _rouse(plane: Plane, jobs: Sequence[Job]) -> None:
+    """Pools look at what waits for a host; what waits for its time, and soon begins, is put on a timer."""
+    due.set_timers(plane, jobs)
+    for pool in dict.fromkeys(job.pool for job in jobs if job.state is not JobState.SCHEDULED):
+        _wake(plane, pool)
+
+
+def _ranked(plane: Plane, jobs: Sequence[Job]) -> list[Job]:
+    """Those that wait for a host get their place among the others; those that wait for their time get it when that has come."""
+    placed = ranked(plane, [job for job in jobs if job.state is JobState.PENDING], partial(known_pool, plane))
+    ranks = {job.id: job for job in placed}
+    return [ranks.get(job.id, job) for job in jobs]
 
 
 def _wake(plane: Plane, pool: str) -> None:
@@ -106,15 +132,18 @@ def known_pool(plane: Plane, name: str) -> Pool | None:
 def _new_job(plane: Plane, spec: JobSpec, owner: str) -> Job:
     """Without a rank: whether it needs one, only its idempotency key can tell."""
     now = plane.clock()
+    state, reason = JobState.PENDING, "submitted"
+    if spec.not_before is not None and spec.not_before > now:
+        state, reason = JobState.SCHEDULED, f"submitted; waits until {moment(spec.not_before)}"
     return Job(
         id=plane.new_id("job"),
         pool=spec.pool,
         owner=owner,
         spec=spec,
-        state=JobState.PENDING,
+        state=state,
         submitted_at=now,
-        entered={JobState.PENDING: now},
-        reason="submitted",
+        entered={state: now},
+        reason=reason,
     )
 
 
@@ -159,8 +188,9 @@ def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
     there = plane.stores.jobs.get_many(job.id for job, new in held if not new)
     new_ones = [job for job, _ in held if job.id not in there]
     _admit(plane, new_ones)
-    fresh = {job.id: job for job in ranked(plane, new_ones, partial(known_pool, plane))}
+    fresh = {job.id: job for job in _ranked(plane, new_ones)}
     existed = plane.stores.submissions.create(list(fresh.values()))
+    due.note(plane, [*fresh.values(), *there.values()])
     if existed:  # a repeated submission with a timed key, or one that was overtaken
         there = there | plane.stores.jobs.get_many(existed)
         in_vain = [entry_of(fresh[i]) for i in existed if i in there and there[i].rank != fresh[i].rank]

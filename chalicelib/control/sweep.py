@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chalicelib.control import settle
+from chalicelib.control import due, settle
 from chalicelib.control.cancel import cancel
 from chalicelib.control.launch_answers import ROW_TTL_S
 from chalicelib.control.wake import wake
@@ -129,6 +129,10 @@ def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: C
         log.warning("a job waited for longer than it was to", extra={"job": job.id})
         settle.skip(plane, job, sentence(entry))
         plane.stores.backlog.remove([entry])
+        return 1
+    if job.state is JobState.SCHEDULED and (job.spec.not_before or 0.0) <= plane.clock():
+        log.warning("a job was not begun in time", extra={"job": job.id})
+        due.begin(plane, [job.id])
         return 1
     if job.state is JobState.PENDING and not queued(entry):
         log.warning("a pending job was not in the backlog", extra={"job": job.id})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from chalicelib.control import delivery, prospects, samples, settings
+from chalicelib.control import delivery, due, fires, prospects, samples, settings
 from chalicelib.control.notices import notify
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.sweep import swept
@@ -34,6 +34,8 @@ def run(plane: Plane) -> None:
     _guard(failures, "settings", lambda: settings.remake_older(plane, pools))
     for pool in pools:
         _guard(failures, f"interest in {pool.name}", partial(settings.count_interest, plane, pool))
+    _guard(failures, "agenda", lambda: due.send_timers(plane))
+    _guard(failures, "schedules", lambda: fires.mend(plane))
     _guard(failures, "dead letters", lambda: _dead_letters(plane))
     _guard(failures, "deliveries", lambda: delivery.sweep(plane))
     first = int(now // 60) % len(pools) if pools else 0  # where there are too many for one tick, each has its turn

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from chalicelib.control import delivery, pings, prairielearn
+from chalicelib.control import delivery, due, fires, pings, prairielearn
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
-Due = Callable[[], None]
+Due = Callable[[], object]
 
 
 def receive(plane: Plane, records: Iterable[tuple[str, str]]) -> None:
@@ -36,11 +36,11 @@ def _one(plane: Plane, message_id: str, body: str) -> None:
         kind = message["kind"]
         if kind not in KINDS:
             raise ValueError(f"there is no timer of kind {kind!r}")
-        due = KINDS[kind](plane, message, message_id)
+        handle = KINDS[kind](plane, message, message_id)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         quarantine(plane, "timers", message_id, body, f"it is no timer of ours: {type(error).__name__}: {error}")
         return
-    due()
+    handle()
 
 
 def _wake(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
@@ -60,10 +60,20 @@ def _answer(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
     return partial(prairielearn.send, plane, dict(message["message"]))
 
 
+def _due(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(due.begin, plane, [str(job) for job in message["jobs"]])
+
+
+def _fire(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(fires.fire, plane, str(message["schedule"]), float(message["at"]))
+
+
 KINDS: dict[str, Callable[[Plane, Mapping[str, Any], str], Due]] = {
     # kind → what to do, read from the message; a ValueError, KeyError or TypeError means that it is none of ours
     "wake": _wake,
     "ping": _ping,
     "ended": _ended,
     "answer": _answer,
+    "due": _due,
+    "fire": _fire,
 }

@@ -39,6 +39,17 @@ def clock(at: float) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d} UTC"
 
 
+def moment(at: float) -> str:
+    """`2026-12-01T14:00:00Z`: ISO 8601 in UTC, to the second. (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms")"""
+    days, seconds = divmod(int(at), 86_400)
+    era, day = divmod(days + 719_468, 146_097)  # days since 0000-03-01, in the 400 years after which all repeats
+    year_of_era = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
+    day_of_year = day - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month = (5 * day_of_year + 2) // 153
+    date = f"{year_of_era + era * 400 + (month >= 10):04d}-{(month + 2) % 12 + 1:02d}-{day_of_year - (153 * month + 2) // 5 + 1:02d}"
+    return f"{date}T{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}Z"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 job`, `3 jobs`."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -63,6 +63,7 @@ class DynamoJobs:
         interruption: bool = False,
         expires_at: float | None = None,
         untold: bool = False,
+        rank: str | None = None,
     ) -> Job | None:
         row, state = self._row, target(event)
         changes: list[Action] = [
@@ -77,6 +78,8 @@ class DynamoJobs:
             changes.append(row.userid.set(userid))
         if finish is not None:
             changes.append(row.finish.set(finish))
+        if rank is not None:
+            changes.append(row.rank.set(rank))
         if event in (JobEvent.RELEASE, JobEvent.RETRY):
             changes.append(row.attempt.set(attempt + 1))
         if event in ANEW:

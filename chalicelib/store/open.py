@@ -8,17 +8,20 @@ from botocore.session import Session
 
 from chalicelib.config import Settings
 from chalicelib.store import tables
+from chalicelib.store.agenda import DynamoAgenda
 from chalicelib.store.backlog import DynamoBacklog
 from chalicelib.store.buckets import DynamoBuckets
 from chalicelib.store.claims import DynamoClaims
 from chalicelib.store.connection import CountedConnection, Requests, bind
 from chalicelib.store.durations import DynamoDurations
+from chalicelib.store.families import DynamoFamilies
 from chalicelib.store.hosts import DynamoHosts
 from chalicelib.store.jobs import DynamoJobs
 from chalicelib.store.owners import DynamoOwners
 from chalicelib.store.ports import Stores
 from chalicelib.store.registry import DynamoRegistry
 from chalicelib.store.samples import DynamoSamples
+from chalicelib.store.schedules import DynamoSchedules
 from chalicelib.store.shares import DynamoShares
 from chalicelib.store.story import DynamoStory
 from chalicelib.store.submissions import DynamoSubmissions
@@ -46,12 +49,16 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
         registry=DynamoRegistry(
             bind(tables.PoolRow, registry, connection),
             bind(tables.TokenRow, registry, connection),
-            bind(tables.FamilyRow, registry, connection),
             bind(tables.SettingRow, registry, connection),
             bind(tables.DefaultsRow, registry, connection),
             bind(tables.LookingRow, registry, connection),
             bind(tables.UseRow, registry, connection),
         ),
+        families=DynamoFamilies(bind(tables.FamilyRow, registry, connection)),
+        schedules=DynamoSchedules(
+            bind(tables.ScheduleRow, registry, connection), bind(tables.FiredRow, registry, connection)
+        ),
+        agenda=DynamoAgenda(bind(tables.DueRow, registry, connection)),
         story=DynamoStory(bind(tables.StoryRow, jobs, connection)),
         durations=DynamoDurations(bind(tables.LearnedRow, registry, connection)),
         samples=DynamoSamples(bind(tables.SampleRow, registry, connection)),

@@ -12,14 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from chalicelib.core.agenda import Item
 from chalicelib.core.backlog import Entry
 from chalicelib.core.bucket import Ask, Taken
 from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
+from chalicelib.core.family import Family
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.quota import OwnerQuota, Quota
+from chalicelib.core.schedule import Fired, Schedule
 from chalicelib.core.settings import Defaults
 from chalicelib.core.story import Line
 from chalicelib.core.telling import Telling
@@ -102,13 +105,14 @@ class Jobs(Protocol):
         interruption: bool = False,
         expires_at: float | None = None,
         untold: bool = False,
+        rank: str | None = None,
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
 
-        Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish: set when given. RELEASE and RETRY raise
-        `attempt` by one, RETRY, DUE and UNBLOCK set retried_at; `charge` raises `charged`, `fault` raises `faults`, `interruption` raises
-        `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given). `untold`: somebody is to be told
-        of the end, so that it is found by `untold` from this very write on.
+        Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish, rank: set when given. RELEASE and RETRY
+        raise `attempt` by one, RETRY, DUE and UNBLOCK set retried_at; `charge` raises `charged`, `fault` raises `faults`,
+        `interruption` raises `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given). `untold`:
+        somebody is to be told of the end, so that it is found by `untold` from this very write on.
         """
 
     def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
@@ -335,11 +339,6 @@ class Registry(Protocol):
     def uses(self) -> dict[str, float]:
         """SHA-256 → when it was last used, of tokens that were."""
 
-    def family(self, name: str) -> Mapping[str, Any] | None:
-        """The default spec of a family (JSON object), or None."""
-
-    def put_family(self, name: str, spec: Mapping[str, Any]) -> None: ...
-
     def setting(self, name: str) -> Mapping[str, Any] | None: ...
 
     def put_setting(self, name: str, value: Mapping[str, Any]) -> None: ...
@@ -360,6 +359,64 @@ class Owners(Protocol):
 
     def spent(self, owner: str, day: str, enough: float) -> float:
         """What the attempts that ended on a day have cost; beyond `enough` it may stop adding."""
+
+
+class Families(Protocol):
+    def all(self) -> list[Family]:
+        """The newest version of each, by name."""
+
+    def get(self, name: str, version: int | None = None) -> Family | None:
+        """A version of it; None: the newest."""
+
+    def versions(self, name: str, limit: int = 100) -> list[Family]:
+        """The newest first."""
+
+    def put(self, family: Family) -> bool:
+        """Keep it as the version after the newest; False if that is not the one before it."""
+
+
+class Schedules(Protocol):
+    def all(self) -> list[Schedule]: ...
+
+    def get(self, name: str) -> Schedule | None: ...
+
+    def put(self, schedule: Schedule, *, version: int | None) -> Schedule | None:
+        """Create (version None, only if absent) or replace what was said and `next_at` of that version; None if it lost the race.
+
+        Never touches `last_job` and `last_at`.
+        """
+
+    def delete(self, name: str, *, version: int) -> bool:
+        """False if it is not at that version, or not there. Its fires stay."""
+
+    def advance(self, name: str, at: float, next_at: float | None, last_job: str | None) -> bool:
+        """The fire of `at` is done: set `last_at`, `next_at`, and `last_job` if given; False if another one is next."""
+
+    def ran(self, name: str, at: float, job: str) -> None:
+        """Somebody had it run: set `last_at` and `last_job`. Does nothing if there is no such schedule."""
+
+    def decide(self, fired: Fired, expires_at: float) -> Fired:
+        """Write down what becomes of a fire, or learn what was written down. The first writer wins, for ever the same answer."""
+
+    def refuse(self, fired: Fired, reason: str) -> None:
+        """What was to be submitted could not be accepted."""
+
+    def fired(self, name: str, limit: int = 50) -> list[Fired]:
+        """Its last fires, the newest first."""
+
+    def fired_at(self, name: str, at: float) -> Fired | None:
+        """What became of the fire of the clock that was due then."""
+
+
+class Agenda(Protocol):
+    def put(self, items: Sequence[Item]) -> None:
+        """Put (again): the same item is one."""
+
+    def due(self, until: float, limit: int) -> list[Item]:
+        """The first `limit` that are due by then, by time."""
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Gone afterwards, whether they were there or not."""
 
 
 class Story(Protocol):
@@ -412,6 +469,9 @@ class Stores:
     hosts: Hosts
     claims: Claims
     registry: Registry
+    families: Families
+    schedules: Schedules
+    agenda: Agenda
     story: Story
     durations: Durations
     samples: Samples

@@ -1,4 +1,4 @@
-"""The registry in DynamoDB: pools and the stage's defaults of them, who is looking at them, tokens, families, settings.
+"""The registry in DynamoDB: pools and the stage's defaults of them, who is looking at them, tokens, settings.
 
 A pool's row holds two kinds of fact that never overwrite each other: the spec, guarded by `version`, and what passes know, guarded by
 `pass_no`.
@@ -18,7 +18,7 @@ from chalicelib.core.settings import Defaults
 from chalicelib.store.batches import read_all
 from chalicelib.store.connection import ConditionFailed
 from chalicelib.store.ports import PASS_FACTS, Token, only
-from chalicelib.store.tables import DefaultsRow, FamilyRow, LookingRow, PoolRow, SettingRow, TokenRow, UseRow
+from chalicelib.store.tables import DefaultsRow, LookingRow, PoolRow, SettingRow, TokenRow, UseRow
 
 DEFAULTS = ("defaults", "pools")
 
@@ -30,13 +30,12 @@ class DynamoRegistry:
         self,
         pool: type[PoolRow],
         token: type[TokenRow],
-        family: type[FamilyRow],
         setting: type[SettingRow],
         defaults: type[DefaultsRow],
         looking: type[LookingRow],
         use: type[UseRow],
     ) -> None:
-        self._pool, self._token, self._family, self._setting = pool, token, family, setting
+        self._pool, self._token, self._setting = pool, token, setting
         self._defaults, self._looking, self._use = defaults, looking, use
 
     def pools(self) -> list[Pool]:
@@ -205,15 +204,6 @@ class DynamoRegistry:
     def uses(self) -> dict[str, float]:
         rows = (self._use.from_raw_data(item) for item in read_all(self._use, "use"))
         return {row.name: row.at for row in rows}
-
-    def family(self, name: str) -> Mapping[str, Any] | None:
-        try:
-            return self._family.get("family", name, consistent_read=True).spec
-        except self._family.DoesNotExist:
-            return None
-
-    def put_family(self, name: str, spec: Mapping[str, Any]) -> None:
-        self._family("family", name, spec=dict(spec)).save()
 
     def setting(self, name: str) -> Mapping[str, Any] | None:
         try:

@@ -13,11 +13,13 @@ from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from chalicelib.core.calendar import Booking
+from chalicelib.core.family import Family
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
 from chalicelib.core.quota import Quota
+from chalicelib.core.schedule import Fired, Schedule
 from chalicelib.core.telling import Telling
 from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment, Sparse
 
@@ -277,9 +279,30 @@ class SpentRow(RegistryTable):
 
 
 class FamilyRow(RegistryTable):
-    """`kind` = "family"."""
+    """`kind` = "family": its newest version; `kind` = "family/<name>", `name` = the version: each there ever was."""
 
-    spec = Json(dict[str, Any])
+    version = Int()
+    body = Json(Family)
+
+
+class ScheduleRow(RegistryTable):
+    """`kind` = "schedule"."""
+
+    said = Json(Schedule)
+    version = Int()
+    next_at = Float(null=True)
+    last_job = UnicodeAttribute(null=True)
+    last_at = Float(null=True)
+
+
+class FiredRow(RegistryTable):
+    """`kind` = "fire/<schedule>", `name` = when it was due: what became of it."""
+
+    body = Json(Fired)
+
+
+class DueRow(RegistryTable):
+    """`kind` = "due", `name` = "<second>#<kind>#<name>": nothing but its key."""
 
 
 class SettingRow(RegistryTable):

@@ -11,6 +11,7 @@ import pytest
 from town import OFFERING, Town
 
 from chalicelib.control import intake, timers
+from chalicelib.core.family import Family
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.pool import PoolSpec
@@ -113,8 +114,10 @@ def test_aws_runners_own_example_becomes_five_jobs() -> None:
 def test_a_family_gives_the_defaults_of_rows_and_grading_jobs() -> None:
     town = a_town(timeout_max_s=100)
     take(town, "command\nrun 1", "m-0")
-    town.stores.registry.put_family("jobdetails", {"timeout_s": 77, "labels": {"from": "csv"}, "owner": "ann"})
-    town.stores.registry.put_family("prairielearn", {"memory_mib": 700, "owner": "course-1"})
+    town.stores.families.put(
+        Family(name="jobdetails", version=1, defaults={"timeout_s": 77, "labels": {"from": "csv"}, "owner": "ann"})
+    )
+    town.stores.families.put(Family(name="prairielearn", version=1, defaults={"memory_mib": 700, "owner": "course-1"}))
     town.now += 60
     take(town, "command,timeout_s\nrun 1,\nrun 2,5", "m-1")
     town.now += 1

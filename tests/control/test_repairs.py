@@ -13,6 +13,7 @@ from chalicelib.control import families, handover, intake, logs, pings, settle, 
 from chalicelib.control.cancel import cancel
 from chalicelib.control.sweep import sweep
 from chalicelib.core.backlog import entry_of
+from chalicelib.core.family import Family
 from chalicelib.core.host import Assignment, HostState
 from chalicelib.core.job import Finish, JobState, Log
 from chalicelib.core.pool import PoolSpec
@@ -234,14 +235,11 @@ def test_a_tick_that_fails_in_one_part_goes_on_with_the_others(town: Town) -> No
 def test_a_familys_defaults_stand_under_what_the_submission_says(town: Town) -> None:
     from chalicelib.api import job_wire, wire
 
-    class Families:
-        def family(self, name: str) -> dict[str, Any] | None:
-            return {"command": "./grade.sh", "timeout_s": 60, "cpu": 2.0} if name == "grading" else None
-
-    plane = replace(town.plane, stores=told(replace(town.stores, registry=Families())))
+    defaults = {"command": "./grade.sh", "timeout_s": 60, "cpu": 2.0}
+    plane, _ = town.plane, families.put(town.plane, Family(name="grading", version=0, defaults=defaults))
     document = wire.decode(b'{"family": "grading", "timeout_s": 5}', job_wire.JobSpecWire)
     applied = families.apply(plane, document)
-    assert (applied.command, applied.timeout_s, applied.cpu) == ("./grade.sh", 5, 2.0)
+    assert (applied.command, applied.timeout_s, applied.cpu, applied.family_version) == ("./grade.sh", 5, 2.0, 1)
     with pytest.raises(BadRequest, match="no family named 'other'"):
         families.apply(plane, wire.decode(b'{"family": "other", "timeout_s": 5}', job_wire.JobSpecWire), "jobs[2].")
 

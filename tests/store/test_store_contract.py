@@ -268,9 +268,6 @@ def test_families_and_settings_are_json_objects(stores: Stores) -> None:
     assert stores.registry.setting("canary") == {"at": NOW, "list": [1, None, {"a": "ü"}], "n": 10**30, "yes": True}
     stores.registry.put_setting("canary", {})
     assert stores.registry.setting("canary") == {}
-    assert stores.registry.family("canary") is None
-    stores.registry.put_family("canary", {"command": "true"})
-    assert stores.registry.family("canary") == {"command": "true"}
     assert stores.registry.setting("none") is None
 
 

@@ -6,15 +6,18 @@ what DynamoDB would expire is remembered in `expires` and, as there, never acted
 
 from __future__ import annotations
 
+from chalicelib.store.memory.agenda import MemoryAgenda
 from chalicelib.store.memory.backlog import MemoryBacklog
 from chalicelib.store.memory.buckets import MemoryBuckets
 from chalicelib.store.memory.claims import MemoryClaims
 from chalicelib.store.memory.durations import MemoryDurations
+from chalicelib.store.memory.families import MemoryFamilies
 from chalicelib.store.memory.hosts import MemoryHosts
 from chalicelib.store.memory.jobs import MemoryJobs
 from chalicelib.store.memory.owners import MemoryOwners
 from chalicelib.store.memory.registry import MemoryRegistry
 from chalicelib.store.memory.samples import MemorySamples
+from chalicelib.store.memory.schedules import MemorySchedules
 from chalicelib.store.memory.shares import MemoryShares
 from chalicelib.store.memory.story import MemoryStory
 from chalicelib.store.memory.submissions import MemorySubmissions
@@ -31,6 +34,9 @@ def memory_stores() -> Stores:
         hosts=MemoryHosts(),
         claims=MemoryClaims(),
         registry=MemoryRegistry(),
+        families=MemoryFamilies(),
+        schedules=MemorySchedules(),
+        agenda=MemoryAgenda(),
         story=MemoryStory(),
         durations=MemoryDurations(),
         samples=MemorySamples(),

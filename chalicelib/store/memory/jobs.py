@@ -62,6 +62,7 @@ class MemoryJobs:
         interruption: bool = False,
         expires_at: float | None = None,
         untold: bool = False,
+        rank: str | None = None,
     ) -> Job | None:
         with self._lock:
             job = self._rows.get(job_id)
@@ -79,6 +80,7 @@ class MemoryJobs:
                 faults=job.faults + fault,
                 interruptions=job.interruptions + interruption,
                 retried_at=at if event in ANEW else job.retried_at,
+                rank=job.rank if rank is None else rank,
                 host=job.host if host is None else host,
                 userid=job.userid if userid is None else userid,
                 finish=job.finish if finish is None else finish,

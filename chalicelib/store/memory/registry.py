@@ -1,4 +1,4 @@
-"""Pools and the stage's defaults of them, who is looking, tokens, families and settings in memory."""
+"""Pools and the stage's defaults of them, who is looking, tokens and settings in memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from chalicelib.store.ports import PASS_FACTS, Token, only
 
 
 class MemoryRegistry:
-    """`ports.Registry`: pools, defaults, lookers, tokens, families, settings."""
+    """`ports.Registry`: pools, defaults, lookers, tokens, settings."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._pools: dict[str, Pool] = {}
         self._tokens: dict[str, Token] = {}
         self._uses: dict[str, float] = {}
-        self._families: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
         self._defaults = Defaults()
         self._looking: dict[str, dict[str, float]] = {}
@@ -146,14 +145,6 @@ class MemoryRegistry:
     def uses(self) -> dict[str, float]:
         with self._lock:
             return dict(self._uses)
-
-    def family(self, name: str) -> Mapping[str, Any] | None:
-        with self._lock:
-            return deepcopy(self._families.get(name))
-
-    def put_family(self, name: str, spec: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._families[name] = deepcopy(dict(spec))
 
     def setting(self, name: str) -> Mapping[str, Any] | None:
         with self._lock:

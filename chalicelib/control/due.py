@@ -1,0 +1,108 @@
+"""Jobs that may not begin before a time: noted in the agenda, put on a timer in the last minute, begun to the second.
+
+Theory of operation. The job's row is the truth; the agenda only says when to look at it. Submitting writes the job, then the agenda, then
+sends a timer if the time comes before a tick could. A tick sends timers for all that is due until the next one, and again for what
+is overdue: a message that was lost costs a minute. What is begun leaves the agenda last. A crash between job and agenda is the sweep's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+from chalicelib.control.fairness import ranked
+from chalicelib.control.wake import wake
+from chalicelib.core.agenda import AHEAD_S, Item, delay_s, item
+from chalicelib.core.backlog import entry_of
+from chalicelib.core.job import Job, JobEvent, JobState
+from chalicelib.core.pool import Pool
+from chalicelib.errors import CloudUnavailable
+from chalicelib.telemetry import log
+from chalicelib.wiring import Plane
+
+JOB, SCHEDULE = "job", "schedule"
+ITEMS_MAX = 2000  # a tick's; more are due in the next one
+JOBS_PER_TIMER = 100
+POOL_AGE_MAX_S = 10.0
+
+
+def note(plane: Plane, jobs: Sequence[Job]) -> None:
+    """Write the scheduled ones among new jobs into the agenda."""
+    if items := [_item(job) for job in jobs if job.state is JobState.SCHEDULED]:
+        plane.stores.agenda.put(items)
+
+
+def set_timers(plane: Plane, jobs: Sequence[Job]) -> None:
+    """Timers for those among new jobs whose time comes before a tick would see them."""
+    until = plane.clock() + AHEAD_S
+    set_timer(plane, *(_item(job) for job in jobs if job.state is JobState.SCHEDULED and _due_at(job) <= until))
+
+
+def set_timer(plane: Plane, *items: Item) -> None:
+    """They are noted, and the next tick sees them: late by a minute is better than a failure that makes somebody submit them twice."""
+    try:
+        _set(plane, items)
+    except CloudUnavailable as error:
+        log.warning("a timer could not be set", extra={"items": len(items), "error": str(error)})
+
+
+def send_timers(plane: Plane) -> None:
+    """The tick's part: timers for all that is due until the next tick, or was due and is still noted."""
+    items = plane.stores.agenda.due(plane.clock() + AHEAD_S, ITEMS_MAX)
+    if len(items) == ITEMS_MAX:
+        log.warning("more is due than one tick can see to", extra={"seen": len(items)})
+    _set(plane, items)
+
+
+def begin(plane: Plane, job_ids: Sequence[str]) -> None:
+    """The time of these jobs has come: they wait for a host now. Those for which it is too early are put on a timer again."""
+    now = plane.clock()
+    found = plane.stores.jobs.get_many(job_ids)
+    waiting = [job for job in found.values() if job.state is JobState.SCHEDULED]
+    ripe = [job for job in waiting if _due_at(job) <= now]
+    placed = ranked(plane, ripe, partial(_pool, plane))
+    begun = [moved for job in placed if (moved := _move(plane, job, now)) is not None]
+    begun += [j for j in found.values() if _has_just_begun(j)]  # who did that may have died before it wrote the entry
+    plane.stores.backlog.put_many([entry_of(job) for job in begun])
+    for pool in dict.fromkeys(job.pool for job in begun):
+        wake(plane, pool)
+    early = {job.id for job in waiting} - {job.id for job in ripe}
+    plane.stores.agenda.remove([_item(job) for job in found.values() if job.id not in early and job.spec.not_before])
+    _set(plane, [_item(found[job_id]) for job_id in sorted(early)])
+
+
+def _move(plane: Plane, job: Job, now: float) -> Job | None:
+    return plane.stores.jobs.move(
+        job.id, JobEvent.DUE, attempt=job.attempt, at=now, reason="its time has come", rank=job.rank
+    )
+
+
+def _has_just_begun(job: Job) -> bool:
+    return job.state is JobState.PENDING and job.attempt == 1 and job.spec.not_before is not None
+
+
+def _set(plane: Plane, items: Sequence[Item]) -> None:
+    now, jobs = plane.clock(), defaultdict[int, list[str]](list)
+    for each in items:
+        if each.kind == JOB:
+            jobs[each.at].append(each.name)
+        else:
+            message = {"v": 1, "kind": "fire", "schedule": each.name, "at": each.at}
+            plane.cloud.queues.timer(message, delay_s(each.at, now))
+    for at, names in jobs.items():
+        for start in range(0, len(names), JOBS_PER_TIMER):
+            message = {"v": 1, "kind": "due", "jobs": names[start : start + JOBS_PER_TIMER]}
+            plane.cloud.queues.timer(message, delay_s(at, now))
+
+
+def _item(job: Job) -> Item:
+    return item(_due_at(job), JOB, job.id)
+
+
+def _due_at(job: Job) -> float:
+    return job.spec.not_before or 0.0
+
+
+def _pool(plane: Plane, name: str) -> Pool | None:
+    return plane.recall.get(f"pool/{name}", plane.clock(), POOL_AGE_MAX_S, lambda: plane.stores.registry.pool(name))

@@ -1,0 +1,234 @@
+"""Schedules: what the clock does with them, and people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fragile import fragile
+from town import Crash, Town
+
+from chalicelib.control import fires, schedules, tick
+from chalicelib.core.job import Job, JobState
+from chalicelib.core.schedule import Fired, Outcome, Schedule
+from chalicelib.errors import BadRequest, Conflict, NotFound, PreconditionFailed
+
+JOB = {"command": "run 5", "timeout_s": 60}
+
+
+def said(timing: str = "*/5 * * * *", **more: Any) -> Schedule:
+    given: dict[str, Any] = {"name": "nightly", "owner": "alice", "zone": "UTC", "job": JOB, **more}
+    return Schedule(timing=timing, **given)
+
+
+def jobs_of(town: Town, name: str = "nightly") -> list[Job]:
+    ids = town.stores.jobs.of_pool("default", limit=1000)[0]
+    return sorted((j for j in town.stores.jobs.get_many(ids).values() if j.schedule == name), key=lambda j: j.id)
+
+
+def fired(town: Town) -> list[Fired]:
+    return town.stores.schedules.fired("nightly")[::-1]
+
+
+def test_a_schedule_submits_its_job_at_each_of_its_times() -> None:
+    """To the second, with a job for each."""
+    town = Town()
+    schedules.put(town.plane, said())
+    town.run(3601)
+    assert len(jobs_of(town)) == 12
+    assert all(0 <= job.submitted_at - job.submitted_at // 300 * 300 < 1 for job in jobs_of(town))
+    assert [f.job for f in fired(town)] == [j.id for j in jobs_of(town)]
+    assert all(j.state is JobState.SUCCEEDED for j in jobs_of(town)[:-1])
+
+
+def test_two_ticks_at_a_time_fire_once() -> None:
+    town = Town()
+    schedules.put(town.plane, said())
+    for _ in range(20):
+        town.run(60)
+        tick.run(town.plane)
+        tick.run(town.plane)
+    assert len(jobs_of(town)) == 4
+
+
+def test_a_fire_that_is_told_twice_at_once_is_done_once() -> None:
+    """The second one reads the first one's decision, whatever it would have decided itself."""
+    town = Town()
+    at = schedules.put(town.plane, said()).next_at
+    assert at is not None
+    town.now = at + 1
+    before = town.stores.schedules.get("nightly")
+    assert before is not None
+    fires.fire(town.plane, "nightly", at)
+    town.stores.schedules.advance("nightly", before.next_at or 0, at, None)
+    rewound = town.stores.schedules.get("nightly")
+    assert rewound is not None
+    town.stores.schedules.advance("nightly", rewound.next_at or 0, at, None)  # as the other one has read it
+    fires.fire(town.plane, "nightly", at)
+    assert len(jobs_of(town)) == 1
+
+
+@pytest.mark.parametrize("calls", range(1, 40))
+def test_a_crash_at_any_call_neither_loses_a_fire_nor_repeats_it(calls: int) -> None:
+    """What a crash leaves, the next timer of the tick finds."""
+    town = Town()
+    schedules.put(town.plane, said("0 * * * *"))
+    fuse = fragile(town)
+    at = town.stores.schedules.get("nightly").next_at  # type: ignore[union-attr]
+    assert at is not None
+    town.now = at + 1
+    fuse.burn_at = {fuse.calls + calls}
+    town.invoke(fires.fire, "nightly", at)
+    fuse.heal()
+    town.run(180)
+    assert len(jobs_of(town)) == 1
+    after = town.stores.schedules.get("nightly")
+    assert after is not None
+    assert after.next_at == at + 3600
+    assert [i.name for i in town.stores.agenda.due(at + 3600, 10)] == ["nightly"]
+    town.run_until_quiet()
+    assert jobs_of(town)[0].state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(("misfire", "jobs"), [("skip", 0), ("once", 1)])
+def test_what_was_missed_is_skipped_or_done_once(misfire: str, jobs: int) -> None:
+    """Nobody looked for an hour: twelve fires are due. The reason says how many."""
+    town = Town()
+    at = schedules.put(town.plane, said(misfire=misfire)).next_at
+    assert at is not None
+    town.now = at + 3500
+    fires.fire(town.plane, "nightly", at)
+    assert len(jobs_of(town)) == jobs
+    (only,) = fired(town)
+    assert "missed" in only.reason
+    assert "11 more" in only.reason
+    schedule = town.stores.schedules.get("nightly")
+    assert schedule is not None
+    assert schedule.next_at is not None
+    assert schedule.next_at > town.now - 120
+
+
+@pytest.mark.parametrize(
+    ("overlap", "jobs", "reason"), [("allow", 2, "due"), ("skip", 1, "one runs at a time"), ("replace", 2, "replaces")]
+)
+def test_a_fire_while_the_last_job_runs(overlap: str, jobs: int, reason: str) -> None:
+    town = Town()
+    schedules.put(town.plane, said("* * * * *", overlap=overlap, job={"command": "run 100", "timeout_s": 600}))
+    town.run(121)
+    assert len(jobs_of(town)) == jobs
+    assert reason in fired(town)[-1].reason
+    town.run(120)
+    if overlap == "replace":
+        assert jobs_of(town)[0].state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("adverse", ["skip", "submit"])
+def test_a_pool_that_is_killed_is_no_place_for_a_job(adverse: str) -> None:
+    """The reason is written down; who wants the job to wait there says so."""
+    town = Town()
+    schedules.put(town.plane, said(adverse=adverse))
+    pool = town.stores.registry.pool("default")
+    assert pool is not None
+    town.stores.registry.put_pool("default", replace(pool.spec, killed=True), version=pool.version)
+    town.run(301)
+    assert len(jobs_of(town)) == (adverse == "submit")
+    assert fired(town)[0].outcome == ("submit" if adverse == "submit" else "skip")
+    assert (adverse == "submit") or "pool default is killed" in fired(town)[0].reason
+
+
+def test_what_would_be_refused_is_skipped_with_the_refusal() -> None:
+    town = Town()
+    schedules.put(town.plane, said())
+    row = town.stores.schedules.get("nightly")
+    assert row is not None
+    town.stores.schedules.put(replace(row, job={**JOB, "pool": "gone"}), version=row.version)
+    town.run(301)
+    assert fired(town)[0].outcome == Outcome.SKIP
+    assert "there is no pool named 'gone'" in fired(town)[0].reason
+
+
+def test_a_paused_schedule_does_not_fire_and_makes_up_for_nothing() -> None:
+    town = Town()
+    schedules.put(town.plane, said())
+    assert schedules.pause(town.plane, "nightly", by="bob").next_at is None
+    town.run(1000)
+    assert not jobs_of(town)
+    resumed = schedules.resume(town.plane, "nightly", by="bob")
+    assert resumed.next_at is not None
+    assert resumed.next_at > town.now
+    town.run(301)
+    assert len(jobs_of(town)) == 1
+
+
+def test_running_one_now_changes_nothing_of_what_is_to_come() -> None:
+    town = Town()
+    made = schedules.put(town.plane, said())
+    job = schedules.run_now(town.plane, made, by="bob")
+    assert job.schedule == "nightly"
+    after = schedules.known(town.plane, "nightly")
+    assert (after.next_at, after.last_job) == (made.next_at, job.id)
+    assert fired(town)[0].by == "bob"
+    town.run(301)
+    assert len(jobs_of(town)) == 2
+
+
+def test_a_deleted_schedule_is_silent() -> None:
+    town = Town()
+    schedules.put(town.plane, said())
+    schedules.delete(town.plane, "nightly")
+    town.run(700)
+    assert not jobs_of(town)
+    with pytest.raises(NotFound):
+        schedules.known(town.plane, "nightly")
+
+
+def test_a_schedule_that_was_changed_goes_on_by_its_new_times() -> None:
+    """The agenda's old row is found to be nothing."""
+    town = Town()
+    schedules.put(town.plane, said("*/5 * * * *"))
+    schedules.put(town.plane, said("*/20 * * * *"))
+    town.run(3601)
+    assert len(jobs_of(town)) == 3
+
+
+def test_versions_and_owners_guard_a_schedule() -> None:
+    town = Town()
+    schedules.put(town.plane, said())
+    with pytest.raises(PreconditionFailed):
+        schedules.put(town.plane, said(), version=7)
+    with pytest.raises(Conflict):
+        schedules.put(town.plane, said(owner="mallory"))
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"timing": "61 * * * *"}, "timing"),
+        ({"timing": "at(2001-01-01T00:00:00)", "zone": "UTC"}, "timing"),
+        ({"zone": "Mars/Olympus"}, "zone"),
+        ({"zone": "/etc/passwd"}, "zone"),
+        ({"job": {"command": "true", "timeout_s": 60, "pool": "nowhere"}}, "job.pool"),
+        ({"job": {"command": "true", "timeout_s": 60, "family": "nobody"}}, "job.family"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_could_never_fire_is_refused_at_once(more: dict[str, Any], field: str) -> None:
+    town = Town()
+    town.now = 1_790_000_000.0
+    with pytest.raises(BadRequest) as refused:
+        schedules.put(town.plane, said(**{"timing": "*/5 * * * *", **more}))
+    assert refused.value.faults[0].field == field
+
+
+def test_a_schedule_that_is_in_no_agenda_is_mended() -> None:
+    """Its writer died between the row and the note: a quarter of an hour is what that costs at most."""
+    town = Town()
+    fuse = fragile(town)
+    fuse.order(1, lambda error: None)
+    schedules.put(town.plane, said())
+    town.stores.agenda.remove(town.stores.agenda.due(town.now + 1e6, 10))
+    town.cloud.queues.timers.messages.clear()
+    town.run(1900)
+    assert len(jobs_of(town)) >= 3
+    assert Crash is not None
