@@ -145,6 +145,10 @@ class MemoryQueues:
         with self._calls.call("sqs.SendMessage", queue="heartbeats", at=at):
             self.heartbeats.send(json.dumps({"v": 1, "canary": {"at": at}}), self._clock(), sender="control")
 
+    def resubmit(self, message: Mapping[str, Any]) -> None:
+        with self._calls.call("sqs.SendMessage", queue="submissions", message=message):
+            self.submissions.send(json.dumps(dict(message)), self._clock(), sender="control")
+
     def dead_letters(self, limit: int = 10) -> list[DeadLetter]:
         letters = []
         for queue in self.all:
@@ -160,6 +164,7 @@ class MemoryQueues:
                         sent_at=message.sent_at,
                         receipt=message.receipt,
                         url=f"memory://{dead.name}",
+                        sender=message.sender,
                     )
                     for message in dead.receive(self._clock(), limit)
                 ]

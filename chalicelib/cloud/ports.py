@@ -114,6 +114,9 @@ class Queues(Protocol):
     def canary(self, at: float) -> None:
         """The tick's own ping on the heartbeat queue."""
 
+    def resubmit(self, message: Mapping[str, Any]) -> None:
+        """One message on the submissions queue."""
+
     def dead_letters(self, limit: int = 10) -> list[DeadLetter]:
         """Receive from every dead-letter queue."""
 
@@ -132,6 +135,7 @@ class DeadLetter:
     sent_at: float
     receipt: str
     url: str
+    sender: str = ""  # as SQS proved it when the message was sent
 
 
 class Notices(Protocol):

@@ -39,6 +39,9 @@ class SqsQueues:
     def canary(self, at: float) -> None:
         self._send("heartbeats", self._settings.heartbeats_url, {"v": 1, "canary": {"at": at}})
 
+    def resubmit(self, message: Mapping[str, Any]) -> None:
+        self._send("submissions", self._settings.submissions_url, message)
+
     def dead_letters(self, limit: int = 10) -> list[DeadLetter]:
         """At most `limit` (10 at most) from each dead-letter queue, so that none hides another. They show again unless buried."""
         letters = []
@@ -47,7 +50,7 @@ class SqsQueues:
                 answer = self._sqs.receive_message(
                     QueueUrl=url,
                     MaxNumberOfMessages=min(limit, RECEIVE_MAX),
-                    MessageSystemAttributeNames=["SentTimestamp"],
+                    MessageSystemAttributeNames=["SenderId", "SentTimestamp"],
                 )
             letters += [
                 DeadLetter(
@@ -57,6 +60,7 @@ class SqsQueues:
                     sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
                     receipt=message["ReceiptHandle"],
                     url=url,
+                    sender=message["Attributes"].get("SenderId", ""),
                 )
                 for message in answer.get("Messages", [])
             ]

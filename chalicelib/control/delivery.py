@@ -56,6 +56,16 @@ def deliver(plane: Plane, job_id: str) -> None:
         plane.tell(job.id, "delivered", f"told: {', '.join(job.listeners)}")
 
 
+def died(plane: Plane, job_id: str, fault: str) -> None:
+    """A telling that could not even be tried counts as one that reached nobody; the sweep orders the next."""
+    job = plane.stores.jobs.get(job_id)
+    if job is None or not job.ended or job.delivered_at is not None or job.telling.given_up:
+        return
+    telling = failed(job.telling, plane.clock(), (), fault)
+    if plane.stores.jobs.tell_again(job.id, job.telling, telling) and telling.given_up:
+        _give_up(plane, job, telling)
+
+
 def sweep(plane: Plane) -> None:
     """Order again what a crash lost on its way: part of the tick."""
     after: str | None = None

@@ -18,7 +18,7 @@ from chalicelib.core import dialects, jobdetails
 from chalicelib.core import prairielearn as grading
 from chalicelib.core.dialects import Dialect
 from chalicelib.core.job_spec import JobSpec
-from chalicelib.errors import BadRequest, Conflict, Fault
+from chalicelib.errors import BadRequest, Conflict, Fault, OverQuota
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -28,12 +28,11 @@ OWN_KEY = "sqs:"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message. `sent_at`: epoch seconds, as SQS says; `again`: it died once before."""
+    """A message. `sent_at`: epoch seconds, as SQS says."""
 
     message_id: str
     body: str
     sent_at: float = 0.0
-    again: bool = False
 
 
 def receive(plane: Plane, records: Iterable[Record]) -> None:
@@ -58,6 +57,8 @@ def _one(plane: Plane, record: Record) -> None:
             refuse(plane, record, error.detail)
         else:  # the message came before, and a default of its family has changed since: it is recorded
             log.warning("a message came again and would make another job now", extra={"message_id": record.message_id})
+    except OverQuota:
+        raise  # it comes again: by then some of its owner's jobs may have ended
     except BadRequest as error:
         refuse(plane, record, error.detail)
 
@@ -68,6 +69,15 @@ def refuse(plane: Plane, record: Record, reason: str) -> None:
     if message.dialect is Dialect.PRAIRIELEARN:
         prairielearn.refused(plane, message.document, reason)
     quarantine(plane, "submissions", record.message_id, record.body, reason)
+
+
+def first_of(message_id: str, body: str) -> Record:
+    """A message as its sender sent it, also where it died before."""
+    message = dialects.recognise(body)
+    if message.dialect is Dialect.AGAIN and isinstance(message.document["again"], dict):
+        first = message.document["again"]
+        return Record(str(first.get("id", message_id)), str(first.get("body", body)))
+    return Record(message_id, body)
 
 
 def _job(plane: Plane, record: Record, document: Any) -> None:
@@ -125,7 +135,7 @@ def _again(plane: Plane, record: Record, document: Any) -> None:
     """What died once has its first id and time still, so that what it had recorded then is found."""
     try:
         first = document["again"]
-        known = Record(str(first["id"]), str(first["body"]), float(first["sent_at"]), again=True)
+        known = Record(str(first["id"]), str(first["body"]), float(first["sent_at"]))
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"again: is none of ours: {error}", (Fault("again", "is none of ours"),)) from None
     if dialects.recognise(known.body).dialect is Dialect.AGAIN:

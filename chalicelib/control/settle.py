@@ -71,6 +71,16 @@ def abandoned(plane: Plane, job: Job, host: Host | None, reason: str) -> Job | N
     return _apply(plane, job, ruling)
 
 
+def unheard(plane: Plane, host: Host, job_id: str, attempt: int, reason: str) -> Job | None:
+    """An attempt that ended, and nobody will ever know how: lost, or repeated where the job allows that; not charged."""
+    job = plane.stores.jobs.get(job_id)
+    moved = None
+    if _is_current(job, host.id, attempt) and job is not None:
+        moved = _apply(plane, job, began_and_was_lost(job, reason), userid=host.userid)
+    plane.stores.hosts.unassign(host.pool, host.id, f"{job_id}#{attempt}", plane.clock())
+    return moved
+
+
 def withdraw(plane: Plane, job: Job) -> Job | None:
     """End a job that waits and is to be cancelled; None if a pass was quicker, and it is on a host now."""
     now = plane.clock()

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from chalicelib.control import delivery, due, fires, prospects, samples, settings
+from chalicelib.control import dead_letters, delivery, due, fires, prospects, samples, settings
 from chalicelib.control.notices import notify
-from chalicelib.control.quarantine import quarantine
 from chalicelib.control.sweep import swept
 from chalicelib.control.wake import wake_on_tick
 from chalicelib.core.pool import Pool
@@ -36,7 +35,7 @@ def run(plane: Plane) -> None:
         _guard(failures, f"interest in {pool.name}", partial(settings.count_interest, plane, pool))
     _guard(failures, "agenda", lambda: due.send_timers(plane))
     _guard(failures, "schedules", lambda: fires.mend(plane))
-    _guard(failures, "dead letters", lambda: _dead_letters(plane))
+    _guard(failures, "dead letters", lambda: dead_letters.read(plane))
     _guard(failures, "deliveries", lambda: delivery.sweep(plane))
     first = int(now // 60) % len(pools) if pools else 0  # where there are too many for one tick, each has its turn
     for pool in pools[first:] + pools[:first]:
@@ -55,14 +54,6 @@ def _sweep(plane: Plane, pool: Pool) -> None:
     if seen.repairs:
         metrics.add_metric(name="Repairs", unit="Count", value=seen.repairs)
     samples.keep(plane, pool, seen)
-
-
-def _dead_letters(plane: Plane) -> None:
-    """Keep each dead letter in quarantine, tell it, and only then delete it."""
-    for letter in plane.cloud.queues.dead_letters():
-        reason = f"the {letter.queue} function failed on it again and again"
-        quarantine(plane, letter.queue, letter.message_id, letter.body, reason)
-        plane.cloud.queues.bury(letter)
 
 
 def _guard(failures: list[str], what: str, do: Callable[[], None]) -> None:

@@ -215,12 +215,12 @@ def test_records_of_the_submissions_queue_are_handled_one_by_one(town: Town) -> 
 
 
 def test_dead_letters_are_kept_told_and_only_then_deleted(town: Town) -> None:
-    dead = town.cloud.queues.submissions.dead
+    dead = town.cloud.queues.wakes.dead
     assert dead is not None
     dead.send("a message that killed its function", town.now)
     tick.run(town.plane)
     assert not dead.messages
-    assert any(key.startswith("quarantine/submissions/") for key in town.cloud.blobs.objects)
+    assert any(key.startswith("quarantine/wakes/") for key in town.cloud.blobs.objects)
     assert town.cloud.notices.published[-1]["type"] == "message_quarantined"
 
 

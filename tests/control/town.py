@@ -16,7 +16,7 @@ from typing import Any
 from chalicelib.cloud.memory import Machine, MemoryCloud, memory_cloud
 from chalicelib.cloud.user_data import user_data
 from chalicelib.config import Settings
-from chalicelib.control import ec2_events, passes, pings, story, tick, timers
+from chalicelib.control import ec2_events, intake, passes, pings, story, tick, timers
 from chalicelib.control.handover import group_manifest
 from chalicelib.control.submit import submit
 from chalicelib.core import invariants
@@ -178,7 +178,11 @@ class Town:
     def _coming(self) -> list[float]:
         queues = self.cloud.queues
         times = [self._next_tick]
-        times += [at for q in (queues.wakes, queues.timers, queues.heartbeats) if (at := q.next_at()) is not None]
+        times += [
+            at
+            for q in (queues.wakes, queues.timers, queues.heartbeats, queues.submissions)
+            if (at := q.next_at()) is not None
+        ]
         for agent in self.agents.values():
             if not agent.said_hello:
                 times.append(agent.boot_at)
@@ -211,6 +215,7 @@ class Town:
             (queues.wakes, self._wake),
             (queues.timers, self._timer),
             (queues.heartbeats, self._heartbeat),
+            (queues.submissions, self._submission),
         ):
             for message in queue.receive(self.now, 1 if queue.fifo else 10):
                 busy = True
@@ -233,6 +238,9 @@ class Town:
 
     def _timer(self, message: Any) -> bool:
         return self.invoke(timers.receive, [(message.id, message.body)])
+
+    def _submission(self, message: Any) -> bool:
+        return self.invoke(intake.receive, [intake.Record(message.id, message.body, message.sent_at)])
 
     def _heartbeat(self, message: Any) -> bool:
         return self.invoke(pings.receive, [pings.Message(message.sender, message.body, message.id)])
