@@ -197,7 +197,7 @@ class Attempt(threading.Thread):
     def _claim(self) -> bool:
         """Win the claim; False when it is this host's own from a time of which nothing is known. Raises Refusal when it is lost."""
         host, key = self._host, self.assignment.key
-        self._note("claiming", assignment=dict(self.assignment.document))
+        self._note("claiming", assignment=self.assignment.kept)
         now = time.time()
         expires_at = int(now + host.manifest.settings.claim_ttl_s)
         answer = host.aws.claim(host.manifest.claims_table, host.userid, key, round(now, 6), expires_at)
@@ -245,6 +245,7 @@ class Attempt(threading.Thread):
                 assignment.attempt,
                 self.uid,
                 assignment.folder,
+                {variable: assignment.values[name] for variable, name in assignment.secrets.items()},
             )
             launch = sandbox.launch(ask)
             self._started_at = round(time.time(), 6)

@@ -6,6 +6,7 @@ document is compared with what is known, and only the difference is acted upon.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any, Mapping, NamedTuple, Optional
 
@@ -58,5 +59,6 @@ KNOWN = "known"  # nothing that an inbox says about such an attempt's assignment
 
 
 def fingerprint(found: Assignment) -> str:
-    """The URLs of an assignment that was refused because of them: only other URLs make it news again."""
-    return "urls:" + json.dumps(dict(found.urls), sort_keys=True)
+    """What came to an assignment that was refused for want of it, signed URLs and secrets: only others make it news again."""
+    came = json.dumps([dict(found.urls), dict(found.values)], sort_keys=True)
+    return "came:" + hashlib.sha256(came.encode("utf-8", "surrogatepass")).hexdigest()

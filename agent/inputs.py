@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from agent import parameters, wire
 from agent.cache import Cache
-from agent.manifest import Assignment, Input
+from agent.manifest import Assignment, Input, short
 from agent.unpack import Hostile, place, safe_parts, unpack
 
 INPUT_MAX_BYTES = 2 << 30
@@ -103,9 +103,8 @@ def _refusal(status: int, body: bytes, name: str) -> Exception:
 
 def prepare(assignment: Assignment, work: str, cache: Cache, disk_bytes: int = INPUT_MAX_BYTES) -> None:
     """Fill the empty folder `work`, with at most so much from each input. Raises NotUsable."""
-    missing = assignment.missing_urls
-    if missing:
-        raise NotUsable("urls_missing", "no signed address came for input %s" % short(missing[0]))
+    if assignment.lacks:
+        raise NotUsable("urls_missing", assignment.lacks)
     if assignment.parameters:
         with open(place(work, parameters.FILE), "w", encoding="utf-8", errors="surrogatepass") as file:
             file.write(parameters.document(assignment.parameters))
@@ -128,11 +127,6 @@ def prepare(assignment: Assignment, work: str, cache: Cache, disk_bytes: int = I
             if error.errno == errno.ENAMETOOLONG:
                 raise NotUsable("bad_input", "input %r: a name in it is too long" % one.path[:100]) from error
             raise NotUsable("", "input %r could not be written on the host: %s" % (one.path, error)) from error
-
-
-def short(address: str) -> str:
-    """How sentences call an input: the beginning of a hash, the whole of an S3 address."""
-    return address if address.startswith("s3://") else address[:12]
 
 
 def _put(one: Input, content: str, work: str, disk_bytes: int) -> None:

@@ -113,7 +113,7 @@ class Loop:
         """The assignments that came in the user data."""
         fresh = [one for one in self.host.manifest.assignments if one.key not in self._known]
         for one in fresh:
-            if self.host.manifest.inbox and one.missing_urls:
+            if self.host.manifest.inbox and one.lacks:
                 self._known[one.key] = inbox.fingerprint(one)
                 self._held.assignments[one.key] = one
             else:
@@ -296,8 +296,8 @@ class Loop:
         if self._held.looked(now):
             self.look()
             return
-        reason = "no signed address came within %d s for its inputs" % WAIT_MAX_S
         for one in self._held.assignments.values():  # it is news again as soon as they come
+            reason = "%s within %d s" % (one.lacks, WAIT_MAX_S)
             self.host.pings.post("refused", job=one.job, attempt=one.attempt, why="urls_missing", reason=reason)
         self._held.assignments.clear()
 

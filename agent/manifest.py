@@ -7,25 +7,40 @@ import re
 from typing import Any, Mapping, NamedTuple, Optional
 
 ENVIRONMENT_MAX_BYTES = 64 * 1024
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class Wrong(ValueError):
     """A document of ours does not say what it must. The message is a sentence that names the field."""
 
 
+class Git(NamedTuple):
+    """A repository to clone; `token` is the name of the secret that opens it."""
+
+    url: str
+    branch: str = ""
+    token: str = ""
+
+
 class Input(NamedTuple):
-    """A file (or with `unpack` an archive) at `path` in the work folder: by `sha256`, the object `s3`, or `text` itself."""
+    """A file (or with `unpack` an archive) at `path` in the work folder: by `sha256`, the object `s3`, `text` itself; or a repository."""
 
     path: str
     sha256: str
     text: Optional[str]
     unpack: bool
     s3: str = ""
+    git: Optional[Git] = None
 
     @property
     def address(self) -> str:
         """The name under which a signed URL comes for it; "" where it needs none."""
         return self.s3 or (self.sha256 if self.text is None else "")
+
+
+def short(address: str) -> str:
+    """How sentences call an input: the beginning of a hash, the whole of an S3 address."""
+    return address if address.startswith("s3://") else address[:12]
 
 
 class Wanted(NamedTuple):
@@ -56,6 +71,8 @@ class Assignment(NamedTuple):
     urls: Mapping[str, str]
     document: Mapping[str, Any]
     parameters: Mapping[str, Any] = {}
+    secrets: Mapping[str, str] = {}  # variable → the secret's name
+    values: Mapping[str, str] = {}  # the secret's name → its value; only ever in memory
     disk_mib: int = 0  # of its work folder; 0: as much as the pool lets every one have
     fault: str = ""  # why it can only be refused
 
@@ -63,6 +80,21 @@ class Assignment(NamedTuple):
     def key(self) -> str:
         """`<job>#<attempt>`, the name of an attempt everywhere in the agent and in the claims table."""
         return "%s#%d" % (self.job, self.attempt)
+
+    @property
+    def lacks(self) -> str:
+        """What has not come yet of that which user data must not hold, as a sentence; "" when it can begin."""
+        for address in self.missing_urls:
+            return "no signed address came for input %s" % short(address)
+        for name in (*self.secrets.values(), *(i.git.token for i in self.inputs if i.git is not None and i.git.token)):
+            if name not in self.values:
+                return "no value came for the secret %s" % name
+        return ""
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The document as it may be written down: without values of secrets."""
+        return {name: value for name, value in self.document.items() if name != "values"}
 
     @property
     def missing_urls(self) -> tuple[str, ...]:
@@ -124,6 +156,12 @@ def _input(document: Mapping[str, Any]) -> Input:
     text = document.get("text")
     if text is not None and not isinstance(text, str):
         raise Wrong("inputs: text must be text, not %r" % (text,))
+    git = document.get("git")
+    if git is not None:
+        found = Git(_text(git, "url"), _text(git, "branch", ""), _text(git, "token", ""))
+        if not found.url.startswith(("https://", "http://")) or found.branch.startswith("-"):
+            raise Wrong("inputs: %r is no repository that can be cloned" % (document.get("path"),))
+        return Input(_text(document, "path"), "", None, False, git=found)
     s3 = _text(document, "s3", "")
     if s3 and text is None and not sha256:
         return Input(_text(document, "path"), "", None, bool(document.get("unpack", False)), s3)
@@ -152,9 +190,13 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
     parameters = document.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise Wrong("parameters must be names and values, not %r" % (parameters,))
-    for name, mapping in (("environment", environment), ("urls", urls)):
+    secrets = document.get("secrets") or {}
+    values = document.get("values") or {}
+    for name, mapping in (("environment", environment), ("urls", urls), ("secrets", secrets), ("values", values)):
         if not isinstance(mapping, dict) or not all(isinstance(v, str) and "\0" not in v for v in mapping.values()):
-            raise Wrong("%s must be names and texts, not %r" % (name, mapping))
+            raise Wrong("%s must be names and texts%s" % (name, "" if name == "values" else ", not %r" % (mapping,)))
+    if any(not VARIABLE.match(key) for key in secrets):
+        raise Wrong("secrets: one is no name of a variable")
     if any(not key or "=" in key or "\0" in key for key in environment):
         raise Wrong("environment: a name is empty or holds '='")
     if sum(len(k) + len(v) for k, v in environment.items()) > ENVIRONMENT_MAX_BYTES:
@@ -181,6 +223,8 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         urls=urls,
         document=document,
         parameters=parameters,
+        secrets=secrets,
+        values=values,
         disk_mib=int(_number(document, "disk_mib", 0, 0)),
     )
 

@@ -53,9 +53,11 @@ def _arn(text: str, facts: Facts) -> str:
     if not text.startswith("arn:aws:"):
         return text
     _, _, service, region, account, rest = text.split(":", 5)
-    region = facts.region if region == "*" and service not in ANY_REGION else region
+    here = service not in ANY_REGION or rest.startswith("parameter/")  # secrets lie at home
+    region = facts.region if region == "*" and here else region
     account = facts.account if account == "*" else account
     rest = rest.replace("spillway-*-home-bucket-*", facts.bucket).replace("spillway-*", f"spillway-{facts.stage}")
+    rest = rest.replace("/spillway/*/", f"/spillway/{facts.stage}/")
     return f"arn:{facts.partition}:{service}:{region}:{account}:{rest}"
 
 

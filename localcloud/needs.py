@@ -251,6 +251,19 @@ def _iam(call: AwsCall, context: Context) -> Iterator[Request]:
     yield Request(f"iam:{call.action}", resource, context)
 
 
+def _secretsmanager(call: AwsCall, context: Context) -> Iterator[Request]:
+    """Several at once need the right to each; the suffix that AWS gives a secret's ARN is any."""
+    ids = call.params.get("SecretIdList") or ([call.params["SecretId"]] if "SecretId" in call.params else [])
+    if call.action == "BatchGetSecretValue":
+        yield Request("secretsmanager:BatchGetSecretValue", "*", context)
+    action = "GetSecretValue" if call.action == "BatchGetSecretValue" else call.action
+    for name in ids:
+        arn = name if name.startswith("arn:") else call.arn("secretsmanager", f"secret:{name}-AbCdEf")
+        yield Request(f"secretsmanager:{action}", arn, context)
+    if not ids and call.action != "BatchGetSecretValue":
+        yield Request(f"secretsmanager:{call.action}", "*", context)
+
+
 OF_SERVICE: dict[str, Callable[[AwsCall, Context], Iterator[Request]]] = {
     "dynamodb": _dynamodb,
     "sqs": _sqs,
@@ -264,4 +277,5 @@ OF_SERVICE: dict[str, Callable[[AwsCall, Context], Iterator[Request]]] = {
     "ec2": ec2,
     "ssm": ssm,
     "autoscaling": autoscaling,
+    "secretsmanager": _secretsmanager,
 }

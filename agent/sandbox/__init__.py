@@ -12,7 +12,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Ask(NamedTuple):
-    """What is to run. `work` and `tmp` are folders of the host; `uid` is the attempt's own, 0 when it has none."""
+    """What is to run. `work` and `tmp` are folders of the host; `uid` is the attempt's own, 0 when it has none. `secrets` are variables
+    like those of `environment`, but never in an argument vector, which everybody on a host can read."""
 
     command: str
     work: str
@@ -23,6 +24,7 @@ class Ask(NamedTuple):
     attempt: int
     uid: int
     folder: str = "/job"  # where the command finds `work`
+    secrets: Mapping[str, str] = {}
 
 
 class Launch(NamedTuple):

@@ -14,6 +14,8 @@ host's role should be given network until that is closed.
 
 The job's environment is set last of all, by `env` as the job's own user: LD_PRELOAD and its like would otherwise run the job's code
 as root in bubblewrap and setpriv. The arguments travel through a descriptor, so that /proc in the sandbox does not show the host's paths.
+Values of secrets travel there too, as variables with names of ours, which mean nothing to setpriv and `env`; a shell, as the job's own user
+again, gives them the job's names: so no value is ever in an argument vector.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import Optional
+from typing import Mapping, Optional
 
 from agent.sandbox import PATH, Ask, Launch, Sandbox, environment
 
@@ -54,7 +56,13 @@ class Bubblewrap(Sandbox):
             ids = ("--reuid=%d" % ask.uid, "--regid=%d" % ask.uid, "--clear-groups")
             argv += [self._setpriv, *ids, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
         wanted = ["%s=%s" % pair for pair in environment(ask, ask.folder, "/tmp").items()]
-        argv += [ENV, "-i", "--", *wanted, "/bin/sh", "-c", ask.command]
+        argv += [ENV, *(() if ask.secrets else ("-i",)), "--", *wanted, "/bin/sh", "-c"]
+        if ask.secrets:
+            renamed = [
+                '%s="$%s"; unset %s; export %s' % (name, ours, ours, name) for ours, name in _called(ask.secrets)
+            ]
+            argv += ['%s; exec /bin/sh -c "$1"' % "; ".join(renamed), "sh"]
+        argv.append(ask.command)
         return Launch(argv, {"PATH": PATH, "LANG": "C.UTF-8"}, "/", (fd,), True)
 
     def _arguments(self, ask: Ask) -> list[str]:
@@ -78,7 +86,14 @@ class Bubblewrap(Sandbox):
         if self._modern:
             args += ["--perms", "1777", "--tmpfs", "/dev/shm"]
         args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, ask.folder]
+        for ours, name in _called(ask.secrets):
+            args += ["--setenv", ours, ask.secrets[name]]
         return args + ["--chdir", ask.folder]
+
+
+def _called(secrets: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each variable with the name that it has on the way."""
+    return [("SPILLWAY_SECRET_%d" % number, name) for number, name in enumerate(sorted(secrets))]
 
 
 def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:

@@ -12,4 +12,6 @@ class Unconfined(Sandbox):
 
     def launch(self, ask: Ask) -> Launch:
         """A plain shell."""
-        return Launch(("/bin/sh", "-c", ask.command), environment(ask, ask.work, ask.tmp), ask.work, (), False)
+        return Launch(
+            ("/bin/sh", "-c", ask.command), {**environment(ask, ask.work, ask.tmp), **ask.secrets}, ask.work, (), False
+        )

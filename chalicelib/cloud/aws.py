@@ -15,6 +15,7 @@ from chalicelib.cloud.outside import AwsOutside
 from chalicelib.cloud.ports import Cloud
 from chalicelib.cloud.queues import SqsQueues
 from chalicelib.cloud.requests import Requests
+from chalicelib.cloud.secrets import AwsSecrets
 from chalicelib.config import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def aws_cloud(settings: Settings, *, endpoint_url: str | None = None, session: S
         facts=Ec2Facts(clients, settings.stage),
         groups=AsgGroups(clients, settings.stage),
         blobs=S3Blobs(clients, settings.region, settings.bucket),
+        secrets=AwsSecrets(clients, settings.region),
         queues=SqsQueues(clients, settings),
         notices=SnsNotices(clients, settings.region, settings.notices_arn),
         outside=AwsOutside(clients, settings),

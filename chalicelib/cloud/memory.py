@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
@@ -26,6 +26,7 @@ from chalicelib.cloud.memory_groups import MemoryGroups
 from chalicelib.cloud.memory_outside import MemoryOutside
 from chalicelib.cloud.memory_queues import MemoryQueue, MemoryQueues, Message
 from chalicelib.cloud.ports import Cloud
+from chalicelib.core.secrets import Secret
 
 __all__ = [
     "Call",
@@ -40,6 +41,7 @@ __all__ = [
     "MemoryOutside",
     "MemoryQueue",
     "MemoryQueues",
+    "MemorySecrets",
     "Message",
     "Ring",
     "memory_cloud",
@@ -117,6 +119,32 @@ class MemoryBlobs:
 
 
 @dataclass(slots=True)
+class MemorySecrets:
+    """The fake behind `ports.Secrets`: `values` by whole name, None for one that is there and refused."""
+
+    calls: Calls
+    values: dict[str, str | None] = field(default_factory=dict)
+
+    def read(self, names: Sequence[str]) -> Mapping[str, Secret]:
+        found: dict[str, Secret] = {}
+        for service, operation in (
+            ("ssm:", "ssm.GetParameters"),
+            ("secretsmanager:", "secretsmanager.BatchGetSecretValue"),
+        ):
+            wanted = [name for name in names if name.startswith(service)]
+            if wanted:
+                with self.calls.call(operation, names=wanted):
+                    found |= {name: self._one(name) for name in wanted}
+        return found
+
+    def _one(self, name: str) -> Secret:
+        if name not in self.values:
+            return Secret(fault="there is none of this name")
+        value = self.values[name]
+        return Secret(fault="AWS refuses it (AccessDeniedException: no)") if value is None else Secret(value)
+
+
+@dataclass(slots=True)
 class MemoryNotices:
     """The fake behind `ports.Notices`."""
 
@@ -136,6 +164,7 @@ class MemoryCloud(Cloud):
     facts: MemoryFacts
     groups: MemoryGroups
     blobs: MemoryBlobs
+    secrets: MemorySecrets
     queues: MemoryQueues
     notices: MemoryNotices
     outside: MemoryOutside
@@ -152,6 +181,7 @@ def memory_cloud(clock: Callable[[], float] = time.time, *, stage: str = "test")
         facts=MemoryFacts(calls, stage),
         groups=MemoryGroups(compute),
         blobs=blobs,
+        secrets=MemorySecrets(calls),
         queues=MemoryQueues(clock, calls),
         notices=MemoryNotices(calls),
         outside=MemoryOutside(clock, calls, blobs.objects),

@@ -14,6 +14,7 @@ from chalicelib.core.groups import Group, Member
 from chalicelib.core.host import Launch
 from chalicelib.core.instance import Instance
 from chalicelib.core.pool_checks import Template
+from chalicelib.core.secrets import Secret
 from chalicelib.core.spot_history import Change
 
 
@@ -104,6 +105,13 @@ class Blobs(Protocol):
         """A signed PUT and the headers that must go with it (x-amz-checksum-sha256 in base64: S3 checks the content)."""
 
 
+class Secrets(Protocol):
+    """Secrets by whole name: `ssm:/spillway/<stage>/<owner>/NAME`, `secretsmanager:/spillway/…`."""
+
+    def read(self, names: Sequence[str]) -> Mapping[str, Secret]:
+        """Each of the names → its value, or why there is none that could be had. Raises CloudUnavailable: nothing is known of any."""
+
+
 class Queues(Protocol):
     def wake(self, pool: str, dedup: str) -> None:
         """One message on the wakes queue: group = pool, deduplication id = dedup."""
@@ -166,6 +174,7 @@ class Cloud:
     facts: Facts
     groups: Groups
     blobs: Blobs
+    secrets: Secrets
     queues: Queues
     notices: Notices
     outside: Outside
@@ -184,4 +193,5 @@ __all__ = [
     "Notices",
     "Outside",
     "Queues",
+    "Secrets",
 ]

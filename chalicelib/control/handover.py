@@ -1,17 +1,19 @@
 """What is handed to a host: the manifest in its user data, and its inbox (docs/contracts.md §4, §5).
 
 User data is readable by everything on the machine and the same on all machines of a launch: so a manifest holds one owner's jobs and
-no signed URL. Those go into each host's own inbox, which only that host can read.
+no signed URL and no secret. Those go into each host's own inbox, which only that host can read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.config import Settings
-from chalicelib.control import s3_inputs
+from chalicelib.control import s3_inputs, secrets
+from chalicelib.control.secrets import Handed
 from chalicelib.core import s3_places
 from chalicelib.core.host import Host, Offering
 from chalicelib.core.job import Job
@@ -41,6 +43,7 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         "untrusted": spec.untrusted,
         "environment": dict(spec.environment),
         **({"parameters": dict(spec.parameters)} if spec.parameters else {}),
+        **({"secrets": dict(spec.secrets)} if spec.secrets else {}),
         "inputs": [_input(one) for one in spec.inputs],
         "outputs": [{"glob": one.glob, "name": one.name} if one.name else one.glob for one in spec.outputs],
         "result": spec.result,
@@ -117,23 +120,48 @@ def through_inbox(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "hosts": [{"host": h["host"], "assignments": [], "inbox": True} for h in document["hosts"]]}
 
 
-def write_inbox(plane: Plane, host: Host, jobs: Mapping[str, Job], pass_no: int) -> list[str]:
-    """Write a host's whole present state into its inbox; returns keys of assignments that its jobs' rows do not confirm.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What could not be put into a host's inbox. `stale`: keys of assignments that their jobs' rows do not confirm; `refused`: key → why it
+    can never be handed over."""
 
-    Such an assignment is the trace of a crash between two writes. It is never handed over: the job may be on another host.
+    stale: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_inboxes(
+    plane: Plane, hosts: Iterable[Host], jobs: Mapping[str, Job], pass_no: int
+) -> Iterator[tuple[Host, Written]]:
+    """Write each host's whole present state into its inbox, with the secrets of all read together before.
+
+    An assignment that its job's row does not confirm is the trace of a crash between two writes. It is never handed over: the job may be
+    on another host. One whose secrets cannot be read at the moment is left out, and so never accepted: the doorbell rings again for it.
     """
-    stale, documents, cancels = [], [], []
+    hosts = list(hosts)
+    asking = {a.job for host in hosts for a in host.assignments if a.started_at is None}
+    handed = secrets.of_jobs(plane, [jobs[job] for job in sorted(asking) if job in jobs and not jobs[job].ended])
+    for host in hosts:
+        yield host, _write_inbox(plane, host, jobs, handed, pass_no)
+
+
+def _write_inbox(
+    plane: Plane, host: Host, jobs: Mapping[str, Job], handed: Mapping[str, Handed], pass_no: int
+) -> Written:
+    stale, refused, documents, cancels = [], {}, [], []
     for a in host.assignments:
         job = jobs.get(a.job)
         if job is None or job.ended or job.attempt != a.attempt or job.host != host.id:
             stale.append(a.key)
         elif a.cancel or job.cancel_requested:
             cancels.append({"job": a.job, "attempt": a.attempt})
-        elif a.started_at is None:
-            documents.append({**assignment(job, a.attempt), "urls": _urls(plane, job)})
+        elif a.started_at is None and handed[job.id].fault:
+            refused[a.key] = handed[job.id].fault
+        elif a.started_at is None and not handed[job.id].later:
+            values = {"values": handed[job.id].values} if handed[job.id].values else {}
+            documents.append({**assignment(job, a.attempt), "urls": _urls(plane, job), **values})
     inbox = {"v": 1, "pass_no": pass_no, "assignments": documents, "cancel": cancels, "stop": None}
     plane.cloud.blobs.put(f"inbox/{host.userid}/inbox.json", json.dumps(inbox, separators=(",", ":")).encode())
-    return stale
+    return Written(tuple(stale), refused)
 
 
 def _urls(plane: Plane, job: Job) -> dict[str, str]:

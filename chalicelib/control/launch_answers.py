@@ -135,6 +135,6 @@ def _write_inboxes(plane: Plane, launch: Launch, host_ids: Sequence[str], pass_n
     """Signed URLs, and what the user data could not hold."""
     hosts = [host for host_id in host_ids if (host := plane.stores.hosts.get(launch.pool, host_id)) is not None]
     jobs = plane.stores.jobs.get_many({a.job for host in hosts for a in host.assignments})
-    for host in hosts:
-        if host.assignments:
-            handover.write_inbox(plane, host, jobs, pass_no)
+    with_work = [host for host in hosts if host.assignments]
+    for host, written in handover.write_inboxes(plane, with_work, jobs, pass_no):
+        settle.unfit(plane, host, written.refused)

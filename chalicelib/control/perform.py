@@ -261,11 +261,11 @@ class Performer:
         hosts = [self.plane.stores.hosts.get(self.pool.name, host_id) for host_id in action.hosts]
         wanted = {a.job for host in hosts if host for a in host.assignments} - self._jobs.keys()
         self._jobs.update(self.plane.stores.jobs.get_many(wanted) if wanted else {})
-        for host in hosts:
-            if host is None or host.instance_id is None or host.state not in (HostState.READY, HostState.DRAINING):
-                continue
-            for key in handover.write_inbox(self.plane, host, self._jobs, self.pass_no):
+        there_are = [h for h in hosts if h and h.instance_id and h.state in (HostState.READY, HostState.DRAINING)]
+        for host, written in handover.write_inboxes(self.plane, there_are, self._jobs, self.pass_no):
+            for key in written.stale:
                 self.plane.stores.hosts.unassign(host.pool, host.id, key, self.plane.clock())
+            self.again |= settle.unfit(self.plane, host, written.refused)
             by_region.setdefault(host.offering.region, []).append(host)
         for region, there in by_region.items():
             self._ring_region(region, there)

@@ -6,6 +6,8 @@ its claim, so that it never runs twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chalicelib.control import quotas
 from chalicelib.control.endings import ended
 from chalicelib.control.submit import known_pool
@@ -60,6 +62,22 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
     moved = _apply(plane, job, never_began(job, reason, fault=host.interrupt_at is None))
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
+
+
+def unfit(plane: Plane, host: Host, reasons: Mapping[str, str]) -> bool:
+    """End what can never be handed over (`reasons` by assignment), unless it has begun from an earlier one; whether anything ended."""
+    any_ended = False
+    for assignment in host.assignments:
+        reason = reasons.get(assignment.key)
+        job = plane.stores.jobs.get(assignment.job) if reason is not None else None
+        if reason is None or job is None or not _is_current(job, host.id, assignment.attempt):
+            continue
+        if _won_back(plane, host.userid, assignment.job, assignment.attempt):
+            finish = Finish(outcome="failed", reason=reason, finished_at=plane.clock())
+            _apply(plane, job, Verdict(JobEvent.FAIL, reason), finish=finish)
+            plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
+            any_ended = True
+    return any_ended
 
 
 def abandoned(plane: Plane, job: Job, host: Host | None, reason: str) -> Job | None:

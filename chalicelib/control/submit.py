@@ -17,7 +17,7 @@ import msgspec
 from chalicelib.control import due, quotas, s3_inputs
 from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
-from chalicelib.core import admission, webhook
+from chalicelib.core import admission, secrets, webhook
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
@@ -114,6 +114,7 @@ def check(
         else:
             refused = (
                 *admission.faults(spec, pool.spec),
+                *secrets.faults(spec),
                 *s3_inputs.faults(plane, spec, owner, origin),
                 *quotas.faults(plane, owner, spec.cpu),
             )

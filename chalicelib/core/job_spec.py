@@ -117,8 +117,11 @@ class JobSpec:
 
     @property
     def needs_inbox(self) -> bool:
-        """Whether it takes something that user data must not hold: signed addresses."""
-        return any(i.sha256 is not None or i.s3 is not None for i in self.inputs)
+        """Whether it takes something that user data must not hold: signed addresses, values of secrets."""
+        named = any(
+            i.sha256 is not None or i.s3 is not None or (i.git is not None and i.git.token) for i in self.inputs
+        )
+        return named or bool(self.secrets)
 
     @property
     def uploads(self) -> frozenset[str]:

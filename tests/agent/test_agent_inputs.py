@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from agent_machine import a_job
+from agent_machine import a_job, processes_with
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
@@ -108,3 +108,55 @@ def test_outputs_are_told_with_the_names_that_the_job_gave_them(machine):
         {"path": "out/b.txt", "bytes": 2},
     ]
     assert finish["reason"] == "exit code 0; it left no output 'marks' (marks.csv)"
+
+
+VALUE = "s3cret-of-alice-41217"
+
+
+def test_a_secret_is_in_the_commands_environment_and_nowhere_else_on_the_host(machine):
+    """Not in an argument vector, not in the journal, not in any file of ours; also a value that a shell would read."""
+    hard = 'it\'s $HOME `id` \\ "x"\nsecond line'
+    command = 'printf \'%s|%s\' "$TOKEN" "$HARD"; env | grep -c SPILLWAY_SECRET; while [ ! -e go ]; do sleep 0.05; done'
+    job = a_job(command=command, secrets={"TOKEN": "ssm:token", "HARD": "secretsmanager:a/b"})
+    one = machine(inbox=True, assignments=[job]).start()
+    one.wait("hello")
+    one.write_inbox(1, [{**job, "values": {"ssm:token": VALUE, "secretsmanager:a/b": hard}}])
+    one.wait("start")
+    one.until(lambda: one.log("job-1"))
+    assert not processes_with(VALUE)
+    state = one.root / "var/lib/spillway"
+    for path in state.rglob("*"):
+        if path.is_file() and path.parts[-2:] != ("job-1.1", "log"):
+            assert VALUE.encode() not in path.read_bytes(), path
+    (state / "work/job-1.1/work/go").touch()
+    finish = one.wait("finish")
+    assert finish["log"]["text"] == f"{VALUE}|{hard}0\n"
+    assert VALUE not in one.said()
+
+
+def test_a_secret_that_does_not_come_is_asked_for_again(machine):
+    """An agent that was started again has forgotten it: values are only ever in memory."""
+    job = a_job(command="echo got $TOKEN", secrets={"TOKEN": "ssm:token"})
+    one = machine()
+    one.start()
+    one.wait("hello")
+    one.write_inbox(1, [job])
+    one.ring()
+    refused = one.wait("refused")
+    assert (refused["why"], refused["reason"]) == ("urls_missing", "no value came for the secret ssm:token")
+    one.write_inbox(2, [job])
+    one.ring()
+    one.write_inbox(3, [{**job, "values": {"ssm:token": "now"}}])
+    one.ring()
+    assert one.wait("finish")["log"]["text"] == "got now\n"
+    assert len(one.pings("refused")) == 1
+
+
+def test_a_pool_without_a_sandbox_hands_secrets_over_too(machine):
+    """By the environment of the process itself."""
+    job = a_job(command="echo got $TOKEN", untrusted=False, secrets={"TOKEN": "ssm:token"}, values={"ssm:token": VALUE})
+    one = machine(assignments=[], settings={"sandbox": "none"}).start()
+    one.wait("hello")
+    one.write_inbox(1, [job])
+    one.ring()
+    assert one.wait("finish")["log"]["text"] == f"got {VALUE}\n"

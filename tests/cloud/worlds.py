@@ -57,6 +57,7 @@ class World(Protocol):
     def download(self, url: str) -> bytes: ...
     def upload(self, url: str, body: bytes, headers: Mapping[str, str]) -> None: ...
     def make_group(self, *, size_max: int = 10, protects: bool = True, replaces: bool = False) -> str: ...
+    def keep_secret(self, name: str, value: str) -> None: ...
 
 
 @dataclass
@@ -90,6 +91,9 @@ class MemoryWorld:
 
     def upload(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
         self.cloud.blobs.send(url, body, headers)
+
+    def keep_secret(self, name: str, value: str) -> None:
+        self.cloud.secrets.values[name] = value
 
     def make_group(self, *, size_max: int = 10, protects: bool = True, replaces: bool = False) -> str:
         """The spot group of pool default."""
@@ -149,6 +153,13 @@ class AwsWorld:
             urllib.request.urlopen(request, timeout=10).close()
         except urllib.error.HTTPError as error:
             raise PermissionError(error.read().decode()) from error
+
+    def keep_secret(self, name: str, value: str) -> None:
+        service, _, path = name.partition(":")
+        if service == "ssm":
+            self.client("ssm").put_parameter(Name=path, Value=value, Type="SecureString")
+        else:
+            self.client("secretsmanager").create_secret(Name=path, SecretString=value)
 
     def make_group(self, *, size_max: int = 10, protects: bool = True, replaces: bool = False) -> str:
         """The spot group of pool default, as `infra/groups.py` makes it."""

@@ -46,7 +46,8 @@ def test_an_assignment_that_its_jobs_row_does_not_confirm_is_never_handed_over(t
     town.run(5)
     (host,) = town.hosts()
     elsewhere = replace(town.job(job.id), host="host-elsewhere")
-    assert handover.write_inbox(town.plane, host, {job.id: elsewhere}, 99) == [f"{job.id}#1"]
+    ((_, written),) = handover.write_inboxes(town.plane, [host], {job.id: elsewhere}, 99)
+    assert written.stale == (f"{job.id}#1",)
     inbox = json.loads(town.cloud.blobs.objects[f"inbox/{host.userid}/inbox.json"])
     assert inbox["assignments"] == []
 

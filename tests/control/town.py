@@ -55,6 +55,16 @@ class Agent:
     pass_no: int = -1
 
 
+def _lacks(a: dict[str, Any]) -> bool:
+    """Whether what user data must not hold is still to come: the real agent holds such an assignment until it is in the inbox."""
+    named = {one.get("s3") or one.get("sha256") for one in a["inputs"]} - {None}
+    tokens = {one["git"]["token"] for one in a["inputs"] if one.get("git", {}).get("token")}
+    return (
+        not named <= a.get("urls", {}).keys()
+        or not {*a.get("secrets", {}).values(), *tokens} <= a.get("values", {}).keys()
+    )
+
+
 class Town:
     def __init__(self, spec: PoolSpec | None = None, seed: int = 0) -> None:
         self.now = 1_000_000.0
@@ -321,7 +331,7 @@ class Town:
     def _accept(self, agent: Agent, assignments: list[dict[str, Any]]) -> None:
         for a in assignments:
             key = (a["job"], a["attempt"])
-            if key not in agent.known:
+            if key not in agent.known and not _lacks(a):
                 agent.known.add(key)
                 agent.waiting.append(a)
                 self._say(agent, {"kind": "accepted", "job": a["job"], "attempt": a["attempt"]})

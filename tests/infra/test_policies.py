@@ -25,6 +25,7 @@ WIDE = {  # EC2 knows no narrower resource for any of them
     "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeSubnets",
     "autoscaling:DescribeAutoScalingGroups",
+    "secretsmanager:BatchGetSecretValue",  # which needs secretsmanager:GetSecretValue of each besides
 }
 
 
@@ -90,6 +91,22 @@ def test_stages_never_touch_each_other(stage: str, function: str) -> None:
                     if "spillway-" in resource:
                         request = Request(action, resource.replace("*", "x"), {})
                         assert evaluate([json.dumps(mine)], request) is Decision.IMPLICIT_DENY
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "noun"),
+    [("ssm", "GetParameters", "parameter"), ("secretsmanager", "GetSecretValue", "secret:")],
+)
+def test_secrets_are_read_by_passes_only_and_only_those_of_the_stage(service: str, action: str, noun: str) -> None:
+    """Whoever hands jobs over must read them; a hole in the API must not."""
+    arn = f"arn:aws:{service}:eu-central-1:111122223333:{noun}/spillway/{{}}/alice/token"
+    for function in FUNCTIONS:
+        document = json.dumps(render(POLICIES[function], facts("a")))
+        allowed = evaluate([document], Request(f"{service}:{action}", arn.format("a"), {}))
+        assert allowed is (Decision.ALLOW if function == "wakes" else Decision.IMPLICIT_DENY), function
+        for stage in ("b", "a-b", "ab"):
+            other = Request(f"{service}:{action}", arn.format(stage), {})
+            assert evaluate([document], other) is Decision.IMPLICIT_DENY
 
 
 def test_only_instances_of_the_stage_can_be_terminated_or_rung() -> None:
