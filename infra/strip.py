@@ -46,7 +46,14 @@ SERVICES: dict[str, tuple[str, ...] | None] = {
     "s3": None,
     "sns": None,
     "sqs": None,
-    "ssm": ("DescribeInstanceInformation", "GetCommandInvocation", "ListCommandInvocations", "SendCommand"),
+    "secretsmanager": ("BatchGetSecretValue",),
+    "ssm": (
+        "DescribeInstanceInformation",
+        "GetCommandInvocation",
+        "GetParameters",
+        "ListCommandInvocations",
+        "SendCommand",
+    ),
     "sts": None,
 }
 """Services of which functions make clients; None keeps every operation."""
