@@ -41,6 +41,15 @@ def write(project_dir: Path, stage: str, region: str, **facts: Any) -> dict[str,
 
 def deployed_url(project_dir: Path, stage: str) -> str:
     """The URL that `chalice deploy` reported. Raises InfraError if the stage has not been deployed."""
+    return str(_rest_api(project_dir, stage)["rest_api_url"])
+
+
+def deployed_api(project_dir: Path, stage: str) -> str:
+    """The id of the API that `chalice deploy` made. Raises InfraError as `deployed_url` does."""
+    return str(_rest_api(project_dir, stage)["rest_api_id"])
+
+
+def _rest_api(project_dir: Path, stage: str) -> dict[str, Any]:
     file = project_dir / ".chalice" / "deployed" / f"{stage}.json"
     try:
         resources = json.loads(file.read_text(encoding="utf-8"))["resources"]
@@ -50,7 +59,7 @@ def deployed_url(project_dir: Path, stage: str) -> str:
         ) from None
     for resource in resources:
         if resource["resource_type"] == "rest_api":
-            return str(resource["rest_api_url"])
+            return dict(resource)
     raise InfraError(f"{file} names no REST API; deploy the stage {stage} again.")
 
 

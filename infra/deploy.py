@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import boto3
+from botocore.config import Config
 
-from infra import chalice_config, client_file, package, recursion, terminal
+from infra import chalice_config, client_file, gateway_responses, package, recursion, terminal
 from infra.errors import InfraError
 from infra.stage import check_stage
 
@@ -62,16 +64,11 @@ def deploy(
         report,
     )
     given = environment or {}
-    recursion.allow(
-        boto3.client(
-            "lambda",
-            region_name=region,
-            endpoint_url=given.get("AWS_ENDPOINT_URL"),
-            aws_access_key_id=given.get("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY"),
-        ),
-        stage,
-    )
+    session = boto3.session.Session(given.get("AWS_ACCESS_KEY_ID"), given.get("AWS_SECRET_ACCESS_KEY"))
+    patient = Config(retries={"mode": "standard", "max_attempts": 10})
+    clients = partial(session.client, region_name=region, endpoint_url=given.get("AWS_ENDPOINT_URL"), config=patient)
+    recursion.allow(clients("lambda"), stage)
+    gateway_responses.put(clients("apigateway"), client_file.deployed_api(project_dir, stage))
     url = client_file.record_api_url(project_dir, stage)
     return Deployed(
         api_url=url,

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from moto.backends import get_backend
 
+from localcloud import gateway_responses
 from localcloud.front import Front
 from localcloud.identity import ACCOUNT_ID
 from localcloud.lambdas.functions import Functions
@@ -58,17 +59,22 @@ class RestApi:
         return None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
         try:
-            answer = self._answer(environ)
+            answer = self._answer(request)
         except Refused as refused:
-            answer = _message(refused.status, refused.body, refused.kind)
+            answer = gateway_responses.answer(refused, self._said(request))
         status, headers, body = answer
         headers += [("Content-Length", str(len(body))), ("x-amzn-RequestId", str(uuid.uuid4()))]
         start_response(f"{status} {_phrase(status)}", headers)
         return [body]
 
-    def _answer(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
-        request = Request(environ)
+    def _said(self, request: "Request") -> dict[str, Any]:
+        """The API's own gateway responses."""
+        api = get_backend("apigateway")[ACCOUNT_ID][request.region].apis.get(request.api_id)
+        return dict(api.gateway_responses) if api is not None else {}
+
+    def _answer(self, request: "Request") -> tuple[int, list[tuple[str, str]], bytes]:
         swagger = self._swagger(request)
         route = swagger.route(request.method, request.path)
         if route is None:
@@ -232,10 +238,6 @@ def _http(payload: bytes, accepts_binary: bool) -> tuple[int, list[tuple[str, st
     if not any(name.lower() == "content-type" for name, _ in pairs):
         pairs.append(("Content-Type", "application/json"))
     return status, pairs, body
-
-
-def _message(status: int, body: dict[str, Any], kind: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    return status, [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)], json.dumps(body).encode()
 
 
 def _phrase(status: int) -> str:

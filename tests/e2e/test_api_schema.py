@@ -1,0 +1,127 @@
+"""Whatever is sent to the deployed API, it answers as `/openapi.json` says: no 5xx, no undocumented status, no answer off its schema.
+
+Requests are made by schemathesis from the document itself, half of them right and half of them wrong, the same ones each time; with
+SPILLWAY_LONG=1 (`make chaos`) many more, other ones each time. Names in paths are real ones half of the time, so that views are reached
+behind the look-up. EC2 gives no host meanwhile: what is sent asks for thousands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from deployed_town import Town, deployed
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+import app  # noqa: F401  # registers the routes
+from chalicelib.api import stage
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(0 if "SPILLWAY_LONG" in os.environ else 180)]
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "200")) if "SPILLWAY_LONG" in os.environ else 8
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+]
+OPERATIONS = {
+    result.ok().label: result.ok() for result in schemathesis.openapi.from_dict(stage.described()).get_all_operations()
+}
+each_operation = pytest.mark.parametrize("label", sorted(OPERATIONS))
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with deployed(tmp_path_factory.mktemp("schema")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def names(town: Town) -> dict[str, list[str]]:
+    """What paths can name: a job that ran, one that waits, its host, pools, a booking."""
+    town.api.put("pools/fuzzed", json={"hosts_max": 1, "linger_s": 3600}).raise_for_status()
+    ran = town.submit("echo hello; echo out > out.txt", pool="fuzzed", outputs=["*.txt"], result="out.txt")
+    (ended,) = town.ended([ran])
+    town.fault("refuse_capacity").raise_for_status()
+    town.api.put("pools/other", json={"hosts_max": 0}).raise_for_status()
+    waits = town.submit("echo never", pool="other", labels={"course": "c1"})
+    booking = {"title": "exam", "starts_at": 4_000_000_000, "ends_at": 4_000_003_600, "people": 5}
+    town.api.put("pools/other/calendar/exam", json=booking).raise_for_status()
+    return {"job_id": [ran, waits], "host_id": [ended["host"]], "pool": ["fuzzed", "other"], "booking_id": ["exam"]}
+
+
+def test_the_deployed_api_describes_itself_to_anybody(town: Town) -> None:
+    """With the document that the checks of this file were made from."""
+    answer = httpx.get(f"{town.url}/openapi.json")
+    assert answer.status_code == 200
+    assert answer.json() == httpx.Response(200, text=_json(stage.described())).json()
+
+
+@each_operation
+def test_an_operation_answers_as_its_description_says(label: str, town: Town, names: dict[str, list[str]]) -> None:
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+        @settings(
+            max_examples=EXAMPLES,
+            derandomize="SPILLWAY_LONG" not in os.environ,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        )
+        @given(OPERATIONS[label].as_strategy(generation_mode=mode), st.data())
+        def play(case: Any, data: st.DataObject) -> None:
+            for name in case.path_parameters or {}:
+                if known := names.get(name):
+                    case.path_parameters[name] = data.draw(st.sampled_from([*known, case.path_parameters[name]]))
+            case.headers.setdefault("Authorization", f"Bearer {town.token}")
+            case.validate_response(case.call(base_url=town.url), checks=CHECKS)
+
+        try:
+            play()
+        except Unsatisfiable:  # there is no wrong request where nothing can be said
+            assert mode is GenerationMode.NEGATIVE
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/nothing", {}, 404),
+        ("DELETE", "/jobs", {}, 404),
+        ("GET", "/jobs", {}, 401),
+        ("GET", "/jobs", {"Authorization": "Bearer spw_" + "x" * 43}, 403),
+        ("POST", "/jobs", {"Content-Type": "text/csv"}, 415),
+        ("POST", "/jobs", {}, 413),
+        ("POST", "/pools/fuzzed/interest", {}, 413),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str | int) else "",
+)
+def test_refusals_are_problems_whoever_makes_them(
+    town: Town, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    """API Gateway, Chalice, or us."""
+    if status in (413, 415):
+        headers = {"Authorization": f"Bearer {town.token}", **headers}
+    answer = httpx.request(method, town.url + path, headers=headers, content=b" " * 200_000 if status == 413 else None)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem["type"], problem["errors"]) == (status, "about:blank", [])
+    assert len(problem["detail"]) > 20
+
+
+def _json(document: Any) -> str:
+    from chalicelib.api.wire import to_json
+
+    return to_json(document)
