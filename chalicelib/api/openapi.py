@@ -53,7 +53,7 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     schemas, made = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     known = dict(zip(types, schemas, strict=True))
     components = {name: _ecma(schema) for name, schema in sorted(made.items())}
-    queries = {r.query: components.pop(_name(known[r.query])) for r in routes if r.query in known}
+    queries = {query: components.pop(_name(known[query])) for query in {r.query for r in routes} if query in known}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, known, queries.get(route.query))
