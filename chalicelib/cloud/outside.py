@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +20,16 @@ CONNECT_TIMEOUT_S = 4.0
 ANSWER_TIMEOUT_S = 8.0
 ANSWER_BYTES_MAX = 4096  # that are read at all
 
+Resolve = Callable[[str, int], list[str]]  # name and port → addresses
+
 
 class AwsOutside:
     """`ports.Outside` on SQS, S3 and plain HTTP."""
 
-    def __init__(self, clients: Clients, settings: Settings) -> None:
+    def __init__(self, clients: Clients, settings: Settings, resolve: Resolve | None = None) -> None:
         self._clients = clients
         self._settings = settings
+        self._resolve = resolve or _addresses
 
     def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
         with asking("a message was sent to the results queue"):
@@ -59,7 +62,7 @@ class AwsOutside:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            connection = _Pinned(host, port, _address(host, port, own), parts.scheme == "https")
+            connection = _Pinned(host, port, self._address(host, port, own), parts.scheme == "https")
             try:
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request("POST", path, body, dict(headers))
@@ -70,6 +73,13 @@ class AwsOutside:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CloudUnavailable(f"{host} does not answer: {str(error) or type(error).__name__}") from error
+
+    def _address(self, host: str, port: int, own: Collection[str]) -> str:
+        """One of the name's addresses, all of which must be public. Raises OSError, CloudUnavailable."""
+        found = self._resolve(host, port)
+        if host not in own and (private := [address for address in found if not webhook.public(address)]):
+            raise CloudUnavailable(f"{host} leads to {private[0]}, which is no address of the public internet")
+        return found[0]
 
 
 def _region_of(queue_url: str) -> str:
@@ -94,9 +104,5 @@ class _Pinned(http.client.HTTPConnection):
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
 
 
-def _address(host: str, port: int, own: Collection[str]) -> str:
-    """One of the name's addresses, all of which must be public. Raises OSError, CloudUnavailable."""
-    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    if host not in own and (private := [address for address in found if not webhook.public(address)]):
-        raise CloudUnavailable(f"{host} leads to {private[0]}, which is no address of the public internet")
-    return found[0]
+def _addresses(host: str, port: int) -> list[str]:
+    return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

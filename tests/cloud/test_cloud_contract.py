@@ -315,6 +315,16 @@ def test_dead_letters_of_every_queue_are_read_and_buried(world: World):
     assert world.cloud.queues.dead_letters() == []
 
 
+def test_a_dead_letter_keeps_its_sender_and_a_submission_may_be_sent_again(world: World):
+    """Who spoke is proven once, by SQS, when it was sent."""
+    world.kill("heartbeats", "x")
+    (letter,) = world.cloud.queues.dead_letters()
+    assert isinstance(letter.sender, str)
+    assert bool(letter.sender) == (world.kind != "memory"), "there nobody said who sent it"
+    world.cloud.queues.resubmit({"again": {"id": "m"}})
+    assert [json.loads(b) for b in world.receive("submissions")] == [{"again": {"id": "m"}}]
+
+
 def test_depths_name_every_queue_shortly(world: World):
     """What health shows."""
     world.cloud.queues.canary(NOW)

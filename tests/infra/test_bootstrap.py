@@ -121,6 +121,43 @@ def test_places_for_s3_inputs_are_granted_kept_and_taken_back(aws: str, project:
     assert granted(s3_inputs=["none"]) == ("", [])
 
 
+def test_a_grading_installation_is_granted_kept_and_taken_back(aws: str, project: Path) -> None:
+    """Two functions get exactly what grading needs of its bucket and its queue; who says nothing later leaves it so."""
+    boto3.client("s3").create_bucket(Bucket="grading")
+    boto3.client("sqs").create_queue(QueueName="results")
+
+    def granted(**options: Any) -> dict[str, dict[str, Any]]:
+        done, _ = run(project, **options)
+        assert done.environment["SPILLWAY_GRADING_BUCKET"] in ("", "us-east-1:grading/")
+        found = {}
+        for function in FUNCTIONS:
+            policy = json.loads((project / f".chalice/policies/dev/{function}.json").read_text())
+            found |= {f"{function}/{s['Sid']}": s["Resource"] for s in policy["Statement"] if "Grading" in s["Sid"]}
+        return found
+
+    assert granted() == {}
+    named = {
+        "wakes/SignGradingJobs": ["arn:aws:s3:::grading/*/job.tar.gz"],
+        "timers/KeepGradingResults": [
+            f"arn:aws:s3:::grading/*/{name}" for name in ("results.json", "archive.tar.gz", "output.log")
+        ],
+        "timers/AnswerGradingJobs": "arn:aws:sqs:us-east-1:123456789012:results",
+    }
+    assert granted(grading=("grading", "results")) == named
+    assert granted() == named
+    assert from_environment(
+        chalice_config.read(project)["stages"]["dev"]["environment_variables"]
+    ).grading_results_url.endswith("/results")
+    assert granted(grading=("none", None)) == {}
+    for wrong, sentence in (
+        (("grading", None), "needs both"),
+        (("grading", "x"), "no queue x"),
+        (("x1x", "results"), "no bucket"),
+    ):
+        with pytest.raises(InfraError, match=sentence):
+            run(project, grading=wrong)
+
+
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
