@@ -13,6 +13,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from spillway.bundle import bundle
+from spillway.definitions import Definitions
 from spillway.errors import BadInput, Refused, WaitTimedOut
 from spillway.records import Host, Job, LogPart, Output, Pool, StoryLine, Why
 from spillway.transport import TRIES_MAX, Transport
@@ -23,7 +24,7 @@ IDS_MAX = 100  # ids in one GET /jobs?ids=
 POLL_FIRST_S, POLL_MAX_S = 0.2, 3.0
 
 
-class Client:
+class Client(Definitions):
     """Talks to one Spillway. `with Client(url, token) as spillway: …` closes its connections.
 
     All methods raise `SpillwayError`: `Refused` (bad input, with the fields), `NotAllowed`, `Unreachable`.

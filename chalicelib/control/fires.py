@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from chalicelib.control import due, families
+from chalicelib.control import due, families, quotas
 from chalicelib.control.cancel import cancel
 from chalicelib.control.due import SCHEDULE
 from chalicelib.control.submit import check, known_pool, submit_as
@@ -139,7 +139,7 @@ def refusal(plane: Plane, schedule: Schedule) -> str:
         check(plane, [spec_of(plane, schedule)], schedule.owner, prefix=lambda index: "")
     except BadRequest as error:
         return error.detail
-    return ""
+    return quotas.refusal(plane, schedule.owner, 1) or ""
 
 
 def _carry_out(plane: Plane, schedule: Schedule, fired: Fired) -> Fired:

@@ -11,6 +11,7 @@ import typer
 from spillway.cli.batch import batch
 from spillway.cli.cancel import cancel
 from spillway.cli.demo import demo
+from spillway.cli.family import family
 from spillway.cli.local import local
 from spillway.cli.logs import logs
 from spillway.cli.offerings import offerings
@@ -19,6 +20,7 @@ from spillway.cli.owner import owner
 from spillway.cli.plan import plan
 from spillway.cli.pool import pool
 from spillway.cli.results import results
+from spillway.cli.schedule import schedule
 from spillway.cli.spot import spot
 from spillway.cli.stage import bootstrap, package
 from spillway.cli.status import status
@@ -44,6 +46,8 @@ app.add_typer(local, name="local")
 app.add_typer(spot, name="spot")
 app.add_typer(token, name="token")
 app.add_typer(owner, name="owner")
+app.add_typer(family, name="family")
+app.add_typer(schedule, name="schedule")
 
 
 def main() -> None:

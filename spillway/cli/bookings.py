@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from spillway.cli.options import Json, Pool, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
+from spillway.cli.submit import moment
 from spillway.cli.table import clock, counted, table
 from spillway.errors import BadInput
 
@@ -46,8 +46,8 @@ def book(
             name,
             booking,
             title=title,
-            starts_at=_moment(starts, "--from"),
-            ends_at=_moment(ends, "--to"),
+            starts_at=moment(starts, "--from"),
+            ends_at=moment(ends, "--to"),
             people=people or 0,
             hosts=hosts,
             jobs_per_person_h=jobs_per_person_h,
@@ -102,12 +102,3 @@ def shown(found: Sequence[Mapping[str, Any]]) -> None:
         for each in found
     ]
     table(("id", "starts", "ends", "people", "hosts", "title"), rows)
-
-
-def _moment(text: str, option: str) -> str:
-    """ISO 8601 with a zone: this machine's where it names none."""
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.astimezone()).isoformat()
-    except (ValueError, OverflowError, OSError):
-        raise BadInput(f"{option}: {text!r} is no time; say it as 2026-12-01T14:00.") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,13 +21,27 @@ if TYPE_CHECKING:
 
 @command
 def submit(
-    command_line: Annotated[str, typer.Argument(metavar="COMMAND", help="What to run, by /bin/sh -c, in quotes.")],
+    command_line: Annotated[
+        str | None, typer.Argument(metavar="[COMMAND]", help="What to run, by /bin/sh -c, in quotes.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="The family that says what is not said here.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", help="NAME=VALUE (JSON or a word). Repeatable.")
+    ] = None,
+    not_before: Annotated[
+        str | None,
+        typer.Option(
+            "--not-before", metavar="TIME", help="2026-12-01T14:00, in this machine's zone unless it says one."
+        ),
+    ] = None,
     pool: Annotated[str, typer.Option(help="The pool that runs it.")] = "default",
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     owner: Annotated[str | None, typer.Option(help="Whom it is billed to.")] = None,
     cpu: Annotated[float, typer.Option(help="Cores reserved.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory reserved and allowed, MiB.")] = 512,
-    timeout: Annotated[int, typer.Option(min=1, help="Stopped after this many seconds.")] = 300,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, help="Stopped after this many seconds (else what its family says, or 300).")
+    ] = None,
     priority: Annotated[int, typer.Option(help="0 first … 9 last.")] = 5,
     attempts: Annotated[int, typer.Option(help="Begin it at most this often.")] = 1,
     network: Annotated[bool, typer.Option("--network", help="Let it use the network.")] = False,
@@ -46,18 +62,23 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit one job. Prints its id; with --wait, its end."""
+    if command_line is None and family is None:
+        raise BadInput("Say COMMAND, what to run, or --family.")
     spec: dict[str, Any] = {
-        "command": command_line,
         "pool": pool,
         "cpu": cpu,
         "memory_mib": memory,
-        "timeout_s": timeout,
         "priority": priority,
         "max_attempts": attempts,
         "network": network,
         "untrusted": not trusted,
     }
     optional = {
+        "command": command_line,
+        "timeout_s": timeout or (300 if family is None else None),
+        "family": family,
+        "parameters": parameters(parameter),
+        "not_before": moment(not_before, "--not-before") if not_before else None,
         "name": name,
         "owner": owner,
         "result": result,
@@ -105,6 +126,26 @@ def input_option(text: str) -> tuple[str, str | None]:
     if not destination:
         raise BadInput(f"--input {text!r}: the destination after the colon is empty.")
     return path, destination
+
+
+def parameters(options: list[str] | None) -> dict[str, Any]:
+    """`NAME=VALUE` options with values that are JSON, or else words. Raises BadInput."""
+    found: dict[str, Any] = {}
+    for name, text in pairs(options, "--parameter").items():
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def moment(text: str, option: str) -> str:
+    """ISO 8601 with a zone: this machine's where it names none. Raises BadInput."""
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.astimezone()).isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise BadInput(f"{option}: {text!r} is no time; say it as 2026-12-01T14:00.") from None
 
 
 def pairs(options: list[str] | None, flag: str) -> dict[str, str]:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import spillway.cli.outcome as outcome
 from spillway.cli import app
+from spillway.cli.family import family
 from spillway.cli.local import local
 from spillway.cli.offerings import offerings
 from spillway.cli.owner import owner
 from spillway.cli.pool import pool
+from spillway.cli.schedule import schedule
 from spillway.cli.spot import spot
 from spillway.cli.token import token
 
@@ -25,6 +27,8 @@ GROUPS = {
     "spot ": spot,
     "token ": token,
     "owner ": owner,
+    "family ": family,
+    "schedule ": schedule,
 }
 
 

@@ -138,7 +138,7 @@ def test_the_readme_shows_commands_at_all() -> None:
     assert len(in_blocks) >= 8
 
 
-@pytest.mark.parametrize("line", ["demo --forever", "lokal up", "local sideways", "submit", "submit x --timeout soon"])
+@pytest.mark.parametrize("line", ["demo --forever", "lokal up", "local sideways", "logs", "submit x --timeout soon"])
 def test_what_cannot_be_typed_is_found(line: str) -> None:
     with pytest.raises((AssertionError, Exception), match=r"there is no|Missing|a valid"):
         check(shlex.split(line), whole=True)
