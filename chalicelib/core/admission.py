@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chalicelib.core.catalogue import Capacity, capacity, knows
+from chalicelib.core.constraint import Constraint, matches
+from chalicelib.core.host import Offering
 from chalicelib.core.job_spec import FOLDER, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Fault
@@ -32,22 +34,44 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         )
     if pool.sandbox == "none" and spec.folder != FOLDER:
         yield Fault("folder", f"pool {spec.pool} runs without a sandbox, where no folder can be shown elsewhere")
-    sizes = [capacity(o, pool) for o in pool.offerings if knows(o, pool)]
-    if not any(_fits(spec, size) for size in sizes):
-        yield from _too_large(spec, sizes)
+    must = Constraint(spec.instance_types, spec.market or "")
+    offered = [o for o in pool.offerings if knows(o, pool)]
+    sizes = [capacity(o, pool) for o in offered if must.takes(o)]
+    if offered and not sizes:
+        yield from _not_offered(spec, offered)
+    elif not any(_fits(spec, size) for size in sizes):
+        yield from _too_large(spec, sizes, f" that is {must}" if str(must) else "")
 
 
 def _fits(spec: JobSpec, size: Capacity) -> bool:
     return spec.cpu <= size.cpu and spec.memory_mib <= size.memory_mib and spec.slots <= size.slots
 
 
-def _too_large(spec: JobSpec, sizes: list[Capacity]) -> Iterator[Fault]:
+def _not_offered(spec: JobSpec, offered: list[Offering]) -> Iterator[Fault]:
+    """What of the types and the market is asked for, and no offering of the pool is."""
+    has = f"pool {spec.pool} offers {', '.join(dict.fromkeys(_name(o) for o in offered))}"
+    single = False
+    if spec.instance_types and not any(matches(o.instance_type, spec.instance_types) for o in offered):
+        single = True
+        yield Fault("instance_types", f"no offering matches {' or '.join(spec.instance_types)}; {has}")
+    if spec.market and all(o.market != spec.market for o in offered):
+        single = True
+        yield Fault("market", f"no offering is {spec.market}; {has}")
+    if not single:
+        yield Fault("instance_types", f"no offering that matches is {spec.market}; {has}")
+
+
+def _name(offering: Offering) -> str:
+    return f"{offering.instance_type} ({'spot' if offering.market == 'spot' else 'on demand'})"
+
+
+def _too_large(spec: JobSpec, sizes: list[Capacity], kind: str) -> Iterator[Fault]:
     most = Capacity(
         cpu=max((s.cpu for s in sizes), default=0.0),
         memory_mib=max((s.memory_mib for s in sizes), default=0),
         slots=max((s.slots for s in sizes), default=0),
     )
-    of = f"any offering of pool {spec.pool} has at most"
+    of = f"any offering of pool {spec.pool}{kind} has at most"
     single = False
     for field, wanted, limit in (
         ("cpu", spec.cpu, most.cpu),
@@ -58,4 +82,4 @@ def _too_large(spec: JobSpec, sizes: list[Capacity]) -> Iterator[Fault]:
             single = True
             yield Fault(field, f"is {wanted:g}; {of} {limit:g}")
     if not single:
-        yield Fault("cpu", f"no single offering of pool {spec.pool} has this much cpu, memory and slots together")
+        yield Fault("cpu", f"no single offering of pool {spec.pool}{kind} has this much cpu, memory and slots together")

@@ -16,20 +16,24 @@ class overtook it again and again) is not put off any more with lanes that other
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from heapq import heapify, heappush, heapreplace
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.host import Assignment, Host
+from chalicelib.core.constraint import Constraint
+from chalicelib.core.host import Assignment, Host, Offering
 
 OVERRUN_SHARE = 0.5  # a job that outlived its estimate is believed to take half as long again as it has taken so far
 PATIENCE_S = 300.0  # at least so long a job may be put off with what is believed of hosts that are there
 
 Shape = tuple[float, int, int]  # cpu, MiB, slots
+_Where = (
+    Offering | Constraint | None
+)  # where a lane is, or where a job must be; a lane's is None where it does not matter, or is not known
 _Kind = tuple[
-    float, int, int, bool, bool
-]  # a shape; a lane: is it on a host that boots, is it on demand? a job: must it be?
+    float, int, int, bool, str
+]  # a shape; of a lane: is it on a host that boots? of a job: may it not be? and `Lanes.name`
 
 
 def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float:
@@ -82,11 +86,13 @@ class Lanes:
     def __init__(self) -> None:
         self._by_kind: dict[_Kind, list[float]] = {}
         self._first: dict[_Kind, list[tuple[float, _Kind]]] = {}
+        self._named: dict[_Where, str] = {None: ""}
+        self._places: dict[str, _Where] = {"": None}
         self.booting_until = 0.0  # until when jobs may wait for lanes on hosts that boot
 
-    def add(self, shape: Shape, free_at: float, late_at: float = 0.0, on_demand: bool = False) -> None:
+    def add(self, shape: Shape, free_at: float, late_at: float = 0.0, where: _Where = None) -> None:
         """Room of that shape falls free then. `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
-        kind = (*shape, late_at > 0.0, on_demand)
+        kind = (*shape, late_at > 0.0, "" if where is None else self.name(where))
         heap = self._by_kind.get(kind)
         if heap is None:
             heap = self._by_kind[kind] = []
@@ -95,14 +101,22 @@ class Lanes:
             self.booting_until = late_at
         if self._first and heap[0] == free_at:
             for asked, first in self._first.items():
-                if _covers(kind, asked):
+                if self._covers(kind, asked):
                     heappush(first, (free_at, kind))
+
+    def name(self, where: _Where) -> str:
+        """A text that stands for it in kinds, which are compared."""
+        name = self._named.get(where)
+        if name is None:
+            name = where.key if isinstance(where, Offering) else f"must {where}"
+            self._named[where], self._places[name] = name, where
+        return name
 
     def soonest(self, asked: _Kind) -> tuple[float, _Kind] | None:
         """When the lane is free that is free first of those that `asked` fits into, and that lane's kind."""
         first = self._first.get(asked)
         if first is None:
-            first = [(heap[0], lane) for lane, heap in self._by_kind.items() if _covers(lane, asked)]
+            first = [(heap[0], lane) for lane, heap in self._by_kind.items() if self._covers(lane, asked)]
             heapify(first)
             self._first[asked] = first
         while first:
@@ -112,6 +126,15 @@ class Lanes:
                 return free_at, lane
             heapreplace(first, (free_at, lane))
         return None
+
+    def _covers(self, lane: _Kind, asked: _Kind) -> bool:
+        return (
+            lane[0] >= asked[0]
+            and lane[1] >= asked[1]
+            and lane[2] >= asked[2]
+            and lane[3] >= asked[3]
+            and (not asked[4] or _meets(self._places[lane[4]], self._places[asked[4]]))
+        )
 
     def use(self, lane: _Kind, until: float) -> None:
         """The first lane of that shape is taken until then."""
@@ -126,12 +149,12 @@ def late(
     slo_wait_s: float,
     takes_s: Callable[[str, int], float],
     late_max: int,
-    bound: frozenset[str] = frozenset(),
+    bound: Mapping[str, Constraint] | None = None,
 ) -> tuple[list[Entry], list[tuple[Entry, float]]]:
     """Those that need a further host, and those that do not, each with the moment at which it is believed to begin.
 
     `takes_s(family, timeout_s)`: how long a job is believed to take. Uses up `lanes`. Stops looking when `late_max` jobs need a host:
-    the rest counts as late, whatever the lanes. `bound`: ranks of those that only lanes on on-demand hosts are for.
+    the rest counts as late, whatever the lanes. `bound`: rank → what binds a job to hosts of some offerings.
     """
     patience_s = max(PATIENCE_S, slo_wait_s + 2.0 * boot_s)
     there = now + boot_s
@@ -141,8 +164,9 @@ def late(
     pending = iter(entries)
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
-        must = bool(bound) and entry.rank in bound
-        found = lanes.soonest((*shape, now - entry.queued_at > patience_s, must))
+        must = bound.get(entry.rank) if bound else None
+        name = "" if must is None else lanes.name(must)
+        found = lanes.soonest((*shape, now - entry.queued_at > patience_s, name))
         if found is not None and (found[0] <= latest or found[0] <= entry.queued_at + slo_wait_s):
             free_at, lane = found
             begins_at = free_at if free_at > now else now
@@ -160,11 +184,8 @@ def late(
     return too_late, soon
 
 
-def _covers(lane: _Kind, asked: _Kind) -> bool:
-    return (
-        lane[0] >= asked[0]
-        and lane[1] >= asked[1]
-        and lane[2] >= asked[2]
-        and lane[3] >= asked[3]
-        and lane[4] >= asked[4]
-    )
+def _meets(lane: _Where, asked: _Where) -> bool:
+    """Whether a lane is where a job must be. On a host that will be launched for another one that is bound alike, it is."""
+    if isinstance(lane, Offering):
+        return isinstance(asked, Constraint) and asked.takes(lane)
+    return lane == asked

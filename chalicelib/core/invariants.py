@@ -14,6 +14,7 @@ from chalicelib.core import plan as do
 from chalicelib.core.backlog import Entry
 from chalicelib.core.bucket import EC2_INSTANCES, EC2_REQUESTS, GRAIN
 from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
+from chalicelib.core.constraint import matches
 from chalicelib.core.fleet import COUNTED
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import Job, JobState
@@ -62,6 +63,7 @@ def of_plan(s: Snapshot, plan: Plan) -> list[str]:
     return [
         *_placed_once(s, plan),
         *_placed_where_it_fits(s, plan),
+        *_placed_where_it_asked_for(s, plan),
         *_work_goes_where_it_may(s, plan),
         *_nothing_running_is_ended(plan),
         *_launches_stay_within_limits(s, plan),
@@ -125,6 +127,23 @@ def _placed_where_it_fits(s: Snapshot, plan: Plan) -> Iterator[str]:
             host.slots - sum(a.slots for a in host.assignments),
         )
         yield from _overfull(host_id, free, entries)
+
+
+def _placed_where_it_asked_for(s: Snapshot, plan: Plan) -> Iterator[str]:
+    """On a host of the types and market that its user named; but a host that carries it already keeps it."""
+    there = {(host.id, a.job) for host in s.hosts for a in host.assignments}
+    offerings = {host.id: host.offering for host in s.hosts}
+    placed = [
+        (a.entry, offerings[a.host])
+        for a in plan.actions
+        if isinstance(a, do.Assign) and (a.host, a.entry.job) not in there
+    ]
+    placed += [(e, a.offering) for a in plan.actions if isinstance(a, do.Start) for load in a.loads for e in load]
+    for entry, offering in placed:
+        if entry.market not in ("", offering.market):
+            yield f"{entry.rank} asks for {entry.market} and goes to {offering.key}"
+        if entry.instance_types and not matches(offering.instance_type, entry.instance_types):
+            yield f"{entry.rank} asks for {', '.join(entry.instance_types)} and goes to {offering.key}"
 
 
 def _overfull(where: str, free: Capacity, entries: Iterable[Entry]) -> Iterator[str]:

@@ -27,10 +27,11 @@ from itertools import groupby, pairwise
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows
+from chalicelib.core.constraint import Constraint
 from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.rationing import throttled_until
 from chalicelib.core.snapshot import Snapshot
-from chalicelib.core.spoken import sentence
+from chalicelib.core.spoken import count, sentence
 
 BREAKER_WITHIN_S = 900.0  # two interruptions in so long …
 BREAKER_S = 1800.0  # … and no spot is tried for so long after the second
@@ -38,7 +39,7 @@ BOOT_FAILURES_MAX = 10  # in a row: then the next host is a probe
 PROBE_EVERY_S = 180.0
 ON_DEMAND_PATIENCE_S = 900.0  # so long an interrupted attempt waits for an on-demand host and takes no other
 RANKS_HOLD_S = 3600.0  # prices that EC2 told longer ago order nothing
-SPOT = "spot"
+SPOT, ON_DEMAND = "spot", "on_demand"
 PROTECTED = f"protected mode: {BOOT_FAILURES_MAX} hosts in a row had an instance and never said hello, so one host at a time is tried"
 ADVICE = (
     "Look at what a new instance prints (its console output), at the image and launch template of the pool, and at its way to SQS, S3 "
@@ -165,22 +166,37 @@ def launches_max(s: Snapshot) -> int | None:
     return None if at is None else int(at <= s.now)
 
 
-# -- attempts that were interrupted
+# -- who may not go anywhere
 
 
-def bound(s: Snapshot, entries: Sequence[Entry]) -> frozenset[str]:
-    """Ranks of the entries that may go only onto on-demand hosts, because EC2 took an earlier attempt's host back."""
-    interrupted = [entry for entry in entries if entry.interruptions]
-    if not interrupted or not s.pool.spec.interruption_ladder:
-        return frozenset()
-    backup = [
-        Rung(o, capacity(o, s.pool.spec)) for o in s.pool.spec.offerings if o.market != SPOT and knows(o, s.pool.spec)
-    ]
-    return frozenset(
-        entry.rank
-        for entry in interrupted
-        if s.now - entry.queued_at <= ON_DEMAND_PATIENCE_S and any(rung.holds(entry) for rung in backup)
-    )
+def bound(s: Snapshot, entries: Sequence[Entry]) -> Mapping[str, Constraint]:
+    """Rank → what binds an entry: what its user asked for, and, where EC2 took an earlier attempt's host back, to be on demand."""
+    special = [entry for entry in entries if entry.interruptions or entry.instance_types or entry.market]
+    if not special:
+        return {}
+    spec, known = s.pool.spec, dict[tuple[tuple[str, ...], str], Constraint]()
+    backup = [Rung(o, capacity(o, spec)) for o in spec.offerings if o.market != SPOT and knows(o, spec)]
+    found: dict[str, Constraint] = {}
+    for entry in special:
+        asked = (entry.instance_types, entry.market)
+        own = known.setdefault(asked, Constraint(*asked))
+        if (
+            entry.interruptions
+            and spec.interruption_ladder
+            and s.now - entry.queued_at <= ON_DEMAND_PATIENCE_S
+            and any(own.takes(rung.offering) and rung.holds(entry) for rung in backup)
+        ):
+            found[entry.rank] = Constraint(entry.instance_types, ON_DEMAND)
+        elif asked != ((), ""):
+            found[entry.rank] = own
+    return found
+
+
+def backed_up(entry: Entry, must: Constraint | None) -> str:
+    """The beginning of a sentence about an entry that waits for a host on demand because EC2 took another one back; else empty."""
+    if must is None or not entry.interruptions or must.market != ON_DEMAND or entry.market:
+        return ""
+    return f"EC2 took back the host of {count(entry.interruptions, 'attempt')}, so it is tried again on demand; "
 
 
 # -- in words

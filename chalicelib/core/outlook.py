@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
@@ -12,10 +12,11 @@ from operator import attrgetter
 from chalicelib.core import calendar, forecast, ladder
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
+from chalicelib.core.constraint import Constraint
 from chalicelib.core.durations import boot_s, expected_s
 from chalicelib.core.fleet import COUNTED, TIERS, Fleet, exclusive
 from chalicelib.core.host import Host, HostState, Offering
-from chalicelib.core.placement import Room, pack
+from chalicelib.core.placement import FREE, Room, pack
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
@@ -45,7 +46,7 @@ class Outlook:
 
 
 def outlook(
-    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: frozenset[str] = frozenset()
+    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: Mapping[str, Constraint] = FREE
 ) -> Outlook:
     """`left`: who waits and fits on none of the fleet's rooms; `retiring`: ids of hosts that leave anyway; `bound`: of core/ladder.py."""
     spec = s.pool.spec
@@ -123,7 +124,7 @@ def _lanes(
 ) -> forecast.Lanes:
     """What running and just placed attempts give back, and when. What is free beside them on their host is free then too.
 
-    Lanes that no waiting job could use in time are left out: of a large pool, most. `known`: whether it matters which are on demand.
+    Lanes that no waiting job could use in time are left out: of a large pool, most. `known`: whether it matters of which offering they are.
     """
     slo_wait_s = s.pool.spec.slo_wait_s
     now = s.now
@@ -137,16 +138,16 @@ def _lanes(
         late_at = host.launched_at + boots_s + slo_wait_s if room.tier == _LAUNCHING else 0.0
         begins_at = there if there > now else now
         beside = (room.cpu, room.memory_mib, room.slots)
-        on_demand = known and room.on_demand
+        where = room.offering if known else None
         for a in host.assignments:
             ends_at = forecast.ends_at(a, there, now, takes_s(a.family, a.timeout_s))
             if ends_at <= useful_until:
-                lanes.add(forecast.wider((a.cpu, a.memory_mib, a.slots), beside), ends_at, late_at, on_demand)
+                lanes.add(forecast.wider((a.cpu, a.memory_mib, a.slots), beside), ends_at, late_at, where)
         for entry in room.taken:
             ends_at = begins_at + takes_s(entry.family, entry.timeout_s)
             if ends_at <= useful_until:
                 shape = (entry.cpu, entry.memory_mib, entry.slots)
-                lanes.add(forecast.wider(shape, beside), ends_at, late_at, on_demand)
+                lanes.add(forecast.wider(shape, beside), ends_at, late_at, where)
     return lanes
 
 

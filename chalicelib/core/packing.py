@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import Any
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
+from chalicelib.core.constraint import Constraint
 from chalicelib.core.host import Offering
 from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room
 from chalicelib.core.shelf import Mark, Shelf
 
 Sizes = Sequence[tuple[Offering, Capacity]]
-_Shape = tuple[float, int, int, bool]  # cpu, MiB, slots, and whether only on-demand hosts are for it
+_Shape = tuple[float, int, int, Any]  # cpu, MiB, slots, and which hosts are for it (a Constraint, or None: any)
 _Shaper = Callable[[Entry], _Shape]
 _Filling = tuple[int, dict[_Shape, int], int]  # which of the sizes, how many jobs of each shape, on how many hosts
 
@@ -38,18 +40,18 @@ def pack(
     *,
     exclusive: bool = False,
     shapes_max: int = SHAPES_MAX,
-    bound: frozenset[str] = frozenset(),
+    bound: Mapping[str, Constraint] | None = None,
 ) -> tuple[list[Room], list[Entry]]:
     """New hosts for entries that come in rank order, at most `rooms_max`; and those that still have none, in rank order.
 
     A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all entries find room, who is
     placed first matters to nobody, and they are placed as packs best. When not all do, rank decides: as many of the first as
     there are hosts for are packed, and what is left over goes, in rank order, to those who fit. `exclusive`: one entry a host.
-    Entries of more than `shapes_max` shapes are placed one by one. `bound`: ranks of those that only on-demand hosts are for.
+    Entries of more than `shapes_max` shapes are placed one by one. `bound`: rank → what binds an entry to hosts of some offerings.
     """
 
     def shape_of(entry: Entry) -> _Shape:
-        return (entry.cpu, entry.memory_mib, entry.slots, bool(bound) and entry.rank in bound)
+        return (entry.cpu, entry.memory_mib, entry.slots, bound.get(entry.rank) if bound else None)
 
     shapes: dict[_Shape, int | None] = {}
     for shape in map(shape_of, entries):
@@ -78,7 +80,7 @@ def _size_for(shape: _Shape, sizes: Sizes) -> int | None:
     """Which of the sizes is the first that is large enough."""
     cpu, memory_mib, slots, bound = shape
     for number, (offering, size) in enumerate(sizes):
-        if bound and offering.market == "spot":
+        if bound is not None and not bound.takes(offering):
             continue
         if cpu <= size.cpu + CPU_GRAIN and memory_mib <= size.memory_mib and slots <= size.slots:
             return number
@@ -140,12 +142,13 @@ def _fillings(counts: Counter[_Shape], sizes: Sizes, rooms_max: int) -> list[_Fi
     """Fillings for all of these, or None if `rooms_max` hosts do not hold them."""
     by_size = sorted(counts, key=lambda shape: _largest_first(shape, sizes[0][1]))
     totals = [sum(shape[measure] * count for shape, count in counts.items()) for measure in range(3)]
+    constrained = any(shape[3] is not None for shape in counts)
     fillings: list[_Filling] = []
     hosts_left = rooms_max
     while by_size:
         size = _size_for(by_size[0], sizes) or 0
         offering, total = sizes[size]
-        may = [shape for shape in by_size if not shape[3]] if offering.market == "spot" else by_size
+        may = [s for s in by_size if s[3] is None or s[3].takes(offering)] if constrained else by_size
         filling = _filling(may, counts, total, totals)
         hosts = min(counts[shape] // jobs for shape, jobs in filling.items())
         hosts_left -= hosts
@@ -218,15 +221,19 @@ def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: l
     """Put entries, in order, into the fullest room or a new one; those that find none are passed over. Whether all found one."""
     present: list[Mark | None] = [_mark(number, room) for number, room in enumerate(rooms)]
     shelf = Shelf(present, range(len(rooms)))
-    on_demand = Shelf(
-        present, [number for number, room in enumerate(rooms) if room.on_demand]
-    )  # for those that are bound
+    bound: dict[Constraint, Shelf] = {}  # the rooms for those that are bound by it
     refused: set[_Shape] = set()
     for entry in entries:
         shape = shape_of(entry)
         if shape in refused:
             continue
-        number = (on_demand if shape[3] else shelf).first(shape[:3])
+        mine = shelf
+        if (constraint := shape[3]) is not None:
+            if constraint not in bound:
+                fitting = [number for number, room in enumerate(rooms) if constraint.takes(room.offering)]
+                bound[constraint] = Shelf(present, fitting)
+            mine = bound[constraint]
+        number = mine.first(shape[:3])
         if number is None:
             if len(rooms) >= rooms_max:
                 refused.add(shape)
@@ -237,8 +244,9 @@ def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: l
         rooms[number].take(entry)
         present[number] = _mark(number, rooms[number])
         shelf.behind.add(number)
-        if rooms[number].on_demand:
-            on_demand.behind.add(number)
+        for constraint, those in bound.items():
+            if constraint.takes(rooms[number].offering):
+                those.behind.add(number)
     return not refused
 
 

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from zlib import crc32
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
+from chalicelib.core.constraint import Constraint
+from chalicelib.core.host import Offering
 from chalicelib.core.packing import pack
 from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room, room_of
 from chalicelib.core.shelf import Mark, Shelf, Want
@@ -33,6 +35,7 @@ __all__ = ["CPU_GRAIN", "NEW_TIER", "STYLES", "Room", "pack", "place", "room_of"
 
 STYLES = ("best_fit", "spread", "random")
 WITHHELD_SHARE = 0.1  # of the rooms, at most so many are kept empty for those who wait too long; but one always may be
+FREE: Mapping[str, Constraint] = {}  # nobody is bound by anything
 _WOKEN = 1e12  # seconds: puts a draining room that is used again before every one that is not
 
 
@@ -43,13 +46,13 @@ def place(
     style: str = "best_fit",
     seed: int = 0,
     aged_before: float = -math.inf,
-    bound: frozenset[str] = frozenset(),
+    bound: Mapping[str, Constraint] = FREE,
 ) -> list[Entry]:
     """Put entries, which come in rank order, into rooms; those that fit nowhere are returned in rank order.
 
     `seed` is the chance of the style `random`. An entry queued before `aged_before` that fits nowhere has a room withheld from those
     behind it: the emptiest that is large enough for it once its jobs have ended. So a wide job is not overtaken by small ones for ever.
-    `bound`: ranks of entries that only on-demand rooms are for (`ladder.bound`); to them all others are as if they were not there.
+    `bound`: rank → what binds an entry to rooms of some offerings (`ladder.bound`); to it all others are as if they were not there.
     ValueError for a style that is not one of `STYLES`.
     """
     if style not in STYLES:
@@ -71,11 +74,13 @@ def place(
 
 
 class _Shape:
-    """What entries that ask for the same have in common. `needs`: what of their uploads any room holds; `bound`: on demand or nowhere."""
+    """What entries that ask for the same have in common. `needs`: what of their uploads any room holds; `bound`: to which rooms."""
 
     __slots__ = ("bound", "cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots", "want")
 
-    def __init__(self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str], bound: bool) -> None:
+    def __init__(
+        self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str], bound: Constraint | None
+    ) -> None:
         self.cpu = cpu
         self.memory_mib = memory_mib
         self.slots = slots
@@ -90,22 +95,23 @@ class _Shape:
 
 _NOTHING: frozenset[str] = frozenset()
 _Demand = tuple[
-    frozenset[str], bool
-]  # the uploads of a shape, and whether it is bound: what decides which shelves it asks
+    frozenset[str], Constraint | None
+]  # the uploads of a shape, and what binds it: what decides which shelves it asks
 
 
 class _Shapes:
     """The distinct shapes; `of[i]` is that of entry i; `least` and, by demand, `least_of` are less than any of them in every measure."""
 
-    def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room], bound: frozenset[str]) -> None:
+    def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room], bound: Mapping[str, Constraint]) -> None:
         held = frozenset().union(*{room.holds for room in rooms})
-        known: dict[tuple[float, int, int, frozenset[str], bool], _Shape] = {}
-        if bound and all(room.on_demand for room in rooms):
-            bound = frozenset()
+        known: dict[tuple[float, int, int, frozenset[str], Constraint | None], _Shape] = {}
+        if bound:
+            bound = _felt(bound, {room.offering for room in rooms})
+        self.bound = bool(bound)
         self.of: list[_Shape] = []
         for entry in entries:
             needs = held.intersection(entry.needs) if held and entry.needs else _NOTHING
-            key = (entry.cpu, entry.memory_mib, entry.slots, needs, bool(bound) and entry.rank in bound)
+            key = (entry.cpu, entry.memory_mib, entry.slots, needs, bound.get(entry.rank) if bound else None)
             shape = known.get(key)
             if shape is None:
                 shape = known[key] = _Shape(*key)
@@ -115,6 +121,12 @@ class _Shapes:
         for shape in known.values():
             alike[shape.needs, shape.bound].append(shape)
         self.least_of = {demand: _least(shapes) for demand, shapes in alike.items()}
+
+
+def _felt(bound: Mapping[str, Constraint], offerings: set[Offering | None]) -> Mapping[str, Constraint]:
+    """Without those that all of these offerings meet."""
+    felt = {each for each in set(bound.values()) if not all(map(each.takes, offerings))}
+    return {rank: each for rank, each in bound.items() if each in felt}
 
 
 def _least(shapes: Iterable[_Shape]) -> Want:
@@ -130,6 +142,7 @@ class _Placing:
         self.rooms = rooms
         self.style = style
         self.seed = seed
+        self.bound = shapes.bound
         self.least = shapes.least
         self.least_of = shapes.least_of
         self.clocks = [0.0] * len(rooms) if style == "random" else []
@@ -147,7 +160,7 @@ class _Placing:
             for number in tiers[tier]:
                 self.on[number] = alone
         self.holding: dict[str, list[int]] | None = None
-        self.sequences: dict[_Demand, list[Shelf]] = {(_NOTHING, False): list(self.tiers.values())}
+        self.sequences: dict[_Demand, list[Shelf]] = {(_NOTHING, None): list(self.tiers.values())}
 
     def find(self, shape: _Shape) -> int | None:
         """The number of the room that an entry of this shape takes, or None: then no later one finds a room either."""
@@ -211,7 +224,7 @@ class _Placing:
             self.on[number] += (shelf,)
         return shelf
 
-    def _sequence(self, needs: frozenset[str], bound: bool) -> list[Shelf]:
+    def _sequence(self, needs: frozenset[str], bound: Constraint | None) -> list[Shelf]:
         """The shelves in order for entries with these needs: in each tier the rooms that hold most of them first."""
         if self.holding is None:
             self.holding = defaultdict(list)
@@ -221,23 +234,27 @@ class _Placing:
         covers = Counter(number for digest in needs for number in self.holding[digest])
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, cover in covers.items():
-            if self.present[number] is not None and (not bound or self.rooms[number].on_demand):
+            if self.present[number] is not None and (bound is None or bound.takes(self.rooms[number].offering)):
                 groups[self.rooms[number].tier, -cover].append(number)
         sequence: list[Shelf] = []
         least = self.least_of[needs, bound]
         for tier, whole in self.tiers.items():
-            shelf, size = (self._on_demand(tier, least), 0) if bound else (whole, self.sizes[tier])
+            shelf, size = (self._for(bound, tier, least), 0) if bound else (whole, self.sizes[tier])
             levels = sorted(level for level in groups if level[0] == tier)
             sequence += [self._shelf(groups[level], least) for level in levels if bound or len(groups[level]) < size]
             sequence.append(shelf)
         self.sequences[needs, bound] = sequence
         return sequence
 
-    def _on_demand(self, tier: int, least: Want) -> Shelf:
-        """A tier's rooms on demand, on a shelf of their own."""
+    def _for(self, bound: Constraint, tier: int, least: Want) -> Shelf:
+        """The rooms of a tier that meet a constraint, on a shelf of their own."""
         rooms, present = self.rooms, self.present
         return self._shelf(
-            [n for n, room in enumerate(rooms) if room.tier == tier and room.on_demand and present[n] is not None],
+            [
+                n
+                for n, room in enumerate(rooms)
+                if room.tier == tier and bound.takes(room.offering) and present[n] is not None
+            ],
             least,
         )
 
@@ -256,8 +273,8 @@ class _Withheld:
         self.placing = placing
         self.most = max(1, int(len(placing.rooms) * WITHHELD_SHARE))
         self.promised: list[Room] = []  # of each withheld room: the whole, less what was promised
-        self.emptiest: dict[tuple[Capacity, bool], list[tuple[float, int]]] | None = (
-            None  # by size, on demand or not: (-slack, number)
+        self.emptiest: dict[tuple[Capacity, Offering | None], list[tuple[float, int]]] | None = (
+            None  # by size, and by offering where somebody is bound: (-slack, number)
         )
 
     def ask(self, shape: _Shape) -> None:
@@ -288,7 +305,7 @@ class _Withheld:
         """Whether the room is large enough for one more such entry beside those that it is promised to."""
         fits = (
             not room.used
-            and (not shape.bound or room.on_demand)
+            and (shape.bound is None or shape.bound.takes(room.offering))
             and shape.cpu <= room.cpu + CPU_GRAIN
             and shape.memory_mib <= room.memory_mib
             and shape.slots <= room.slots
@@ -305,15 +322,16 @@ class _Withheld:
         rooms = self.placing.rooms
         if self.emptiest is None:
             self.emptiest = defaultdict(list)
+            told_apart = self.placing.bound
             for number, room in enumerate(rooms):
                 if room.tier < NEW_TIER:
-                    self.emptiest[room.total, room.on_demand].append((-room.slack(), number))
+                    self.emptiest[room.total, room.offering if told_apart else None].append((-room.slack(), number))
             for heap in self.emptiest.values():
                 heapify(heap)
         tops: list[list[tuple[float, int]]] = []
-        for (total, on_demand), heap in self.emptiest.items():
+        for (total, offering), heap in self.emptiest.items():
             if (
-                (on_demand or not shape.bound)
+                (shape.bound is None or shape.bound.takes(offering))
                 and shape.cpu <= total.cpu + CPU_GRAIN
                 and shape.memory_mib <= total.memory_mib
                 and shape.slots <= total.slots

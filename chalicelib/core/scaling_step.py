@@ -15,10 +15,11 @@ from typing import cast
 from chalicelib.core import calendar, ladder
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, price_usd_h
+from chalicelib.core.constraint import Constraint
 from chalicelib.core.fleet import TIERS, Fleet, exclusive
 from chalicelib.core.host import Host, HostState, Offering
 from chalicelib.core.outlook import Outlook, list_price_usd_h, outlook
-from chalicelib.core.placement import Room, place
+from chalicelib.core.placement import FREE, Room, place
 from chalicelib.core.plan import Start, Target
 from chalicelib.core.pool import PoolSpec, Scaling
 from chalicelib.core.scaling.target import wanted
@@ -52,12 +53,12 @@ class Step:
 
 
 def decide(
-    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: frozenset[str] = frozenset()
+    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: Mapping[str, Constraint] = FREE
 ) -> Step:
     """What to do about the number of hosts.
 
     `left`: who waits and fits on none of the fleet's rooms, in rank order. `retiring`: ids of hosts that leave in any case - but
-    draining ones may still be taken back. `bound`: ranks of those that only on-demand hosts are for.
+    draining ones may still be taken back. `bound`: of core/ladder.py.
     """
     spec = s.pool.spec
     o = outlook(s, fleet, left, retiring, bound)

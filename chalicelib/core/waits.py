@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from chalicelib.core import ladder
 from chalicelib.core.backlog import Entry
+from chalicelib.core.constraint import Constraint
+from chalicelib.core.placement import FREE
 from chalicelib.core.plan import Target
 from chalicelib.core.snapshot import Snapshot
-from chalicelib.core.spoken import count
 
 T = TypeVar("T")
 
 FIRST = 5  # in line: they are told at every pass
-INTERRUPTED = "EC2 took back the host of {}, so it is tried again on demand"
 
 
 def waits(
@@ -23,16 +23,16 @@ def waits(
     begins: Mapping[str, float],
     target: Target,
     full: bool,
-    bound: frozenset[str] = frozenset(),
+    bound: Mapping[str, Constraint] = FREE,
 ) -> Iterator[tuple[Entry, str]]:
     """What each job that found no place is waiting for, as a sentence. `begins`: rank → when it is believed to begin, where it is.
 
-    `full`: no further host may be had, whatever is offered. `bound`: ranks of those that only on-demand hosts are for.
+    `full`: no further host may be had, whatever is offered. `bound`: of core/ladder.py.
     """
     spec = s.pool.spec
     rungs = ladder.rungs(s)
     protected = ladder.protection(s) if s.pool.supply.protected_at is not None else ""
-    known: dict[tuple[float, int, int, bool], tuple[bool, str]] = {}
+    known: dict[tuple[float, int, int, Constraint | None], tuple[bool, str]] = {}
     soon: dict[int, str] = {}
     for entry in waiting:
         if (begins_at := begins.get(entry.rank)) is not None:
@@ -41,15 +41,18 @@ def waits(
                 soon[in_s] = f"it fits on a host that is there, in about {in_s} s"
             yield entry, soon[in_s]
             continue
-        on_demand = bool(bound) and entry.rank in bound
-        shape = (entry.cpu, entry.memory_mib, entry.slots, on_demand)
+        must = bound.get(entry.rank) if bound else None
+        shape = (entry.cpu, entry.memory_mib, entry.slots, must)
         if shape not in known:
-            its = [
-                rung for rung in rungs if rung.holds(entry) and not (on_demand and rung.offering.market == ladder.SPOT)
-            ]
-            known[shape] = any(not rung.closed_until for rung in its), ladder.words(its)
+            its = [rung for rung in rungs if rung.holds(entry) and (must is None or must.takes(rung.offering))]
+            tried = (
+                ladder.words(its)
+                if its or must is None
+                else f"no offering of the pool that it may go to ({must}) is large enough for it"
+            )
+            known[shape] = any(not rung.closed_until for rung in its), tried
         is_open, tried = known[shape]
-        again = f"{INTERRUPTED.format(count(entry.interruptions, 'attempt'))}; " if on_demand else ""
+        again = ladder.backed_up(entry, must)
         if spec.killed:
             yield entry, f"the pool has no hosts: {target.why}"
         elif not is_open:
@@ -61,7 +64,8 @@ def waits(
         elif full:
             yield entry, f"{again}all {spec.hosts_max} hosts that the pool may have are taken"
         else:
-            yield entry, f"{again}no host has room for it; {target.why}; {tried}"
+            where = f" that it may go to ({must})" if must is not None and not again else ""
+            yield entry, f"{again}no host{where} has room for it; {target.why}; {tried}"
 
 
 def by_turns(waits: Sequence[T], pass_no: int, told_max: int) -> Sequence[T]:

@@ -6,8 +6,9 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from bench import packing
 from bench import plan as plan_bench
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
+from chalicelib.core.constraint import Constraint
 from chalicelib.core.host import HostState, Offering
-from chalicelib.core.placement import CPU_GRAIN, NEW_TIER, WITHHELD_SHARE, Room, pack, place, room_of
+from chalicelib.core.placement import CPU_GRAIN, FREE, NEW_TIER, WITHHELD_SHARE, Room, pack, place, room_of
 
 READY, DRAINING, LAUNCHING = 0, 1, 2
 SMALL = Offering(region="us-east-1", instance_type="c7i.large")
@@ -57,12 +59,28 @@ def order_of(room: Room, number: int, entry: Entry, style: str) -> tuple[float, 
     return (room.tier, -cover, room.slack() if style == "best_fit" else -room.slack(), number)
 
 
+CONSTRAINTS = [
+    None,
+    None,
+    Constraint(market="on_demand"),
+    Constraint(market="spot"),
+    Constraint(("*.4xlarge",)),
+    Constraint(("c7i.large", "m*"), "spot"),
+    Constraint(("m7g.*",)),
+]
+
+
+def bound_by_turns(entries: Sequence[Entry], asked: Sequence[Constraint | None]) -> dict[str, Constraint]:
+    """The entries bound by these, one after the other, and again from the first."""
+    return {e.rank: must for e, must in zip(entries, cycle(asked or [None]), strict=False) if must is not None}
+
+
 def naive(
     entries: Sequence[Entry],
     rooms: list[Room],
     style: str,
     aged_before: float = -math.inf,
-    bound: frozenset[str] = frozenset(),
+    bound: Mapping[str, Constraint] = FREE,
 ) -> list[Entry]:
     left: list[Entry] = []
     withheld: dict[int, Room] = {}  # number → what of the whole room is not promised
@@ -70,7 +88,7 @@ def naive(
     for entry in entries:
 
         def may(room: Room, rank: str = entry.rank) -> bool:
-            return room.on_demand or rank not in bound
+            return rank not in bound or bound[rank].takes(room.offering)
 
         fitting = [(n, room) for n, room in enumerate(rooms) if n not in withheld and room.fits(entry) and may(room)]
         if fitting:
@@ -125,7 +143,7 @@ def some_rooms(draw: st.DrawFn) -> list[Room]:
                 exclusive=draw(st.sampled_from([False, False, False, True])),
                 newest=draw(st.sampled_from([NOW - 5, NOW - 50, NOW - 500])) if tier == DRAINING else 0.0,
                 used=used > 0,
-                offering=draw(st.sampled_from([SMALL, SPOT])),
+                offering=draw(st.sampled_from([SMALL, SPOT, LARGE])),
             )
         )
     return rooms
@@ -158,15 +176,19 @@ def a_copy(rooms: Sequence[Room]) -> list[Room]:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    some_entries(), some_rooms(), st.sampled_from(["best_fit", "spread"]), st.booleans(), st.sampled_from([0, 1, 2, 5])
+    some_entries(),
+    some_rooms(),
+    st.sampled_from(["best_fit", "spread"]),
+    st.booleans(),
+    st.lists(st.sampled_from(CONSTRAINTS), max_size=5),
 )
 def test_placing_answers_what_asking_every_room_for_every_entry_would(
-    entries: list[Entry], rooms: list[Room], style: str, ageing: bool, every: int
+    entries: list[Entry], rooms: list[Room], style: str, ageing: bool, asked: list[Constraint | None]
 ) -> None:
-    """Best fit and spread; with uploads that are there already, hosts that are taken back, ageing, and every so many entries bound to
-    on-demand hosts, or without: exactly the same."""
+    """Best fit and spread; with uploads that are there already, hosts that are taken back, ageing, and entries bound to hosts of some
+    offerings, or without: exactly the same."""
     aged_before = NOW - 300 if ageing else -math.inf
-    bound = frozenset(entry.rank for entry in entries[::every]) if every else frozenset()
+    bound = bound_by_turns(entries, asked)
     others = a_copy(rooms)
     left = place(entries, rooms, style=style, aged_before=aged_before, bound=bound)
     assert left == naive(entries, others, style, aged_before, bound)
@@ -435,22 +457,29 @@ def test_new_hosts_are_never_overfull_or_too_many_and_nobody_is_left_who_would_f
 
 
 @settings(max_examples=200, deadline=None)
-@given(some_entries(), st.integers(0, 6), st.sampled_from([1, 128]), st.booleans(), st.sampled_from([1, 2, 5]))
-def test_a_bound_entry_gets_a_new_host_on_demand_or_none(
-    entries: list[Entry], rooms_max: int, shapes_max: int, exclusive: bool, every: int
+@given(
+    some_entries(),
+    st.integers(0, 6),
+    st.sampled_from([1, 128]),
+    st.booleans(),
+    st.lists(st.sampled_from(CONSTRAINTS), max_size=5),
+)
+def test_a_bound_entry_gets_a_new_host_of_what_it_is_bound_to_or_none(
+    entries: list[Entry], rooms_max: int, shapes_max: int, exclusive: bool, asked: list[Constraint | None]
 ) -> None:
     """Host by host or job by job; it may share one with others, and none is left that would fit on one of them."""
     sizes = [(SPOT, SIZES[0][1]), (replace(LARGE, market="spot"), SIZES[1][1]), *SIZES]
-    bound = frozenset(entry.rank for entry in entries[::every])
+    bound = bound_by_turns(entries, asked)
     rooms, left = pack(entries, sizes, rooms_max, exclusive=exclusive, shapes_max=shapes_max, bound=bound)
     assert Counter(e.job for room in rooms for e in room.taken) + Counter(e.job for e in left) == Counter(
         e.job for e in entries
     )
     for room in rooms:
-        assert room.on_demand or not bound & {entry.rank for entry in room.taken}
+        assert all(bound[e.rank].takes(room.offering) for e in room.taken if e.rank in bound)
         assert sum(e.cpu for e in room.taken) <= room.total.cpu + 2 * CPU_GRAIN
     for entry in left:
-        assert not any(room.fits(entry) and (room.on_demand or entry.rank not in bound) for room in rooms)
+        must = bound.get(entry.rank)
+        assert not any(room.fits(entry) and (must is None or must.takes(room.offering)) for room in rooms)
 
 
 @settings(max_examples=200, deadline=None)

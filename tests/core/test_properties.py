@@ -122,6 +122,9 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             family=draw(st.sampled_from(["", "lab1"])),
             needs=draw(st.sampled_from([(), UPLOADS[:1], UPLOADS])),
             interruptions=draw(st.sampled_from([0, 0, 1])),
+            instance_types=draw(st.sampled_from([(), (), ("*.large",), ("c7i.xlarge", "m*")])),
+            market=draw(st.sampled_from(["", "", "spot", "on_demand"])),
+            give_up_at=draw(st.sampled_from([None, None, NOW + 7, NOW - 7])),
         )
         for i in range(draw(st.integers(0, 12)))
     )
@@ -204,7 +207,7 @@ def test_a_second_try_is_never_placed_on_spot_nor_a_protected_pool_given_two_hos
     """Unless it has waited too long, or the pool has no on-demand offering that is large enough."""
     plan = reconcile(s)
     s = ladder.current(s)
-    bound = ladder.bound(s, s.backlog)
+    bound = {rank for rank, must in ladder.bound(s, s.backlog).items() if must.market == "on_demand"}
     markets = {host.id: host.offering.market for host in s.hosts}
     starts = [action for action in plan.actions if isinstance(action, Start)]
     assert not [
