@@ -15,7 +15,20 @@ from chalice import AuthResponse, Chalice, Rate  # type: ignore[attr-defined]
 sys.dont_write_bytecode = True  # Chalice imports this before it names the package by all that lies below chalicelib
 
 from chalicelib import config, wiring
-from chalicelib.api import answers, auth, families, hosts, jobs, owners, pools, samples, schedules, stage, tokens
+from chalicelib.api import (
+    answers,
+    arrays,
+    auth,
+    families,
+    hosts,
+    jobs,
+    owners,
+    pools,
+    samples,
+    schedules,
+    stage,
+    tokens,
+)
 from chalicelib.api import settings as runtime
 from chalicelib.control import commands as sns_commands
 from chalicelib.control import ec2_events as events
@@ -60,6 +73,7 @@ def authorize(request: Any) -> AuthResponse:
 
 
 app.register_blueprint(jobs.routes(authorize))
+app.register_blueprint(arrays.routes(authorize))
 app.register_blueprint(pools.routes(authorize))
 app.register_blueprint(hosts.routes(authorize))
 app.register_blueprint(families.routes(authorize))

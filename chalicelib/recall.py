@@ -28,3 +28,7 @@ class Recall:
                 self._entries.clear()
             self._entries[key] = (now, value)
         return value
+
+    def forget(self, key: str) -> None:
+        """Load it anew the next time."""
+        self._entries.pop(key, None)

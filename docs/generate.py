@@ -6,7 +6,7 @@ import inspect
 from enum import StrEnum
 from pathlib import Path
 
-from chalicelib.core import host, job
+from chalicelib.core import arrays, host, job
 from chalicelib.core.scaling.bounds import Parameter, parameters
 from chalicelib.core.scaling.policies import DEFAULT, POLICIES, Policy
 
@@ -64,9 +64,9 @@ def table(transitions: dict[StrEnum, dict[StrEnum, StrEnum]]) -> str:
 def states() -> str:
     """The whole page."""
     parts = [
-        "# States\n\nGenerated from `chalicelib/core/job.py` and `host.py` by `python -m docs.generate`. Do not edit.\n"
+        "# States\n\nGenerated from `chalicelib/core/job.py`, `arrays.py` and `host.py` by `python -m docs.generate`. Do not edit.\n"
     ]
-    for name, machine in (("Job", job.TRANSITIONS), ("Host", host.TRANSITIONS)):
+    for name, machine in (("Job", job.TRANSITIONS), ("Array", arrays.TRANSITIONS), ("Host", host.TRANSITIONS)):
         parts.append(f"## {name}\n\n{diagram(machine)}\n\n{table(machine)}\n")  # type: ignore[arg-type]  # enum subclasses
     return "\n".join(parts)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.errors import Forbidden, NotFound, StoreUnavailable
+from chalicelib.errors import BadRequest, Fault, Forbidden, NotFound, StoreUnavailable
 from chalicelib.ids import token_hash
 from chalicelib.store.ports import Token
 from chalicelib.telemetry import log
@@ -88,3 +88,14 @@ def caller(context: Mapping[str, Any]) -> Caller:
     """The caller as the authorizer described it in the request's context."""
     facts = context.get("authorizer") or {}
     return Caller(role=str(facts.get("role", "")), owner=str(facts.get("owner", "")))
+
+
+def owner_of(me: Caller, wanted: str | None, prefix: str = "") -> str:
+    """Whom the job is billed to: a submitter's own owner; operators may name another."""
+    if wanted is None or wanted == me.owner:
+        return me.owner
+    if not me.runs_things:
+        raise BadRequest(
+            f"{prefix}owner: this token submits for {me.owner} only", (Fault(f"{prefix}owner", f"must be {me.owner}"),)
+        )
+    return wanted

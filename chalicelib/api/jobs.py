@@ -10,8 +10,8 @@ from chalice import Blueprint, Response  # type: ignore[attr-defined]
 from chalicelib import wiring
 from chalicelib.api import explain_view, job_view, job_wire, life_view, life_wire, wire
 from chalicelib.api.answers import answer, router
-from chalicelib.api.auth import Caller, caller
-from chalicelib.control import bulk, cancel, explain, families, listing, logs, reprioritise, retry, story
+from chalicelib.api.auth import Caller, caller, owner_of
+from chalicelib.control import arrays, bulk, explain, families, listing, logs, reprioritise, retry, story
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import Job
 from chalicelib.errors import BadRequest, Fault, Forbidden, NotFound
@@ -81,7 +81,7 @@ def routes(authorizer: Any) -> Blueprint:
     def post_cancel(job_id: str) -> Response:
         """Cancel a job: at once while it waits; what runs is told to end."""
         _job(who(), job_id)
-        return answer(job_view.job(cancel.cancel(wiring.plane(), job_id)), 202)
+        return answer(job_view.job(arrays.cancel_job(wiring.plane(), job_id)), 202)
 
     @route("POST", "/jobs/{job_id}/retry", takes=life_wire.RetryWire, gives=job_view.JobView, statuses=(201, 200))
     def post_retry(job_id: str) -> Response:
@@ -146,24 +146,13 @@ def routes(authorizer: Any) -> Blueprint:
     return bp
 
 
-def owner_of(me: Caller, wanted: str | None, prefix: str = "") -> str:
-    """Whom the job is billed to: a submitter's own owner; operators may name another."""
-    if wanted is None or wanted == me.owner:
-        return me.owner
-    if not me.runs_things:
-        raise BadRequest(
-            f"{prefix}owner: this token submits for {me.owner} only", (Fault(f"{prefix}owner", f"must be {me.owner}"),)
-        )
-    return wanted
-
-
 def _owner_of(me: Caller, wanted: str | None) -> str | None:
     """Whose jobs are meant: a submitter's own, whatever was said; None: everybody's."""
     return wanted if me.runs_things else owner_of(me, wanted, "filter.")
 
 
 def _job(me: Caller, job_id: str) -> Job:
-    job = wiring.plane().stores.jobs.get(job_id) if _ID.match(job_id) else None
+    job = arrays.find_job(wiring.plane(), job_id) if _ID.match(job_id) else None
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     me.must_see(job.owner, f"job {job_id}")

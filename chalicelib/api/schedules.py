@@ -9,8 +9,7 @@ from chalice import Blueprint, Response  # type: ignore[attr-defined]
 from chalicelib import wiring
 from chalicelib.api import job_view, schedule_view, wire
 from chalicelib.api.answers import answer, router
-from chalicelib.api.auth import Caller, caller
-from chalicelib.api.jobs import owner_of
+from chalicelib.api.auth import Caller, caller, owner_of
 from chalicelib.api.pool_wire import version_of
 from chalicelib.api.schedule_wire import FiresQuery, ScheduleWire, schedule
 from chalicelib.control import schedules

@@ -61,7 +61,7 @@ def begin(plane: Plane, job_ids: Sequence[str]) -> None:
     found = plane.stores.jobs.get_many(job_ids)
     waiting = [job for job in found.values() if job.state is JobState.SCHEDULED]
     ripe = [job for job in waiting if _due_at(job) <= now]
-    placed = ranked(plane, ripe, partial(_pool, plane))
+    placed = ranked(plane, ripe, partial(known_pool, plane))
     begun = [moved for job in placed if (moved := _move(plane, job, now)) is not None]
     begun += [j for j in found.values() if _has_just_begun(j)]  # who did that may have died before it wrote the entry
     plane.stores.backlog.put_many([entry_of(job) for job in begun])
@@ -104,5 +104,6 @@ def _due_at(job: Job) -> float:
     return job.spec.not_before or 0.0
 
 
-def _pool(plane: Plane, name: str) -> Pool | None:
+def known_pool(plane: Plane, name: str) -> Pool | None:
+    """The pool, at most some seconds old."""
     return plane.recall.get(f"pool/{name}", plane.clock(), POOL_AGE_MAX_S, lambda: plane.stores.registry.pool(name))

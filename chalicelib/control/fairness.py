@@ -12,6 +12,7 @@ from chalicelib.core.backlog import rank
 from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.durations import expected_s
 from chalicelib.core.job import Job
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import Pool
 from chalicelib.errors import StoreUnavailable
 from chalicelib.telemetry import log
@@ -36,13 +37,28 @@ def ranked(plane: Plane, jobs: Sequence[Job], pool_of: Callable[[str], Pool | No
     return placed
 
 
+def lot(plane: Plane, pool: Pool, spec: JobSpec, owner: str, count: int) -> tuple[float, int]:
+    """Where the first of so many like jobs is placed in virtual time, and the milliseconds from each to the next. One write."""
+    now, clock = plane.clock(), pool.clocks.get(str(spec.priority), 0.0)
+    step_ms, share = round(fairness.COST_MIN * 1000), f"{spec.priority}/{owner}"
+    try:
+        step_ms = max(step_ms, round(_costs(plane, pool, [spec])[0] * 1000))
+        total = count * step_ms / 1000
+        expires_at = now + fairness.FORGET_S
+        first = plane.stores.shares.advance(pool.name, share, total, clock=clock, now=now, expires_at=expires_at)
+    except StoreUnavailable as error:
+        log.warning("a share could not be charged", extra={"pool": pool.name, "owner": owner, "error": str(error)})
+        return clock, step_ms
+    return first, step_ms
+
+
 def _tags(plane: Plane, pool: Pool | None, priority: int, owner: str, jobs: Sequence[Job]) -> list[float]:
     """The start tags of one owner's jobs of one class."""
     if pool is None:
         return [0.0] * len(jobs)  # deleted a moment ago; nothing will place them
     now, clock = plane.clock(), pool.clocks.get(str(priority), 0.0)
     try:
-        costs = _costs(plane, pool, jobs)
+        costs = _costs(plane, pool, [job.spec for job in jobs])
         first = plane.stores.shares.advance(
             pool.name, f"{priority}/{owner}", sum(costs), clock=clock, now=now, expires_at=now + fairness.FORGET_S
         )
@@ -52,15 +68,15 @@ def _tags(plane: Plane, pool: Pool | None, priority: int, owner: str, jobs: Sequ
     return list(fairness.starts(first, costs))
 
 
-def _costs(plane: Plane, pool: Pool, jobs: Sequence[Job]) -> list[float]:
+def _costs(plane: Plane, pool: Pool, specs: Sequence[JobSpec]) -> list[float]:
     """What each job takes of the pool, by a host of its first known offering."""
     known, spec = learned(plane, pool.name), pool.spec
     host = next((capacity(o, spec) for o in spec.offerings if knows(o, spec)), WHOLE)
     return [
         fairness.cost(
-            job.spec.reservation,
-            expected_s(job.spec.family or "", job.spec.timeout_s, known, spec.estimated_s),
+            wanted.reservation,
+            expected_s(wanted.family or "", wanted.timeout_s, known, spec.estimated_s),
             host,
         )
-        for job in jobs
+        for wanted in specs
     ]

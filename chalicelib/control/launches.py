@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from chalicelib.cloud.user_data import ManifestTooLarge, user_data
 from chalicelib.control import handover
+from chalicelib.control.elements import Elements
 from chalicelib.control.launch_answers import MISMATCH, ROW_TTL_S, Launched, give_back, looked_up, recorded, refused
 from chalicelib.control.tokens import Tokens
 from chalicelib.core.backlog import Entry
@@ -47,7 +48,7 @@ HALVED = frozenset(  # refusals of so many at once, which say nothing about fewe
 )
 
 
-def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens) -> Launched:
+def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens, elements: Elements) -> Launched:
     """Perform a Start, if there is a token when it is to be sent.
 
     Raises CloudUnavailable where nobody knows whether EC2 got it: the launch row then resumes it.
@@ -58,10 +59,13 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens)
     hosts = [_host(pool, launch_id, index, action, load, owner, now) for index, load in enumerate(action.loads)]
     script = handover.boot_script(plane)
     plane.stores.hosts.create(hosts)
-    carried = [(host, _assign(plane, host, load, now)) for host, load in zip(hosts, action.loads, strict=True)]
+    carried = [
+        (host, _assign(plane, host, load, now, elements)) for host, load in zip(hosts, action.loads, strict=True)
+    ]
     wanted = [entry for load in action.loads for entry in load]
     moved = {job.id for _, jobs in carried for job in jobs}
-    gone = written(plane, wanted, moved, now)
+    elements.advance()
+    gone = written(plane, [entry for entry in wanted if entry.of is None], moved, now)
     plane.stores.backlog.remove(gone)
     if wanted and not any(jobs for _, jobs in carried):  # all cancelled meanwhile, or entries that a crash left behind
         for host in hosts:
@@ -73,7 +77,8 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens)
                 reason="nobody needs it any more",
                 expires_at=now + ROW_TTL_S,
             )
-        return Launched(0, 0, retry_at=now + 1.0 if len(gone) < len(wanted) else None)
+        unwritten = len(gone) < sum(entry.of is None for entry in wanted)
+        return Launched(0, 0, retry_at=now + 1.0 if unwritten else None)
     document = handover.manifest(
         plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried], owner
     )
@@ -201,18 +206,17 @@ def assignment_of(entry: Entry, now: float, *, inline: bool) -> Assignment:
     )
 
 
-def _assign(plane: Plane, host: Host, load: Sequence[Entry], now: float) -> list[Job]:
-    """Move a new host's jobs; those that lost the race (cancelled meanwhile) leave it again."""
+def _assign(plane: Plane, host: Host, load: Sequence[Entry], now: float, elements: Elements) -> list[Job]:
+    """Move, or make, a new host's jobs; those that lost the race (cancelled meanwhile) leave it again."""
     jobs = []
     for entry in load:
-        job = plane.stores.jobs.move(
-            entry.job,
-            JobEvent.ASSIGN,
-            attempt=entry.attempt,
-            at=now,
-            reason=f"assigned to {host.id}, which is launched for it",
-            host=host.id,
-        )
+        reason = f"assigned to {host.id}, which is launched for it"
+        if entry.of is not None:
+            job = elements.make(entry, host.id, now, reason)
+        else:
+            job = plane.stores.jobs.move(
+                entry.job, JobEvent.ASSIGN, attempt=entry.attempt, at=now, reason=reason, host=host.id
+            )
         if job is None:
             plane.stores.hosts.unassign(host.pool, host.id, f"{entry.job}#{entry.attempt}", now)
         else:

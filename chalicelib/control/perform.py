@@ -6,11 +6,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 from zlib import crc32
 
-from chalicelib.control import handover, launches, settle
+from chalicelib.control import arrays, handover, launches, settle
+from chalicelib.control.elements import Elements
 from chalicelib.control.launch_answers import ROW_TTL_S, Launched
 from chalicelib.control.notices import notify
 from chalicelib.control.tokens import Tokens
@@ -42,7 +44,13 @@ class Performer:
     """Performs one pass's plan for one pool; `outcomes` counts what happened. `tokens`: for the plan's launches."""
 
     def __init__(
-        self, plane: Plane, pool: Pool, pass_no: int, until: float = math.inf, tokens: Tokens | None = None
+        self,
+        plane: Plane,
+        pool: Pool,
+        pass_no: int,
+        until: float = math.inf,
+        tokens: Tokens | None = None,
+        carried: frozenset[str] = frozenset(),
     ) -> None:
         self.plane = plane
         self.pool = pool
@@ -50,11 +58,13 @@ class Performer:
         self.until = until  # no action is begun later than that
         self.outcomes: Counter[str] = Counter()
         self.tokens = tokens or Tokens(plane)
+        self.elements = Elements(plane, carried)
         self.skips: dict[str, float] = {}
         self.supply = pool.supply  # … with how EC2 answered this pass
         self.again = False  # whether another pass has something to do at once
         self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
+        self._expired: set[str] = set()
         self._retired: dict[str, list[str]] = {}
         self._lowering: set[str] = set()  # … whose capacity was to be lowered, and nobody knows whether it is
         self._left: Counter[str] = Counter()  # Auto Scaling group → how many of its hosts have left it
@@ -70,6 +80,8 @@ class Performer:
                 self.again = True
                 break
             method = _METHODS[type(action)]
+            if isinstance(action, do.Ring):
+                self.elements.advance()
             try:
                 outcome = method(self, action)
             except CloudUnavailable as error:
@@ -80,7 +92,9 @@ class Performer:
                     self._look_again(self.plane.clock() + RESIZE_AGAIN_S)  # asking twice asks for no more
                 log.warning("an action failed", extra={"action": type(action).__name__, "error": str(error)})
             self.outcomes[f"{type(action).__name__.lower()}:{outcome}"] += 1
+            self.elements.let_go()
             longest_s = max(longest_s, self.plane.clock() - began)
+        self.elements.advance()
         for region, instance_ids in self._retired.items():
             self._terminate(region, instance_ids)
         for entry, sentence in by_turns(plan.waits, self.pass_no, WAITS_TOLD_MAX):
@@ -177,6 +191,11 @@ class Performer:
     def expire(self, action: do.Expire) -> str:
         """Job, then backlog. A job that is on a host by now keeps it."""
         entry = action.entry
+        if entry.of is not None:
+            if entry.of.job not in self._expired:  # all of its elements, at once
+                self._expired.add(entry.of.job)
+                arrays.expire(self.plane, entry.of.job)
+            return "expired"
         job = self.plane.stores.jobs.get(entry.job)
         current = job is not None and job.attempt == entry.attempt
         ended = settle.skip(self.plane, job, action.reason) if job is not None and current else None
@@ -185,13 +204,18 @@ class Performer:
 
     def assign(self, action: do.Assign) -> str:
         """Host, then job, then backlog."""
-        entry, now, stores = action.entry, self.plane.clock(), self.plane.stores
+        now, stores = self.plane.clock(), self.plane.stores
+        entry = self.elements.bind(action.entry)
+        if entry is None:
+            return "over"
         key = f"{entry.job}#{entry.attempt}"
         if not stores.hosts.assign(self.pool.name, action.host, launches.assignment_of(entry, now, inline=False)):
             host = stores.hosts.get(self.pool.name, action.host)
             if host is None or all(a.key != key for a in host.assignments):
                 self.again = True
                 return "host_lost"
+        if entry.of is not None:
+            return self._make(entry, action, now)
         job = stores.jobs.move(
             entry.job,
             JobEvent.ASSIGN,
@@ -211,6 +235,16 @@ class Performer:
         self._jobs[job.id] = job
         return "assigned"
 
+    def _make(self, entry: Entry, action: do.Assign, now: float) -> str:
+        """The host carries an element of an array; its job comes into being here."""
+        job = self.elements.make(entry, action.host, now, f"assigned to {action.host}: {action.reason}")
+        if job is None:
+            self.plane.stores.hosts.unassign(self.pool.name, action.host, f"{entry.job}#{entry.attempt}", now)
+            self.again = True
+            return "job_lost"
+        self._jobs[job.id] = job
+        return "assigned"
+
     def start(self, action: do.Start) -> str:
         """Unless a newer pass has begun: that one may not have seen these hosts, and launches for the same reasons."""
         if self._backs_off():
@@ -220,8 +254,16 @@ class Performer:
             return "throttled"
         if self.plane.stores.registry.pass_no(self.pool.name) != self.pass_no:
             return "overtaken"
-        launched = launches.start(self.plane, self.pool, action, self.pass_no, self.tokens)
+        bound = self._bound(action)
+        if bound is None:
+            return "unneeded"
+        launched = launches.start(self.plane, self.pool, bound, self.pass_no, self.tokens, self.elements)
         return self._launched(action.offering, launched)
+
+    def _bound(self, action: do.Start) -> do.Start | None:
+        """The same launch with the elements that are next; None where all that it was for is over."""
+        loads = tuple(tuple(filter(None, map(self.elements.bind, load))) for load in action.loads)
+        return replace(action, loads=loads) if any(loads) or not any(action.loads) else None
 
     def resize(self, action: do.Resize) -> str:
         """When more was asked for is written first, and only while no newer pass has begun: what is on its way is old from then on."""
@@ -296,10 +338,14 @@ class Performer:
         """Say what a job waits for; not again at each pass, of which there may be several a second, for another number in it."""
 
         def tell() -> bool:
-            self.plane.stores.jobs.wait_for(entry.job, entry.attempt, sentence)
+            if entry.of is not None:
+                self.plane.stores.arrays.wait_for(entry.of.job, sentence)
+            else:
+                self.plane.stores.jobs.wait_for(entry.job, entry.attempt, sentence)
             return True
 
-        told = f"waits/{entry.job}#{entry.attempt}/{_NUMBERS.sub('', sentence)}"
+        who = entry.of.job if entry.of is not None else f"{entry.job}#{entry.attempt}"
+        told = f"waits/{who}/{_NUMBERS.sub('', sentence)}"
         self.plane.recall.get(told, self.plane.clock(), WAITS_TOLD_AGAIN_S, tell)
 
     def _terminate(self, region: str, instance_ids: list[str]) -> None:

@@ -15,6 +15,7 @@ from chalicelib.control.perform import Performer
 from chalicelib.control.tokens import Tokens
 from chalicelib.control.wake import wake
 from chalicelib.core import ladder
+from chalicelib.core.arrays import unfolded
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity, knows
 from chalicelib.core.fairness import clocks
@@ -79,7 +80,8 @@ def _look(plane: Plane, pool: Pool, tokens: Tokens) -> Plan | None:
     if plan.target is not None and plan.target.hosts != pool.scaling.target:
         change = f"{pool.scaling.target} → {plan.target.hosts} hosts: {plan.target.why}"
         plane.tell(of_pool(name), "target", change)
-    performer = Performer(plane, pool, pool.pass_no, until=started_at + ACT_S, tokens=tokens)
+    carried = frozenset(a.job for host in snapshot.hosts for a in host.assignments)
+    performer = Performer(plane, pool, pool.pass_no, until=started_at + ACT_S, tokens=tokens, carried=carried)
     performer.perform(plan)
     facts: dict[str, Any] = {}
     if (sooner := _timer(plane, name, wake_at, performer.retry_at)) != wake_at:
@@ -138,7 +140,7 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
     limit = backlog_limit(pool)
     head = plane.stores.backlog.head(pool.name, limit)
-    backlog = _each_once(head)
+    backlog, complete = unfolded(_each_once(head), limit, read=len(head))
     live = [host for host in hosts if host.state in LIVE]
     grouped = groups_of(plane, pool)
     every_s = LIST_EVERY_S if live or any(group.members for group in grouped or ()) else LIST_IDLE_S
@@ -148,7 +150,6 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
         offered = {offering.region for offering in pool.spec.offerings}
         listed = _listed(plane, pool, offered | {host.offering.region for host in live})
         list_due_at = now + every_s
-    complete = len(head) < limit
     seen = snapshot_of(plane, pool, hosts, launches, backlog, backlog_complete=complete, listed=listed, groups=grouped)
     return seen, list_due_at
 

@@ -7,7 +7,7 @@ nothing else that was said of the pool is lost in between. None of them ever end
 from __future__ import annotations
 
 from chalicelib.control import pools
-from chalicelib.core import settings
+from chalicelib.core import arrays, settings
 from chalicelib.core.pool import Pool
 from chalicelib.core.staffing import some
 from chalicelib.errors import Conflict
@@ -55,7 +55,7 @@ _SWITCHES = {"killed": False, "scaling_enabled": True}
 
 def _work(plane: Plane, pool: Pool) -> str:
     """What would be left without hosts, in words; empty for nothing."""
-    waiting = len(plane.stores.backlog.head(pool.name, COUNTED_MAX))
+    waiting = min(COUNTED_MAX, arrays.waiting(plane.stores.backlog.head(pool.name, COUNTED_MAX)))
     hosts, _ = plane.stores.hosts.of_pool(pool.name)
     placed = sum(len(host.assignments) for host in hosts)
     more = " or more" if waiting == COUNTED_MAX else ""

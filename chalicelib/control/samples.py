@@ -13,6 +13,7 @@ from chalicelib.control.decide import decide
 from chalicelib.control.reconcile_pool import backlog_limit, groups_of, snapshot_of
 from chalicelib.control.sweep import Swept
 from chalicelib.core import groups
+from chalicelib.core.arrays import unfolded
 from chalicelib.core.host import LIVE
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import Pool
@@ -43,8 +44,8 @@ def keep(plane: Plane, pool: Pool, swept: Swept) -> None:
     is_active = swept.jobs.counts or any(host.state in LIVE for host in swept.hosts)
     if not is_active and not _was_active(plane, pool.name, now):
         return
-    head = swept.backlog[: backlog_limit(pool)]  # as a pass sees it
-    complete = len(head) < backlog_limit(pool)
+    limit = backlog_limit(pool)
+    head, complete = unfolded(swept.backlog[:limit], limit)  # as a pass sees it
     snapshot = snapshot_of(
         plane,
         pool,

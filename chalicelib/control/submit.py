@@ -14,21 +14,20 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import due, quotas, s3_inputs
+from chalicelib.control import due, endings, graph, quotas, s3_inputs
+from chalicelib.control.due import known_pool as known_pool  # others know it from here
 from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission, secrets, webhook
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
-from chalicelib.core.pool import Pool
 from chalicelib.core.spoken import moment
 from chalicelib.errors import BadRequest, CloudUnavailable, Conflict, Fault, OverQuota, StoreUnavailable
 from chalicelib.ids import derived_id
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
-POOL_AGE_MAX_S = 10.0
 KEY_TTL_S = 7 * 86_400.0
 KEY_AHEAD_MAX_S = 86_400.0
 TIMED_KEY_AGE_MAX_S = 15 * 86_400.0  # a message may wait for 14 days
@@ -70,7 +69,8 @@ def submit_as(plane: Plane, job_id: str, spec: JobSpec, owner: str, *, schedule:
 def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Submitted]:
     """Several jobs: all are checked, and every idempotency key is held, before any is recorded."""
     check(plane, specs, owner, prefix=lambda index: f"jobs[{index}].")
-    submitted = _record(plane, [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)])
+    held = [_hold(plane, spec, owner, f"jobs[{index}].") for index, spec in enumerate(specs)]
+    submitted = _record(plane, _named(held))
     _rouse(plane, [s.job for s in submitted])
     return submitted
 
@@ -78,8 +78,8 @@ def submit_many(plane: Plane, specs: Sequence[JobSpec], owner: str) -> list[Subm
 def _rouse(plane: Plane, jobs: Sequence[Job]) -> None:
     """Pools look at what waits for a host; what waits for its time, and soon begins, is put on a timer."""
     due.set_timers(plane, jobs)
-    for pool in dict.fromkeys(job.pool for job in jobs if job.state is not JobState.SCHEDULED):
-        _wake(plane, pool)
+    for pool in dict.fromkeys(job.pool for job in jobs if job.state is JobState.PENDING):
+        wake_for(plane, pool)
 
 
 def _ranked(plane: Plane, jobs: Sequence[Job]) -> list[Job]:
@@ -89,7 +89,18 @@ def _ranked(plane: Plane, jobs: Sequence[Job]) -> list[Job]:
     return [ranks.get(job.id, job) for job in jobs]
 
 
-def _wake(plane: Plane, pool: str) -> None:
+def _named(held: Sequence[tuple[Job, bool]]) -> list[tuple[Job, bool]]:
+    """`#3` in what a job of a batch waits for is the batch's fourth job: its id now."""
+    ids = [job.id for job, _ in held]
+    return [
+        (replace(job, spec=replace(job.spec, after=graph.named(job.spec.after, ids))), new)
+        if job.spec.after
+        else (job, new)
+        for job, new in held
+    ]
+
+
+def wake_for(plane: Plane, pool: str) -> None:
     """The jobs are recorded, and the tick wakes their pool in a minute at the latest: to fail now would make clients submit them twice."""
     try:
         wake(plane, pool)
@@ -121,13 +132,11 @@ def check(
             faults += [Fault(prefix(index) + f.field, f.message) for f in refused]
         if spec.notify and spec.notify.webhook and (why := webhook.fault(spec.notify.webhook, own_hosts)):
             faults.append(Fault(f"{prefix(index)}notify.webhook", why))
+    waiting = [(index, prefix(index), spec) for index, spec in enumerate(specs) if spec.after]
+    if waiting:
+        faults += graph.faults(plane, waiting, owner)
     if faults:
         raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults))
-
-
-def known_pool(plane: Plane, name: str) -> Pool | None:
-    """The pool, at most some seconds old."""
-    return plane.recall.get(f"pool/{name}", plane.clock(), POOL_AGE_MAX_S, lambda: plane.stores.registry.pool(name))
 
 
 def _new_job(plane: Plane, spec: JobSpec, owner: str) -> Job:
@@ -136,6 +145,8 @@ def _new_job(plane: Plane, spec: JobSpec, owner: str) -> Job:
     state, reason = JobState.PENDING, "submitted"
     if spec.not_before is not None and spec.not_before > now:
         state, reason = JobState.SCHEDULED, f"submitted; waits until {moment(spec.not_before)}"
+    elif spec.after:
+        state, reason = JobState.BLOCKED, "submitted; waits for others"
     return Job(
         id=plane.new_id("job"),
         pool=spec.pool,
@@ -190,6 +201,11 @@ def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
     new_ones = [job for job, _ in held if job.id not in there]
     _admit(plane, new_ones)
     fresh = {job.id: job for job in _ranked(plane, new_ones)}
+    blocked = [job for job in fresh.values() if job.state is JobState.BLOCKED]
+    if blocked:
+        awaited = {subject for job in blocked for subject in job.spec.after} & fresh.keys()
+        fresh |= {job_id: replace(fresh[job_id], awaited=True) for job_id in awaited}
+        graph.announce(plane, [(job.id, job.spec) for job in blocked])
     existed = plane.stores.submissions.create(list(fresh.values()))
     due.note(plane, [*fresh.values(), *there.values()])
     if existed:  # a repeated submission with a timed key, or one that was overtaken
@@ -202,6 +218,12 @@ def _record(plane: Plane, held: Sequence[tuple[Job, bool]]) -> list[Submitted]:
     for job in there.values():
         if job.state is JobState.PENDING and job.attempt == 1:
             plane.stores.backlog.put(entry_of(job))
+    if waiting := [job for job in (fresh | there).values() if job.state is JobState.BLOCKED]:
+        endings.ended(plane, *graph.hold(plane, waiting, awaited=frozenset(fresh.keys() - existed)))
+        there = {**there, **plane.stores.jobs.get_many(job.id for job in waiting)}
+        return [
+            Submitted(there.get(job.id) or fresh[job.id], created=new and job.id not in existed) for job, new in held
+        ]
     return [Submitted(there.get(job.id) or fresh[job.id], created=new and job.id not in there) for job, new in held]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chalicelib.control import due, settle
+from chalicelib.control import arrays, due, endings, graph, settle
 from chalicelib.control.cancel import cancel
 from chalicelib.control.launch_answers import ROW_TTL_S
 from chalicelib.control.wake import wake
@@ -25,6 +25,8 @@ STILL_S = 60.0
 PAGES_MAX = 10
 PAGE = 500
 FORGOTTEN_MAX = 500  # rows a tick
+BLOCKED_PAGE = 200  # jobs that are looked at together
+ARRAY_S = 5.0  # for one array's cancellation; the next tick goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,12 @@ def swept(plane: Plane, pool: str) -> Swept:
     queued = _queued(plane, backlog)
     entries = _by_job(backlog)
     tally = Tally()
+    for entry in backlog:
+        if entry.size:
+            tally.add_waiting(entry.size - entry.next_index, entry.queued_at)
+    repairs += _arrays(plane, pool)
+    cancelled = _Cancelled(plane)
+    blocked: list[Job] = []
     after: str | None = None
     for _page in range(PAGES_MAX):
         ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
@@ -64,10 +72,13 @@ def swept(plane: Plane, pool: str) -> Swept:
             tally.add(job)
             repairs += _strays(plane, job, entries.pop(job.id, ()))
             if plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
-                repairs += _job(plane, job, carried, queued)
+                repairs += _job(plane, job, carried, queued) or cancelled.with_its_array(job)
+                if job.state is JobState.BLOCKED:
+                    blocked.append(job)
         if after is None:
             break
     repairs += _left_behind(plane, entries)
+    repairs += _blocked(plane, blocked)
     if repairs:
         wake(plane, pool)
     tally.complete = after is None
@@ -77,7 +88,8 @@ def swept(plane: Plane, pool: str) -> Swept:
 def _by_job(backlog: list[Entry]) -> dict[str, list[Entry]]:
     entries: dict[str, list[Entry]] = {}
     for entry in backlog:
-        entries.setdefault(entry.job, []).append(entry)
+        if not entry.size:  # an array's is its own sweep's
+            entries.setdefault(entry.job, []).append(entry)
     return entries
 
 
@@ -99,6 +111,44 @@ def _left_behind(plane: Plane, entries: dict[str, list[Entry]]) -> int:
         log.warning("a job that has ended was in the backlog", extra={"job": job.id})
         plane.stores.backlog.remove(entries[job.id])
     return len(ended)
+
+
+def _arrays(plane: Plane, pool: str) -> int:
+    """Every array that has not ended is looked at: its entry, its cancellation, its end."""
+    repairs, after = 0, None
+    for _page in range(PAGES_MAX):
+        ids, after = plane.stores.arrays.active(pool, after=after, limit=PAGE)
+        repairs += sum(arrays.look(plane, array_id, plane.clock() + ARRAY_S) for array_id in ids)
+        if after is None:
+            break
+    return repairs
+
+
+def _blocked(plane: Plane, jobs: list[Job]) -> int:
+    """Jobs that still wait for others: a crash may have lost the word that these have ended, or that they are waited for."""
+    ended = []
+    for start in range(0, len(jobs), BLOCKED_PAGE):
+        ended += graph.held_again(plane, jobs[start : start + BLOCKED_PAGE])
+    endings.ended(plane, *ended)
+    return len(ended)
+
+
+class _Cancelled:
+    """Elements whose array was cancelled while a pass made them, which died before it could cancel them too."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._arrays: dict[str, bool] = {}
+
+    def with_its_array(self, job: Job) -> int:
+        if job.array is None or job.cancel_requested:
+            return 0
+        if job.array not in self._arrays:
+            array = self._plane.stores.arrays.get(job.array)
+            self._arrays[job.array] = array is not None and array.cancel_requested
+        if self._arrays[job.array]:
+            cancel(self._plane, job.id)
+        return int(self._arrays[job.array])
 
 
 def _forget(plane: Plane, pool: str, hosts: list[Host], launches: list[Launch]) -> None:

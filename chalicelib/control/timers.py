@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from chalicelib.control import delivery, due, fires, pings, prairielearn
+from chalicelib.control import delivery, due, endings, fires, merge, pings, prairielearn
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.telemetry import log
@@ -68,6 +68,14 @@ def _fire(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
     return partial(fires.fire, plane, str(message["schedule"]), float(message["at"]))
 
 
+def _array(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(merge.due, plane, str(message["array"]))
+
+
+def _follow(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
+    return partial(endings.follow, plane, str(message["of"]), message.get("after"))
+
+
 KINDS: dict[str, Callable[[Plane, Mapping[str, Any], str], Due]] = {
     # kind → what to do, read from the message; a ValueError, KeyError or TypeError means that it is none of ours
     "wake": _wake,
@@ -76,4 +84,6 @@ KINDS: dict[str, Callable[[Plane, Mapping[str, Any], str], Due]] = {
     "answer": _answer,
     "due": _due,
     "fire": _fire,
+    "array": _array,
+    "follow": _follow,
 }

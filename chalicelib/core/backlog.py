@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.core.job import Job
 from chalicelib.core.job_spec import Reservation
@@ -10,7 +10,11 @@ from chalicelib.core.job_spec import Reservation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A pending job's place in the queue. Sorts by `rank`."""
+    """A pending job's place in the queue. Sorts by `rank`.
+
+    `size`: of an array's one entry, how many elements it stands for; `next_index`: every element below it has a row of its own already;
+    `step_ms`: virtual time from one element to the next. `of`: of an element that has no row yet, the array's entry (core/arrays.py).
+    """
 
     pool: str
     rank: str
@@ -28,6 +32,10 @@ class Entry:
     give_up_at: float | None = None  # when it has waited too long
     instance_types: tuple[str, ...] = ()  # patterns; empty: any
     market: str = ""  # spot | on_demand; empty: either
+    size: int = 0
+    next_index: int = 0
+    step_ms: int = 0
+    of: Entry | None = field(default=None, compare=False, repr=False)
 
     @property
     def reservation(self) -> Reservation:
@@ -36,7 +44,12 @@ class Entry:
 
 def rank(priority: int, virtual_at: float, job_id: str) -> str:
     """The sort key: priority class first (0 before 9), then virtual time in milliseconds, then id."""
-    return f"{priority:02d}#{int(virtual_at * 1000):015d}#{job_id}"
+    return rank_ms(priority, int(virtual_at * 1000), job_id)
+
+
+def rank_ms(priority: int, virtual_ms: int, job_id: str) -> str:
+    """The same of whole milliseconds."""
+    return f"{priority:02d}#{virtual_ms:015d}#{job_id}"
 
 
 def entry_of(job: Job) -> Entry:

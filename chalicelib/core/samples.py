@@ -40,6 +40,12 @@ class Tally:
         self.counts[state] += 1
         self.since[state] = min(at, self.since.get(state, at))
 
+    def add_waiting(self, count: int, since: float) -> None:
+        """Elements of an array that are no jobs yet."""
+        if count > 0:
+            self.counts[str(JobState.PENDING)] += count
+            self.since[str(JobState.PENDING)] = min(since, self.since.get(str(JobState.PENDING), since))
+
     def ages(self, now: float) -> dict[str, float]:
         return {state: max(0.0, now - at) for state, at in self.since.items()}
 

@@ -14,11 +14,12 @@ from itertools import islice
 
 from chalicelib.core.backlog import Entry
 from chalicelib.store.batches import write_batch
+from chalicelib.store.connection import ConditionFailed
 from chalicelib.store.tables import EntryRow
 
 BACKLOG_SHARDS = 1
 
-_COPIED = tuple(f.name for f in fields(Entry) if f.name not in ("pool", "rank"))
+_COPIED = tuple(f.name for f in fields(Entry) if f.name not in ("pool", "rank", "of"))
 
 
 class DynamoBacklog:
@@ -29,6 +30,13 @@ class DynamoBacklog:
 
     def put(self, entry: Entry) -> None:
         self.row_of(entry).save()
+
+    def put_if_absent(self, entry: Entry) -> bool:
+        try:
+            self.row_of(entry).save(condition=self._row.job.does_not_exist())
+        except ConditionFailed:
+            return False
+        return True
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         latest = {(entry.pool, entry.rank): entry for entry in entries}
@@ -45,12 +53,30 @@ class DynamoBacklog:
         merged = heapq.merge(*shards, key=lambda row: row.rank)
         return [_entry(pool, row) for row in islice(merged, limit)]
 
+    def advance(self, entry: Entry, next_index: int) -> bool:
+        row = self._row(_queue(entry), entry.rank)
+        shape = self._row
+        try:
+            row.update(
+                [shape.next_index.set(next_index)],
+                condition=shape.job.exists() & (shape.next_index < next_index),
+            )
+        except ConditionFailed:
+            return self.has(entry)
+        return True
+
     def has(self, entry: Entry) -> bool:
         try:
             self._row.get(_queue(entry), entry.rank, consistent_read=True, attributes_to_get=["rank"])
         except self._row.DoesNotExist:
             return False
         return True
+
+    def find(self, entry: Entry) -> Entry | None:
+        try:
+            return _entry(entry.pool, self._row.get(_queue(entry), entry.rank, consistent_read=True))
+        except self._row.DoesNotExist:
+            return None
 
     def row_of(self, entry: Entry) -> EntryRow:
         """The row that an entry is kept as."""

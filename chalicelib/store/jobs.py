@@ -17,6 +17,7 @@ from chalicelib.store.tables import JobRow, JobsTable, KeyRow
 
 PART = "job"
 UNTOLD = "#untold"  # no pool can be called that
+PREFIX = "job-"
 
 
 class DynamoJobs:
@@ -126,8 +127,7 @@ class DynamoJobs:
         return self._change(job_id, changes, self._ended() & row.delivered_at.does_not_exist()) is not None
 
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
-        later = None if after is None else self._row.id > after
-        rows = self._row.by_active.query(pool, later, limit=limit)
+        rows = self._row.by_active.query(pool, self._row.id > (after or PREFIX), limit=limit)
         return _page([row.id for row in rows], limit)
 
     def active_of(self, owner: str, most: int = 1_000_000) -> int:

@@ -9,6 +9,7 @@ from botocore.session import Session
 from chalicelib.config import Settings
 from chalicelib.store import tables
 from chalicelib.store.agenda import DynamoAgenda
+from chalicelib.store.arrays import DynamoArrays
 from chalicelib.store.backlog import DynamoBacklog
 from chalicelib.store.buckets import DynamoBuckets
 from chalicelib.store.claims import DynamoClaims
@@ -25,6 +26,7 @@ from chalicelib.store.schedules import DynamoSchedules
 from chalicelib.store.shares import DynamoShares
 from chalicelib.store.story import DynamoStory
 from chalicelib.store.submissions import DynamoSubmissions
+from chalicelib.store.waiters import DynamoWaiters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,13 @@ def dynamo_stores(settings: Settings, *, session: Session | None = None) -> Dyna
     """The tables of `settings`' stage in its home region. Sharing a botocore session with other clients makes the first call quicker."""
     connection = CountedConnection(settings.region, session)
     jobs, registry, hosts = settings.table("jobs"), settings.table("registry"), settings.table("hosts")
-    of_jobs = DynamoJobs(bind(tables.JobRow, jobs, connection), bind(tables.KeyRow, jobs, connection))
+    job, array = bind(tables.JobRow, jobs, connection), bind(tables.ArrayRow, jobs, connection)
+    of_jobs = DynamoJobs(job, bind(tables.KeyRow, jobs, connection))
     backlog = DynamoBacklog(bind(tables.EntryRow, settings.table("backlog"), connection))
     return DynamoStores(
         jobs=of_jobs,
+        arrays=DynamoArrays(array, bind(tables.TallyRow, jobs, connection)),
+        waiters=DynamoWaiters(bind(tables.WaiterRow, jobs, connection), job, array),
         backlog=backlog,
         submissions=DynamoSubmissions(of_jobs, backlog, connection),
         hosts=DynamoHosts(bind(tables.HostRow, hosts, connection), bind(tables.LaunchRow, hosts, connection)),

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib.core.agenda import Item
+from chalicelib.core.arrays import Array, ArrayEvent, Results, Tally
 from chalicelib.core.backlog import Entry
 from chalicelib.core.bucket import Ask, Taken
 from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
 from chalicelib.core.family import Family
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
-from chalicelib.core.job import Finish, Job, JobEvent
+from chalicelib.core.job import Finish, Job, JobEvent, JobState
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.quota import OwnerQuota, Quota
 from chalicelib.core.schedule import Fired, Schedule
@@ -157,9 +158,65 @@ class Jobs(Protocol):
         """Take an idempotency key for `job_id`, or learn what it already stands for. The first taker wins, for ever the same answer."""
 
 
+class Arrays(Protocol):
+    def put(self, array: Array) -> bool:
+        """Create; False if the id exists. Active until it ends."""
+
+    def get(self, array_id: str) -> Array | None: ...
+
+    def get_many(self, array_ids: Iterable[str]) -> dict[str, Array]:
+        """Those that exist, by id; batched by 100."""
+
+    def move(
+        self, array_id: str, event: ArrayEvent, *, at: float, reason: str, expires_at: float | None = None
+    ) -> Array | None:
+        """Apply `event` if the array is in one of `sources(event)`; the array as it is then, or None. As `Jobs.move`."""
+
+    def request_cancel(self, array_id: str) -> Array | None:
+        """Set the flag on an array that has not ended; None if it has, or is unknown."""
+
+    def expire(self, array_id: str) -> Array | None:
+        """Say of an open array that it has waited for too long; None if it is not open."""
+
+    def all_made(self, array_id: str) -> Array | None:
+        """Say that every element has a row; the array as it is then, None if it is unknown."""
+
+    def wait_for(self, array_id: str, sentence: str) -> None:
+        """Say what an open array waits for; does nothing if it is not open any more."""
+
+    def note_results(self, array_id: str, results: Results) -> None:
+        """Say where its merged results lie; does nothing if there is no such array."""
+
+    def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        """Ids of arrays that have not ended, oldest first, and the cursor of the next page. Eventually consistent."""
+
+    def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
+        """Ids of a pool's arrays, newest first, and the cursor of the next page. Eventually consistent."""
+
+    def count(self, array_id: str, index: int, state: JobState, expires_at: float) -> int:
+        """Note that an element has ended so; how many of its chunk (`core.arrays.CHUNK`) have. Again changes nothing."""
+
+    def tally(self, array_id: str) -> Tally:
+        """Which elements were noted, and how they ended."""
+
+
+class Waiters(Protocol):
+    def add(self, pairs: Sequence[tuple[str, str]], expires_at: float) -> None:
+        """(who waits, whom it waits for), batched. Again changes nothing."""
+
+    def await_end(self, subject: str) -> bool:
+        """Flag a job or an array as awaited; False if it has ended, or is unknown: then nobody will look for who waits for it."""
+
+    def of(self, subject: str, after: str = "", limit: int = 1000) -> list[str]:
+        """Who waits for a job or an array, by id, greater than `after`."""
+
+
 class Backlog(Protocol):
     def put(self, entry: Entry) -> None:
         """Put (again): the same pool and rank is the same entry."""
+
+    def put_if_absent(self, entry: Entry) -> bool:
+        """Put an array's entry; False if there is one of its rank, which knows better how far it is."""
 
     def put_many(self, entries: Sequence[Entry]) -> None: ...
 
@@ -167,9 +224,15 @@ class Backlog(Protocol):
         """Gone afterwards, whether they were there or not; batched by 25."""
 
     def head(self, pool: str, limit: int) -> list[Entry]:
-        """The first `limit` entries by rank."""
+        """The first `limit` entries by rank. An array's is one of them (`core.arrays.unfolded`)."""
+
+    def advance(self, entry: Entry, next_index: int) -> bool:
+        """Say that all elements of an array below `next_index` have rows; it never goes back. False if the entry is gone."""
 
     def has(self, entry: Entry) -> bool: ...
+
+    def find(self, entry: Entry) -> Entry | None:
+        """The entry of this pool and rank as it is in the table."""
 
 
 class Submissions(Protocol):
@@ -464,6 +527,8 @@ class Stores:
     """All tables of a stage."""
 
     jobs: Jobs
+    arrays: Arrays
+    waiters: Waiters
     backlog: Backlog
     submissions: Submissions
     hosts: Hosts

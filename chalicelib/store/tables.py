@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pynamodb.attributes import BinaryAttribute, BooleanAttribute, UnicodeAttribute
+from pynamodb.attributes import BinaryAttribute, BooleanAttribute, NumberSetAttribute, UnicodeAttribute
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
+from chalicelib.core.arrays import Results
 from chalicelib.core.calendar import Booking
 from chalicelib.core.family import Family
 from chalicelib.core.host import Offering
@@ -124,6 +125,42 @@ class JobRow(JobsTable):
     telling = Json(Telling, null=True)
 
 
+class ArrayRow(JobsTable):
+    """`part` = "array"."""
+
+    owner = UnicodeAttribute()
+    spec = Json(JobSpec)
+    size = Int()
+    state = UnicodeAttribute()
+    submitted_at = Float()
+    rank = UnicodeAttribute()
+    step_ms = Int()
+    listed = BooleanAttribute(default=False)
+    entered = Floats()
+    reason = UnicodeAttribute(default="")
+    waiting_for = UnicodeAttribute(null=True)
+    cancel_requested = BooleanAttribute(default=False)
+    expired = BooleanAttribute(null=True)
+    made = BooleanAttribute(null=True)
+    awaited = BooleanAttribute(null=True)
+    results = Json(Results, null=True)
+
+
+class TallyRow(JobsTable):
+    """`part` = "tally#<chunk>" under an array's id: which of these elements have ended, by how they did."""
+
+    succeeded = NumberSetAttribute(null=True)
+    failed = NumberSetAttribute(null=True)
+    timed_out = NumberSetAttribute(null=True)
+    cancelled = NumberSetAttribute(null=True)
+    lost = NumberSetAttribute(null=True)
+    skipped = NumberSetAttribute(null=True)
+
+
+class WaiterRow(JobsTable):
+    """`part` = "after#<who waits>" under the id that it waits for: nothing but its key and when it expires."""
+
+
 class KeyRow(JobsTable):
     """`part` = "key": an idempotency key."""
 
@@ -158,6 +195,9 @@ class EntryRow(Model):
     give_up_at = Float(null=True)
     instance_types = Json(tuple[str, ...], default=())
     market = UnicodeAttribute(default="")
+    size = Int(default=0)
+    next_index = Int(default=0)
+    step_ms = Int(default=0)
 
 
 class HostsTable(Model):

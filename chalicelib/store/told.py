@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
+from chalicelib.core.arrays import Array, ArrayEvent
 from chalicelib.core.host import Host, HostEvent
 from chalicelib.core.job import Job, JobEvent
 from chalicelib.core.story import Line
-from chalicelib.store.ports import Hosts, Jobs, Stores, Story
+from chalicelib.store.ports import Arrays, Hosts, Jobs, Stores, Story
 
 STORY_TTL_S = 30 * 86_400.0
 SAME_WITHIN_S = 60.0  # a sentence that is said again to the same subject so soon is told once
@@ -77,12 +78,38 @@ class ToldJobs:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._jobs, name)
 
+    def put(self, job: Job) -> bool:
+        """A new job tells nothing, but an element of an array, which begins its life on a host."""
+        put = self._jobs.put(job)
+        if put and job.array is not None:
+            self._teller.changed(
+                Line(at=job.entered[job.state], subject=job.id, event=str(job.state), reason=job.reason)
+            )
+        return put
+
     def move(self, job_id: str, event: JobEvent, *, at: float, reason: str, **facts: Any) -> Job | None:
         moved = self._jobs.move(job_id, event, at=at, reason=reason, **facts)
         if moved is not None:
             # A start is dated by its agent's clock: no line may stand before the change that it follows.
             at = max(at, *moved.entered.values())
             self._teller.changed(Line(at=at, subject=job_id, event=str(moved.state), reason=reason))
+        return moved
+
+
+class ToldArrays:
+    """`ports.Arrays` that tells its moves; all the rest is the other's."""
+
+    def __init__(self, arrays: Arrays, teller: Teller) -> None:
+        self._arrays = arrays
+        self._teller = teller
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._arrays, name)
+
+    def move(self, array_id: str, event: ArrayEvent, *, at: float, reason: str, **facts: Any) -> Array | None:
+        moved = self._arrays.move(array_id, event, at=at, reason=reason, **facts)
+        if moved is not None:
+            self._teller.changed(Line(at=at, subject=array_id, event=str(moved.state), reason=reason))
         return moved
 
 
@@ -126,5 +153,6 @@ def told(stores: Stores) -> ToldStores:
     teller = Teller(stores.story)
     parts: dict[str, Any] = {field.name: getattr(stores, field.name) for field in fields(Stores)}
     parts["jobs"] = cast(Jobs, ToldJobs(stores.jobs, teller))
+    parts["arrays"] = cast(Arrays, ToldArrays(stores.arrays, teller))
     parts["hosts"] = cast(Hosts, ToldHosts(stores.hosts, teller))
     return ToldStores(**parts, teller=teller)

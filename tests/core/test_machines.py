@@ -1,4 +1,4 @@
-"""The two state machines, enumerated: every state with every event."""
+"""The state machines, enumerated: every state with every event."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core import host, job
+from chalicelib.core import arrays, host, job
 from chalicelib.core.machine import IllegalTransition
 
+STATES: dict[Any, Any] = {job: job.JobState, host: host.HostState, arrays: arrays.ArrayState}
 
-@pytest.mark.parametrize("machine", [job, host])
+
+@pytest.mark.parametrize("machine", list(STATES), ids=["job", "host", "array"])
 def test_every_state_is_a_row(machine: Any) -> None:
-    states = job.JobState if machine is job else host.HostState
-    assert set(machine.TRANSITIONS) == set(states)
+    assert set(machine.TRANSITIONS) == set(STATES[machine])
 
 
 @pytest.mark.parametrize(
     ("machine", "state", "event"),
     [(job, s, e) for s in job.JobState for e in job.JobEvent]
-    + [(host, s, e) for s in host.HostState for e in host.HostEvent],
+    + [(host, s, e) for s in host.HostState for e in host.HostEvent]
+    + [(arrays, s, e) for s in arrays.ArrayState for e in arrays.ArrayEvent],
 )
 def test_the_table_is_the_machine(machine: Any, state: StrEnum, event: StrEnum) -> None:
     """`after` follows the table and raises the machine's one error where the table has no entry."""
@@ -36,8 +38,8 @@ def test_the_table_is_the_machine(machine: Any, state: StrEnum, event: StrEnum) 
 
 def test_an_event_leads_to_one_state_only() -> None:
     """`target` may be asked without knowing the state: what a conditional write sets."""
-    for machine in (job, host):
-        for event in job.JobEvent if machine is job else host.HostEvent:
+    for machine, events in ((job, job.JobEvent), (host, host.HostEvent), (arrays, arrays.ArrayEvent)):
+        for event in events:
             assert len({row[event] for row in machine.TRANSITIONS.values() if event in row}) == 1, event
 
 

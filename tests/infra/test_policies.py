@@ -191,7 +191,7 @@ def test_the_tick_changes_pools_and_nothing_else_of_the_registry() -> None:
 @pytest.mark.parametrize(
     ("function", "action", "kind"),
     [
-        ("heartbeats", "UpdateItem", "learned/default"),
+        ("heartbeats", "UpdateItem", ("learned/default", "share/default")),
         ("timers", "UpdateItem", ("learned/default", "share/default")),
         ("api_handler", "UpdateItem", "share/default"),
         ("submissions", "UpdateItem", "share/default"),

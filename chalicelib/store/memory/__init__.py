@@ -7,6 +7,7 @@ what DynamoDB would expire is remembered in `expires` and, as there, never acted
 from __future__ import annotations
 
 from chalicelib.store.memory.agenda import MemoryAgenda
+from chalicelib.store.memory.arrays import MemoryArrays
 from chalicelib.store.memory.backlog import MemoryBacklog
 from chalicelib.store.memory.buckets import MemoryBuckets
 from chalicelib.store.memory.claims import MemoryClaims
@@ -21,14 +22,17 @@ from chalicelib.store.memory.schedules import MemorySchedules
 from chalicelib.store.memory.shares import MemoryShares
 from chalicelib.store.memory.story import MemoryStory
 from chalicelib.store.memory.submissions import MemorySubmissions
+from chalicelib.store.memory.waiters import MemoryWaiters
 from chalicelib.store.ports import Stores
 
 
 def memory_stores() -> Stores:
     """A new, empty set of tables."""
-    jobs, backlog = MemoryJobs(), MemoryBacklog()
+    jobs, arrays, backlog = MemoryJobs(), MemoryArrays(), MemoryBacklog()
     return Stores(
         jobs=jobs,
+        arrays=arrays,
+        waiters=MemoryWaiters(jobs, arrays),
         backlog=backlog,
         submissions=MemorySubmissions(jobs, backlog),
         hosts=MemoryHosts(),

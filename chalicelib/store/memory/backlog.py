@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 from chalicelib.core.backlog import Entry
@@ -19,6 +20,12 @@ class MemoryBacklog:
 
     def put(self, entry: Entry) -> None:
         self.put_many([entry])
+
+    def put_if_absent(self, entry: Entry) -> bool:
+        if self.has(entry):
+            return False
+        self.put(entry)
+        return True
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         with self._lock:
@@ -38,6 +45,17 @@ class MemoryBacklog:
         with self._lock:
             return [self._rows[pool, rank] for rank in self._ranks.get(pool, [])[:limit]]
 
+    def advance(self, entry: Entry, next_index: int) -> bool:
+        with self._lock:
+            row = self._rows.get((entry.pool, entry.rank))
+            if row is not None and row.next_index < next_index:
+                self._rows[entry.pool, entry.rank] = replace(row, next_index=next_index)
+            return row is not None
+
     def has(self, entry: Entry) -> bool:
         with self._lock:
             return (entry.pool, entry.rank) in self._rows
+
+    def find(self, entry: Entry) -> Entry | None:
+        with self._lock:
+            return self._rows.get((entry.pool, entry.rank))

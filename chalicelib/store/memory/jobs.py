@@ -107,6 +107,14 @@ class MemoryJobs:
             job = self._rows[job_id] = replace(job, cancel_requested=True)
             return job
 
+    def await_end(self, job_id: str) -> bool:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or job.ended:
+                return False
+            self._rows[job_id] = replace(job, awaited=True)
+            return True
+
     def wait_for(self, job_id: str, attempt: int, sentence: str) -> None:
         with self._lock:
             job = self._rows.get(job_id)
