@@ -67,7 +67,7 @@ def routes(authorizer: Any) -> Blueprint:
         return answer(array_view.ElementsPage(items=items, next=items[-1].index if items and more else None))
 
     @route("POST", "/arrays/{array_id}/cancel", gives=array_view.ArrayView, statuses=(202,))
-    def post_cancel(array_id: str) -> Response:
+    def post_cancel_array(array_id: str) -> Response:
         """Cancel an array: what waits never begins, what runs is told to end."""
         _array(who(), array_id)
         array = arrays.cancel(wiring.plane(), array_id)
