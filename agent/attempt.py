@@ -12,9 +12,9 @@ import json
 import os
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Mapping, NamedTuple, Optional
 
-from agent import folder, inputs, outputs, parameters, processes, verdict, wire
+from agent import folder, git, inputs, outputs, parameters, processes, verdict, wire
 from agent.aws import Aws, Refused
 from agent.cache import Cache
 from agent.cgroups import Group, Places, Use
@@ -182,6 +182,8 @@ class Attempt(threading.Thread):
         try:
             os.makedirs(self._work)
             os.makedirs(self._folder + "/tmp")
+            if not self.assignment.lacks:
+                self._clone()
             inputs.prepare(self.assignment, self._work, self._host.cache, self._disk_bytes)
             sandbox = self._host.sandbox.default
             if sandbox is not None and sandbox.drops_uid:
@@ -193,6 +195,42 @@ class Attempt(threading.Thread):
         except OSError as error:
             return "the work folder could not be made: %s" % error
         return ""
+
+    def _clone(self) -> None:
+        """Fetch its repositories, each in the sandbox. Raises NotUsable, OSError."""
+        sandbox = self._host.sandbox.default
+        assert sandbox is not None
+        for one in self.assignment.inputs:
+            if one.git is not None and not self._stopper.why:
+                if sandbox.drops_uid:
+                    folder.give(self._folder, self.uid)
+                git.fetch(
+                    one.path,
+                    one.git,
+                    self.assignment.values.get(one.git.token, ""),
+                    self._run_in_sandbox,
+                    lambda: bool(self._stopper.why),
+                )
+
+    def _run_in_sandbox(self, command: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> git.Ran:
+        """A program of ours for this attempt, with network, under its limits; what it said, at most its last part."""
+        sandbox, assignment = self._host.sandbox.default, self.assignment
+        assert sandbox is not None
+        tmp = self._folder + "/tmp"
+        ask = Ask(
+            command, self._work, tmp, True, environment, assignment.job, assignment.attempt, self.uid, secrets=secrets
+        )
+        limits = Limits(self._disk_bytes, git.TIMEOUT_S, git.MEMORY_BYTES, 0)
+        said = bytearray()
+
+        def feed(data: bytes) -> None:
+            said.extend(data)
+            del said[: -git.SAID_MAX_BYTES]
+
+        running = Command(sandbox.launch(ask), None, limits.pairs())
+        disk_full = folder.Watch(self._folder, self._disk_bytes, lambda: processes.tree(running.pid))
+        ended = running.run(Bounds(git.TIMEOUT_S, 0, disk_full), self._stopper, feed)
+        return git.Ran(ended.exit_code, ended.killed, said.decode("utf-8", "replace"))
 
     def _claim(self) -> bool:
         """Win the claim; False when it is this host's own from a time of which nothing is known. Raises Refusal when it is lost."""

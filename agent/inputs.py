@@ -110,6 +110,8 @@ def prepare(assignment: Assignment, work: str, cache: Cache, disk_bytes: int = I
             file.write(parameters.document(assignment.parameters))
     for one in assignment.inputs:
         try:
+            if one.git is not None:
+                continue  # it was fetched before all else
             if one.text is not None:
                 with open(place(work, one.path), "w", encoding="utf-8", errors="surrogatepass") as file:
                     file.write(one.text)

@@ -55,6 +55,9 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
 def _input(one: Input) -> dict[str, Any]:
     if one.text is not None:
         return {"path": one.path, "text": one.text}
+    if one.git is not None:
+        named = {"branch": one.git.branch, "token": one.git.token}
+        return {"path": one.path, "git": {"url": one.git.url, **{key: value for key, value in named.items() if value}}}
     source = {"s3": one.s3} if one.s3 is not None else {"sha256": one.sha256}
     return {"path": one.path, **source, "unpack": one.unpack}
 

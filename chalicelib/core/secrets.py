@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from chalicelib.core.job import Job
 from chalicelib.core.job_spec import JobSpec
@@ -63,6 +64,11 @@ def faults(spec: JobSpec) -> Iterator[Fault]:
     for index, one in enumerate(spec.inputs):
         if one.git is not None and one.git.token:
             yield from _of_name(f"inputs[{index}].git.token", one.git.token)
+            if not one.git.url.startswith("https://") and urlsplit(one.git.url).hostname not in (
+                "127.0.0.1",
+                "localhost",
+            ):
+                yield Fault(f"inputs[{index}].git.url", "is not https: its token would travel for everybody to read")
 
 
 def _of_name(where: str, name: str) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from town import OFFERING, Town
 
 from chalicelib.control.submit import submit
 from chalicelib.core.job import JobState
-from chalicelib.core.job_spec import Input, JobSpec
+from chalicelib.core.job_spec import GitSource, Input, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest
 
@@ -48,3 +48,29 @@ def test_a_signed_address_comes_by_the_inbox_and_never_by_user_data() -> None:
     assert "elsewhere/courses/a/x.tar.gz" in given["urls"]["s3://courses/a/x.tar.gz"]
     town.run(60)
     assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+def test_a_repository_is_named_to_the_host_and_its_token_comes_by_the_inbox() -> None:
+    """The host clones it: a function would have to carry it."""
+    town = a_town()
+    town.cloud.secrets.values["secretsmanager:/spillway/town/alice/git"] = "a-token-8812"
+    source = GitSource(url="https://git.example.org/course.git", branch="main", token="secretsmanager:git")
+    spec = JobSpec(command="run 1", timeout_s=60, inputs=(Input(path="code", git=source),))
+    job = submit(town.plane, spec, "alice").job
+    town.run(25)
+    (agent,) = town.agents.values()
+    (given,) = json.loads(town.cloud.blobs.objects[f"inbox/{agent.userid}/inbox.json"])["assignments"]
+    named = {"url": "https://git.example.org/course.git", "branch": "main", "token": "secretsmanager:git"}
+    assert given["inputs"] == [{"path": "code", "git": named}]
+    assert given["values"] == {"secretsmanager:git": "a-token-8812"}
+    assert "a-token-8812" not in json.dumps(agent.manifest)
+    town.run(30)
+    assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("url", ["http://git.example.org/x", "http://127.0.0.1.example.org/x"])
+def test_a_token_never_travels_in_the_open(url: str) -> None:
+    town = a_town()
+    spec = JobSpec(command="x", timeout_s=60, inputs=(Input(path="x", git=GitSource(url=url, token="ssm:t")),))
+    with pytest.raises(BadRequest, match="is not https"):
+        submit(town.plane, spec, "alice")
