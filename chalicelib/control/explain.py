@@ -121,16 +121,18 @@ def _outlook(plane: Plane, record: Job) -> Outlook | None:
         return None
     planned = plan(plane, pool, list_now=False)
     actions = concerning_job(planned.plan, record.id)
-    place = next((n for n, entry in enumerate(planned.snapshot.backlog) if entry.job == record.id), None)
+    s = planned.snapshot
+    queue = sorted((*s.backlog, *(entry for entry, _ in s.held)), key=lambda entry: entry.rank)
+    place = next((n for n, entry in enumerate(queue) if entry.job == record.id), None)
     return Outlook(
         coming=tuple(words(action) for action in actions),
         waits=next((why for entry, why in planned.plan.waits if entry.job == record.id), ""),
         ahead=place,
-        wait_s=_wait_s(planned, actions, place),
+        wait_s=_wait_s(planned, actions, None if place is None else queue[place].rank),
     )
 
 
-def _wait_s(planned: Planned, actions: Sequence[Action], place: int | None) -> float | None:
+def _wait_s(planned: Planned, actions: Sequence[Action], rank: str | None) -> float | None:
     """How long until it begins: what the plan believes; for one that is placed, until its host is there. None where nobody can tell."""
     s = planned.snapshot
     hosts = {host.id: host for host in s.hosts}
@@ -140,6 +142,6 @@ def _wait_s(planned: Planned, actions: Sequence[Action], place: int | None) -> f
             return boot
         if isinstance(action, Assign) and (on := hosts.get(action.host)) is not None:
             return max(0.0, there_at(on, s.now, boot) - s.now)
-    if place is None or (begins_at := planned.plan.begins.get(s.backlog[place].rank)) is None:
+    if rank is None or (begins_at := planned.plan.begins.get(rank)) is None:
         return None
     return max(0.0, begins_at - s.now)

@@ -33,6 +33,7 @@ class World:
     instances: frozenset[str] = frozenset()  # that cost money
     began: Mapping[tuple[str, int], int] = field(default_factory=dict)
     hosts_max: int = 0
+    cpu_max: Mapping[str, float] = field(default_factory=dict)  # owner → cores at work, where it was never less
     calls: Mapping[str, Sequence[tuple[float, int]]] = field(
         default_factory=dict
     )  # region → RunInstances: when, for how many hosts
@@ -41,7 +42,7 @@ class World:
 def always(world: World) -> list[str]:
     """What holds at any moment, whatever has just crashed."""
     rates = [f"{region}: {sentence}" for region, calls in world.calls.items() for sentence in launch_rate(calls)]
-    return [*_begun_once(world), *_reservations(world.hosts), *_maximum(world), *rates]
+    return [*_begun_once(world), *_reservations(world.hosts), *_maximum(world), *_quotas(world), *rates]
 
 
 def at_rest(world: World) -> list[str]:
@@ -243,6 +244,14 @@ def _reservations(hosts: Iterable[Host]) -> Iterator[str]:
 def _maximum(world: World) -> Iterator[str]:
     if world.hosts_max and len(world.instances) > world.hosts_max:
         yield f"{len(world.instances)} instances run and the pool may have {world.hosts_max}"
+
+
+def _quotas(world: World) -> Iterator[str]:
+    for owner, most in world.cpu_max.items():
+        placed = [j for j in world.jobs if j.owner == owner and j.state in (JobState.ASSIGNED, JobState.RUNNING)]
+        cpu = sum(job.spec.cpu for job in placed)
+        if cpu > most + CPU_GRAIN:
+            yield f"{owner} has {cpu:g} cores at work and may have {most:g}"
 
 
 def _succeeded_ran(world: World) -> Iterator[str]:

@@ -146,6 +146,8 @@ def over(
         quota = quotas.get(owner)
         if quota is None or (entry.job, entry.attempt) in carried:
             continue  # what a host carries already is counted there, and only its rows are behind
+        if entry.give_up_at is not None and entry.give_up_at <= now:
+            continue  # it will not be placed, but skipped
         if quota.usd_per_day is not None and usd[owner] >= quota.usd_per_day:
             waits[entry.rank] = (
                 f"{owner} may spend {quota.usd_per_day:.2f} USD a day, and has, or will have when what is at work has ended: "

@@ -41,6 +41,7 @@ def reconcile(s: Snapshot) -> Plan:
     if there:
         waiting = [entry for entry in s.backlog if (entry.job, entry.attempt) not in there]
     waiting, expired, gives_up_at = expiry.split(waiting, s.now)
+    gives_up_at += expiry.split([entry for entry, _ in s.held], s.now)[2]
     bound = ladder.bound(s, waiting)
     left = place(
         waiting,

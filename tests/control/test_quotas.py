@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from town import OFFERING, Town
 
-from chalicelib.control import quotas, story
+from chalicelib.control import explain, quotas, story
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import JobSpec
@@ -182,3 +182,24 @@ def test_a_quota_is_changed_from_the_version_that_was_read_and_told() -> None:
     town.stores.owners.put_quota = lambda *args, **facts: put("alice", Quota(), version=2, by="x", at=0.0) and None  # type: ignore[method-assign]
     with pytest.raises(Conflict):
         quotas.put(town.plane, "alice", Quota(jobs_max=5), by="eve")
+
+
+def test_why_says_that_it_is_the_quota_and_how_many_are_before() -> None:
+    """And no host is believed to be free for it."""
+    town = a_town(cpu_max=1.0)
+    jobs = [town.submit("run 300").id for _ in range(3)]
+    town.run(30)
+    told = explain.job(town.plane, town.job(jobs[2])).sentences
+    assert "What it waits for: alice may have 1 cores of this pool at work, and they are taken." in told
+    assert "1 job is before it in the queue." in told
+
+
+def test_a_job_that_waits_for_its_quota_does_not_wait_for_ever() -> None:
+    """Its time to live in the queue ends as that of any other: to the second."""
+    town = a_town(cpu_max=1.0)
+    town.submit("run 300")
+    job = town.submit("run 5", queue_ttl_s=100)
+    town.run(130)
+    ended = town.job(job.id)
+    assert ended.state is JobState.SKIPPED
+    assert ended.entered["skipped"] - job.submitted_at < 102

@@ -9,8 +9,9 @@ import pytest
 from fragile import fragile
 from town import Crash, Town
 
-from chalicelib.control import fires, schedules, tick
+from chalicelib.control import fires, quotas, schedules, tick
 from chalicelib.core.job import Job, JobState
+from chalicelib.core.quota import Quota
 from chalicelib.core.schedule import Fired, Outcome, Schedule
 from chalicelib.errors import BadRequest, Conflict, NotFound, PreconditionFailed
 
@@ -146,6 +147,19 @@ def test_what_would_be_refused_is_skipped_with_the_refusal() -> None:
     town.run(301)
     assert fired(town)[0].outcome == Outcome.SKIP
     assert "there is no pool named 'gone'" in fired(town)[0].reason
+
+
+def test_an_owner_that_is_over_its_quota_is_skipped_with_the_sentence() -> None:
+    """It would be refused, and the reason is kept."""
+    town = Town()
+    schedules.put(town.plane, said())
+    row = town.stores.schedules.get("nightly")
+    assert row is not None
+    quotas.put(town.plane, row.owner, Quota(jobs_max=0), by="root")
+    town.run(301)
+    assert not jobs_of(town)
+    assert fired(town)[0].outcome == Outcome.SKIP
+    assert f"{row.owner} may have 0 jobs that have not ended" in fired(town)[0].reason
 
 
 def test_a_paused_schedule_does_not_fire_and_makes_up_for_nothing() -> None:

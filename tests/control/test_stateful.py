@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from town import Town
 
-from chalicelib.control import pools
+from chalicelib.control import pools, quotas
 from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import invariants
@@ -30,6 +30,7 @@ from chalicelib.core.job import Job
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.placement import STYLES
 from chalicelib.core.pool import PoolSpec
+from chalicelib.core.quota import Quota
 from chalicelib.core.scaling.policies import POLICIES
 from chalicelib.errors import CloudUnavailable, Throttled
 
@@ -55,6 +56,7 @@ calls_from_now = st.integers(1, 120)
 SHARES = (0.0, 0.005, 0.02, 0.08)
 SHAPES = ((1.0, 512, 1), (0.25, 100, 1), (2.0, 3000, 2), (1.0, 3500, 1), (4.0, 6000, 3), (0.5, 512, 2))
 OWNERS = ("alice", "bob", "carol")
+LIMITED = "bob"  # has a quota
 TOLD_BY = ("ec2", "agent", "both", "nobody")
 seeds = st.integers(0, 2**32)
 shares = st.sampled_from(SHARES)
@@ -112,6 +114,13 @@ class Chaos(RuleBasedStateMachine):
         unanswered=shares,
         overtaken=shares,
         capacity=st.sampled_from(["ec2", "asg"]),
+        limits=st.fixed_dictionaries(
+            {
+                "cpu_max": st.sampled_from([None, 2.0, 4.5]),
+                "jobs_max": st.sampled_from([None, None, 7]),
+                "usd_per_day": st.sampled_from([None, None, 0.01]),
+            }
+        ),
     )
     def a_pool(
         self,
@@ -122,10 +131,14 @@ class Chaos(RuleBasedStateMachine):
         unanswered: float,
         overtaken: float,
         capacity: str,
+        limits: dict[str, Any],
     ) -> None:
         spec = PoolSpec(offerings=(SMALL, LARGE), hosts_max=3, linger_s=linger_s, missed_pings_s=90, capacity=capacity)
         self.town = ChaosTown(spec, seed)
         self.town.make_groups()
+        quotas.put(self.town.plane, LIMITED, Quota(**limits), by="test")
+        if limits["cpu_max"] is not None:
+            self.town.cpu_max[LIMITED] = limits["cpu_max"]
         self.town.boot_s = boot_s
         self.jobs: dict[str, Job] = {}
         self.cancelled: set[str] = set()
@@ -435,6 +448,8 @@ class Chaos(RuleBasedStateMachine):
         good |= {"policy": "slo", "parameters": {}, "spot_headroom": 0.0}
         assert town.insist(lambda: pools.patch(town.plane, "default", good, by="test")) is not None
         town.hosts_max_is(3)
+        left = Quota(cpu_max=town.cpu_max.get(LIMITED))  # who has spent its money waits for midnight
+        town.insist(lambda: quotas.put(town.plane, LIMITED, left, by="test"))
         town.run_until_quiet(REST_S)
         self._is_at_rest(town)
 

@@ -90,6 +90,7 @@ class Town:
         self.unmanned: set[str] = set()  # instances on which no agent of ours ever starts
         self.duplicate = 0.0  # share of messages that are delivered twice
         self.crash_after: int | None = None  # AWS calls until the running function dies
+        self.cpu_max: dict[str, float] = {}  # owner → what its quota allows from the first moment on
         self.watched = True  # look at everything at every moment: takes minutes where there are a thousand hosts
         self._next_tick = self.now + 60
         self._rings = 0
@@ -159,6 +160,7 @@ class Town:
             instances=frozenset(machine.id for machine in self.cloud.compute.alive()),
             began=dict(self.began),
             hosts_max=pool.spec.hosts_max,
+            cpu_max=self.cpu_max,
             calls=self.launch_calls(),
         )
 
