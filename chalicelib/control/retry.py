@@ -28,4 +28,5 @@ def retry(plane: Plane, job: Job, *, priority: int | None = None, key: str | Non
         after=(),
         idempotency_key=f"retry/{job.id}/{key}" if key else None,
     )
-    return submit(plane, spec, job.owner, retry_of=job.id)
+    origin = {"origin": job.origin} if job.origin else {}  # who waits for an answer hears of this end, too
+    return submit(plane, spec, job.owner, retry_of=job.id, **origin)

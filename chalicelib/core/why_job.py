@@ -61,7 +61,7 @@ def why_job(
         *_place(job, host, now, backoff_until),
         *_next(job, outlook, now),
     ]
-    told += [*_attempts(job, story, now), *_price(job)]
+    told += [*_attempts(job, story, now), *_price(job), *_told(job, now)]
     return [sentence(text) for text in told if text]
 
 
@@ -179,6 +179,22 @@ def _ended(story: Sequence[Line]) -> list[_Attempt]:
                 attempts.append(_Attempt(number=len(attempts) + 1, end=line, began=began))
             placed = began = None
     return attempts
+
+
+def _told(job: Job, now: float) -> Iterator[str]:
+    """Whether those who wanted to know of its end have been told."""
+    if not job.ended or not job.listeners:
+        return
+    who, telling = ", ".join(job.listeners), job.telling
+    if job.delivered_at is not None:
+        yield f"Its end was told ({who}) {ago(job.delivered_at, now)}"
+    elif telling.given_up:
+        yield f"Nobody could be told of its end ({who}) in {count(telling.tries, 'try', 'tries')}, and it was given up: {telling.fault}"
+    elif telling.tries:
+        left = ", ".join(name for name in job.listeners if name not in telling.told)
+        yield f"Of its end {left} could not be told yet: {telling.fault}; the next try is {ago(telling.due_at, now)}"
+    else:
+        yield f"Its end is being told ({who})"
 
 
 def _price(job: Job) -> Iterator[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from fragile import fragile
 from town import Town
 
+from chalicelib.control import explain
 from chalicelib.core.job_spec import Notify
-from chalicelib.core.telling import PAUSE_MAX_S, TRIES_MAX
+from chalicelib.core.telling import PAUSE_MAX_S, TRIES_MAX, Telling
+from chalicelib.core.why_job import why_job
 from chalicelib.errors import BadRequest, CloudUnavailable
 
 HOOK = "https://marks.example.org/ended?course=1"
@@ -121,3 +124,21 @@ def test_an_address_that_must_not_be_called_is_refused_at_submit(url: str) -> No
     with pytest.raises(BadRequest) as caught:
         Town().submit("run 1", notify=Notify(webhook=url))
     assert [f.field for f in caught.value.faults] == ["notify.webhook"]
+
+
+def test_why_says_how_the_telling_goes() -> None:
+    """Being told, could not be told and when next, told, given up: in a sentence each."""
+    town = Town()
+    town.cloud.outside.answers[:] = [500]
+    job = town.submit("run 5", notify=Notify(webhook=HOOK, topic=True))
+
+    def why() -> str:
+        return explain.job(town.plane, town.job(job.id)).sentences[-1]
+
+    while not town.job(job.id).ended:
+        town.run(1)
+    assert "webhook could not be told yet: webhook: it answered 500; the next try is in" in why()
+    town.run(60)
+    assert why().startswith("Its end was told (webhook, topic)")
+    lost = replace(town.job(job.id), delivered_at=None, telling=Telling(tries=18, fault="x", given_up=True))
+    assert "in 18 tries, and it was given up: x" in why_job(lost, [], town.now, host=None, outlook=None)[-1]

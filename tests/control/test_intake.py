@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 from town import OFFERING, Town
 
-from chalicelib.control import intake, timers
+from chalicelib.control import intake, quotas, timers
+from chalicelib.control.retry import retry
 from chalicelib.core.family import Family
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.pool import PoolSpec
+from chalicelib.core.quota import Quota
+from chalicelib.errors import OverQuota
 
 DETAILS = Path("/work/shared/data/aws_runner/jobdetails.example.csv")
 GRADING = {
@@ -204,6 +208,35 @@ def test_the_end_of_a_grading_job_is_in_the_queue_and_in_the_bucket() -> None:
     assert {key for _, key in objects} == {"job_7/results.json", "job_7/archive.tar.gz", "job_7/output.log"}
     assert json.loads(objects["grading", "job_7/results.json"]) == data
     assert objects["grading", "job_7/archive.tar.gz"] == b"all"
+
+
+def test_a_grading_job_that_is_run_again_is_answered_again() -> None:
+    """An operator's retry keeps its origin: it may read the archive, and PrairieLearn hears of the new end."""
+    town = a_town()
+    first = ended(town, {"results/results.json": b'{"score": 0}'})
+    again = retry(town.plane, first).job
+    town.run(200)
+    assert town.job(again.id).state is JobState.SUCCEEDED
+    assert [m["event"] for m in answers(town)] == ["job_received", "grading_result", "grading_result"]
+
+
+def test_what_its_owner_has_no_room_for_waits_in_the_queue() -> None:
+    """A quota is no fault of the message: it comes again until its owner's jobs have ended, and is taken then."""
+    town = a_town()
+    quotas.put(town.plane, "prairielearn", Quota(jobs_max=1), by="admin")
+    town.now += 60
+    send = town.cloud.queues.submissions.send
+    for job in ("1", "2"):
+        send(json.dumps(GRADING | {"jobId": job}), town.now)
+    with pytest.raises(OverQuota):
+        town.run(1)
+    assert len(jobs(town)) == 1
+    while len(jobs(town)) < 2:
+        with suppress(OverQuota):
+            town.run(30)
+    town.run(200)
+    assert {job.state for job in jobs(town)} == {JobState.SUCCEEDED}
+    assert kept(town) == []
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import invariants
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Job
-from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.job_spec import JobSpec, Notify
 from chalicelib.core.placement import STYLES
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.quota import Quota
@@ -64,7 +64,17 @@ commands = st.builds("{} {}".format, st.sampled_from(["run", "run", "run", "fail
 shapes = st.sampled_from(SHAPES)
 
 
-def a_spec(command: str, shape: tuple[float, int, int], priority: int, max_attempts: int, timeout_s: int) -> JobSpec:
+HEARD = Notify(webhook="https://example.org/ended", topic=True)
+
+
+def a_spec(
+    command: str,
+    shape: tuple[float, int, int],
+    priority: int,
+    max_attempts: int,
+    timeout_s: int,
+    notify: Notify | None = None,
+) -> JobSpec:
     cpu, memory_mib, slots = shape
     return JobSpec(
         command=command,
@@ -74,6 +84,7 @@ def a_spec(command: str, shape: tuple[float, int, int], priority: int, max_attem
         slots=slots,
         priority=priority,
         max_attempts=max_attempts,
+        notify=notify,
     )
 
 
@@ -84,6 +95,7 @@ specs = st.builds(
     st.sampled_from([5, 0, 9]),
     st.sampled_from([1, 1, 2, 3]),
     st.sampled_from([600, 600, 60]),
+    st.sampled_from([None, None, HEARD]),
 )
 owners = st.sampled_from(OWNERS)
 changes = st.one_of(
@@ -222,7 +234,14 @@ class Chaos(RuleBasedStateMachine):
 
     def _any_spec(self, chance: random.Random) -> JobSpec:
         command = f"{chance.choice(['run', 'run', 'fail'])} {chance.choice([1, 5, 40, 300])}"
-        return a_spec(command, chance.choice(SHAPES), 5, chance.choice([1, 1, 2, 3]), chance.choice([600, 60]))
+        return a_spec(
+            command,
+            chance.choice(SHAPES),
+            5,
+            chance.choice([1, 1, 2, 3]),
+            chance.choice([600, 60]),
+            chance.choice([None, HEARD]),
+        )
 
     def _machines_fail(self, chance: random.Random) -> None:
         town = self.town
