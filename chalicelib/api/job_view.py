@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,6 +53,7 @@ class JobView(View, frozen=True, kw_only=True):
     delivered_at: float | None
     priority: int
     retry_of: str | None
+    expected_wait_s: float | None
     host: str | None
     exit_code: int | None
     result: Any
@@ -101,8 +102,8 @@ class OutputLinks(View, frozen=True, kw_only=True):
     items: list[OutputLink]
 
 
-def job(record: Job) -> JobView:
-    """A Job document."""
+def job(record: Job, expected_wait_s: float | None = None) -> JobView:
+    """A Job document. `expected_wait_s`: until it begins, where somebody can tell."""
     finish = record.finish if record.ended else None  # an earlier attempt's end is not this one's
     at = phases(record)
     return JobView(
@@ -123,6 +124,7 @@ def job(record: Job) -> JobView:
         delivered_at=at.delivered_at,
         priority=record.priority,
         retry_of=record.retry_of,
+        expected_wait_s=expected_wait_s,
         host=record.host,
         exit_code=finish.exit_code if finish else None,
         result=finish.result if finish else None,
@@ -134,12 +136,12 @@ def job(record: Job) -> JobView:
     )
 
 
-def page(jobs: Sequence[Job], following: str | None) -> JobsPage:
+def page(jobs: Sequence[Job], following: str | None, wait_s: Callable[[Job], float | None]) -> JobsPage:
     """A page of jobs, cut where it would grow over what Lambda can answer: then `next` is its own last job."""
     items: list[JobView] = []
     room = PAGE_BYTES_MAX
     for record in jobs:
-        shown = job(record)
+        shown = job(record, wait_s(record))
         room -= len(msgspec.json.encode(shown))
         if room < 0 and items:
             return JobsPage(items=items, next=items[-1].id)

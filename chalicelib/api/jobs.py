@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
@@ -11,7 +12,7 @@ from chalicelib import wiring
 from chalicelib.api import explain_view, job_view, job_wire, life_view, life_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller, owner_of
-from chalicelib.control import arrays, bulk, explain, families, listing, logs, reprioritise, retry, story
+from chalicelib.control import arrays, bulk, expected, explain, families, listing, logs, reprioritise, retry, story
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import Job
 from chalicelib.errors import BadRequest, Fault, Forbidden, NotFound
@@ -30,6 +31,9 @@ def routes(authorizer: Any) -> Blueprint:
     def who() -> Caller:
         return caller(bp.current_request.context)
 
+    def shown(job: Job) -> job_view.JobView:
+        return job_view.job(job, expected.wait_s(wiring.plane(), job))
+
     @route("POST", "/jobs", takes=job_wire.JobSpecWire, gives=job_view.JobView, statuses=(201, 200))
     def post_job() -> Response:
         """Submit a job; 200 with the job that is there for a repeated `idempotency_key`."""
@@ -37,7 +41,7 @@ def routes(authorizer: Any) -> Blueprint:
         document = wire.decode(bp.current_request.raw_body, job_wire.JobSpecWire)
         spec = job_wire.job_spec(families.apply(plane, document))
         submitted = submit(plane, spec, owner_of(me, document.owner))
-        return answer(job_view.job(submitted.job), 201 if submitted.created else 200)
+        return answer(shown(submitted.job), 201 if submitted.created else 200)
 
     @route("POST", "/jobs/batch", takes=job_wire.BatchWire, gives=job_view.JobsView, statuses=(201,))
     def post_batch() -> Response:
@@ -53,7 +57,9 @@ def routes(authorizer: Any) -> Blueprint:
             for i, document in enumerate(batch.jobs)
         ]
         submitted = submit_many(plane, specs, owners.pop())
-        return answer(job_view.JobsView(items=[job_view.job(s.job) for s in submitted]), 201)
+        jobs = [s.job for s in submitted]
+        waits = zip(jobs, expected.waits_s(plane, jobs), strict=True)
+        return answer(job_view.JobsView(items=[job_view.job(job, wait_s) for job, wait_s in waits]), 201)
 
     @route("GET", "/jobs", query=job_wire.JobsQuery, gives=job_view.JobsPage)
     def get_jobs() -> Response:
@@ -65,17 +71,23 @@ def routes(authorizer: Any) -> Blueprint:
             if only is not None and asked.owner not in (None, only):
                 raise Forbidden(f"a token with role {me.role} sees the jobs of {only} only")
             found, cursor = listing.find(plane, job_wire.job_filter(asked, only), asked.cursor, asked.limit)
-            return answer(job_view.page(found, cursor))
+            return answer(job_view.page(found, cursor, partial(expected.wait_s, plane)))
         named = asked.ids.split(",")
         if asked.cursor in named:
             named = named[named.index(asked.cursor) + 1 :]
         rows = plane.stores.jobs.get_many(named)
-        return answer(job_view.page([j for j in rows.values() if me.runs_things or j.owner == me.owner], None))
+        return answer(
+            job_view.page(
+                [j for j in rows.values() if me.runs_things or j.owner == me.owner],
+                None,
+                partial(expected.wait_s, plane),
+            )
+        )
 
     @route("GET", "/jobs/{job_id}", gives=job_view.JobView)
     def get_job(job_id: str) -> Response:
         """A job."""
-        return answer(job_view.job(_job(who(), job_id)))
+        return answer(shown(_job(who(), job_id)))
 
     @route("POST", "/jobs/{job_id}/cancel", gives=job_view.JobView, statuses=(202,))
     def post_cancel(job_id: str) -> Response:
@@ -88,14 +100,14 @@ def routes(authorizer: Any) -> Blueprint:
         """Run a job that has ended again, as a new one; 200 with the one that is there for a repeated `idempotency_key`."""
         asked = wire.decode(bp.current_request.raw_body or b"{}", life_wire.RetryWire)
         again = retry.retry(wiring.plane(), _job(who(), job_id), priority=asked.priority, key=asked.idempotency_key)
-        return answer(job_view.job(again.job), 201 if again.created else 200)
+        return answer(shown(again.job), 201 if again.created else 200)
 
     @route("PATCH", "/jobs/{job_id}", takes=life_wire.JobPatchWire, gives=job_view.JobView)
     def patch_job(job_id: str) -> Response:
         """Give a job another priority; one that is on a host keeps it, and waits by the new one where it has to wait again."""
         asked = wire.decode(bp.current_request.raw_body, life_wire.JobPatchWire)
         job = _job(who(), job_id)
-        return answer(job_view.job(reprioritise.reprioritise(wiring.plane(), job.id, asked.priority)))
+        return answer(shown(reprioritise.reprioritise(wiring.plane(), job.id, asked.priority)))
 
     @route("POST", "/jobs/bulk", takes=life_wire.BulkWire, gives=life_view.BulkView)
     def post_bulk() -> Response:

@@ -18,6 +18,7 @@ from chalicelib.core import ladder
 from chalicelib.core.arrays import unfolded
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity, knows
+from chalicelib.core.expecting import expectation
 from chalicelib.core.fairness import clocks
 from chalicelib.core.groups import Group
 from chalicelib.core.host import LIVE, Host, HostState, Launch
@@ -72,6 +73,7 @@ def _look(plane: Plane, pool: Pool, tokens: Tokens) -> Plan | None:
         list_due_at=list_due_at,
         wake_at=wake_at,
         scaling=plan.scaling or pool.scaling,
+        expectation=expectation(replace(snapshot, pool=pool), plan),
         **({"supply": pool.supply} if pool.supply != before.supply else {}),
         clocks=clocks(pool.clocks, snapshot.backlog, plan.placed),
     ):

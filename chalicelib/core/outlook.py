@@ -57,7 +57,7 @@ def outlook(
     spare = max(0, spec.hosts_max - len(counted))
     if (launches_max := ladder.launches_max(s)) is not None:
         spare = min(spare, launches_max)
-    jobs_per_host = _jobs_per_host(s)
+    per_host = jobs_per_host(s)
     late, soon = forecast.late(
         left,
         _lanes(s, fleet, takes_s, boots_s, known=bool(bound)) if left else forecast.Lanes(),
@@ -65,7 +65,7 @@ def outlook(
         boots_s,
         spec.slo_wait_s,
         takes_s,
-        late_max=math.ceil((spare + 1) * jobs_per_host * 2),
+        late_max=math.ceil((spare + 1) * per_host * 2),
         bound=bound,
     )
     opened: list[Room] = []
@@ -74,7 +74,7 @@ def outlook(
     have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
     cost_usd_h = sum(list_price_usd_h(host.offering, s.pool.spec) for host in counted)
     money_usd_h = spec.budget_usd_h - cost_usd_h if spec.budget_usd_h is not None else None
-    view = replace(_view(s, fleet, left, have, len(opened), jobs_per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
+    view = replace(_view(s, fleet, left, have, len(opened), per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
     return Outlook(
         sizes=sizes,
         spare=spare,
@@ -93,7 +93,7 @@ def outlook(
             s.pool.interest,
             s.now,
             boots_s,
-            jobs_per_host,
+            per_host,
             view.usual_s,
             spec.jobs_per_person_h,
         ),
@@ -151,7 +151,7 @@ def _lanes(
     return lanes
 
 
-def _jobs_per_host(s: Snapshot) -> float:
+def jobs_per_host(s: Snapshot) -> float:
     """How many average jobs one more host takes at a time; at least one.
 
     The average is of all jobs, those that wait and those that hosts carry: a policy divides the number of all of them by it. And of the
@@ -178,7 +178,7 @@ def _view(
     left: Sequence[Entry],
     have: Sequence[Room],
     needed: int,
-    jobs_per_host: float,
+    per_host: float,
     takes_s: Callable[[str, int], float],
     boots_s: float,
 ) -> PoolView:
@@ -213,7 +213,7 @@ def _view(
         running_hosts=sum(room.tier == 0 for room in fleet.rooms),
         busy_hosts=busy,
         busy_spot=busy_spot,
-        slots=jobs_per_host,
+        slots=per_host,
         needed=needed,
         expected_s=mean_s,
         usual_s=usual_s,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.core.calendar import Booking
+from chalicelib.core.expectation import Expectation
 from chalicelib.core.host import Offering
 
 DEFAULT_OFFERINGS = (Offering(region="us-east-1", instance_type="c7i.large"),)
@@ -131,6 +132,7 @@ class Pool:
     wake_at: float | None = None  # the earliest wake already ordered from the timers queue
     supply: Supply = Supply()
     scaling: Scaling = Scaling()
+    expectation: Expectation = field(default_factory=Expectation)  # how soon jobs begin, as the last pass saw it
     asked: Mapping[str, float] = field(
         default_factory=dict
     )  # region/name of an Auto Scaling group → since when what it owes is waited for

@@ -32,7 +32,7 @@ HOST_FACTS = frozenset(
     {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds"}
 )  # what Hosts.touch sets
 PASS_FACTS = frozenset(
-    {"looked_at", "list_due_at", "wake_at", "supply", "scaling", "clocks", "asked"}
+    {"looked_at", "list_due_at", "wake_at", "supply", "scaling", "expectation", "clocks", "asked"}
 )  # what Registry.note_pass sets
 
 TOKEN_ID_DIGITS = 16  # of a token's SHA-256 that are its id: 64 bits

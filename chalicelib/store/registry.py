@@ -225,6 +225,7 @@ def _pool(row: PoolRow) -> Pool:
         list_due_at=row.list_due_at,
         wake_at=row.wake_at,
         supply=row.supply,
+        expectation=row.expectation,
         settings=row.settings,
         defaults_version=row.defaults_version,
         calendar=row.calendar,

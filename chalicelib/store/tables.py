@@ -14,6 +14,7 @@ from pynamodb.models import Model
 
 from chalicelib.core.arrays import Results
 from chalicelib.core.calendar import Booking
+from chalicelib.core.expectation import Expectation
 from chalicelib.core.family import Family
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish
@@ -283,6 +284,7 @@ class PoolRow(RegistryTable):
     interest = Int(default=0)
     prospects = Json(Prospects, default=Prospects)
     scaling = Json(Scaling, default=Scaling)
+    expectation = Json(Expectation, default=Expectation)
     clocks = Floats(default=dict)
     asked = Floats(default=dict)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from town import OFFERING, Crash, Town
 
-from chalicelib.control import bulk, sweep
+from chalicelib.control import bulk, expected, sweep
 from chalicelib.control.cancel import cancel
 from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.retry import retry
@@ -247,3 +247,34 @@ def test_a_crash_anywhere_in_a_change_of_place_is_repaired(point: int) -> None:
         assert town.stores.backlog.head("default", 10) == [entry_of(now)]
     town.run_until_quiet()
     assert not invariants.at_rest(town.world())
+
+
+# -- how long it will take
+
+
+def test_a_submission_says_when_it_is_expected_to_begin() -> None:
+    """A boot on an empty pool, at once on an idle host, longer the more stand before it; one that runs waits for nothing."""
+    town = Town(ONE)
+    first = town.submit("run 50")
+    assert expected.wait_s(town.plane, first) == 45.0
+    town.run(90)
+    town.now += 11  # the remembered row is older than that
+    assert expected.wait_s(town.plane, town.submit("run 50")) == 1.0
+    town.run(5)
+    assert expected.wait_s(town.plane, town.job(first.id)) is None
+    behind = [town.submit("run 50") for _ in range(3)]
+    town.run(11)
+    waits = [expected.wait_s(town.plane, town.job(job.id)) or 0.0 for job in behind]
+    assert waits == sorted(waits)
+    assert waits[0] > 20
+
+
+def test_of_jobs_that_are_submitted_together_each_waits_for_those_before_it() -> None:
+    town = Town(ONE)
+    town.submit("run 500")
+    town.run(45)
+    jobs = [town.submit("run 5") for _ in range(4)]
+    town.run(11)
+    waits = [wait or 0.0 for wait in expected.waits_s(town.plane, [town.job(job.id) for job in jobs])]
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1]
