@@ -10,8 +10,10 @@ a program that repeats it.
 
 from __future__ import annotations
 
+import math
 import os
 import random
+from dataclasses import replace
 from typing import Any
 
 from chaos import ChaosTown, unexplained
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from town import Town
 
-from chalicelib.control import pools, quotas
+from chalicelib.control import pools, quotas, schedules
 from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import invariants
@@ -32,6 +34,7 @@ from chalicelib.core.placement import STYLES
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.quota import Quota
 from chalicelib.core.scaling.policies import POLICIES
+from chalicelib.core.schedule import Outcome, Schedule
 from chalicelib.errors import CloudUnavailable, Throttled
 
 SMALL = Offering(region="us-east-1", instance_type="c7i.large", market="spot")
@@ -98,6 +101,14 @@ specs = st.builds(
     st.sampled_from([None, None, HEARD]),
 )
 owners = st.sampled_from(OWNERS)
+SCHEDULED = {"command": "run 200", "timeout_s": 600}
+policies = st.fixed_dictionaries(
+    {
+        "misfire": st.sampled_from(["once", "skip"]),
+        "overlap": st.sampled_from(["allow", "skip", "replace"]),
+        "adverse": st.sampled_from(["skip", "submit"]),
+    }
+)
 changes = st.one_of(
     st.fixed_dictionaries({"hosts_max": st.integers(1, 5)}),
     st.fixed_dictionaries({"hosts_min": st.integers(0, 2)}),
@@ -155,6 +166,7 @@ class Chaos(RuleBasedStateMachine):
         self.jobs: dict[str, Job] = {}
         self.cancelled: set[str] = set()
         self.town.any_call(crashes, unanswered, overtaken)
+        self.scheduled: set[str] = set()
         self.generation = 0
         self._keys = 0
 
@@ -176,6 +188,27 @@ class Chaos(RuleBasedStateMachine):
         if (submitted := town.insist(lambda: submit(town.plane, keyed, owner))) is not None:
             assert submitted.job.id not in self.jobs
             self.jobs[submitted.job.id] = submitted.job
+
+    @rule(spec=specs, owner=owners, wait_s=st.sampled_from([0.5, 20.0, 70.0, 200.0, 1000.0]))
+    def defers(self, spec: JobSpec, owner: str, wait_s: float) -> None:
+        self._submits(replace(spec, not_before=self.town.now + wait_s), owner)
+        self.town.settle()
+
+    @precondition(lambda self: len(self.scheduled) < 2)
+    @rule(timing=st.sampled_from(["*/3 * * * *", "rate(7 minutes)"]), policies=policies)
+    def is_scheduled(self, timing: str, policies: dict[str, str]) -> None:
+        town, name = self.town, f"s{len(self.scheduled)}"
+        said = Schedule(name=name, owner="alice", timing=timing, zone="UTC", job=SCHEDULED, **policies)
+        self.scheduled.add(name)
+        assert town.insist(lambda: schedules.put(town.plane, said)) is not None
+        town.settle()
+
+    @precondition(lambda self: self.scheduled)
+    @rule(paused=st.booleans())
+    def is_paused_or_resumed(self, paused: bool) -> None:
+        town, change = self.town, schedules.pause if paused else schedules.resume
+        town.insist(lambda: change(town.plane, "s0", by="test"))
+        town.settle()
 
     @rule(batch=st.lists(specs, min_size=2, max_size=8), owner=owners)
     def submits_a_batch(self, batch: list[JobSpec], owner: str) -> None:
@@ -469,8 +502,35 @@ class Chaos(RuleBasedStateMachine):
         town.hosts_max_is(3)
         left = Quota(cpu_max=town.cpu_max.get(LIMITED))  # who has spent its money waits for midnight
         town.insist(lambda: quotas.put(town.plane, LIMITED, left, by="test"))
+        self._fires_go_on(town)
         town.run_until_quiet(REST_S)
         self._is_at_rest(town)
+
+    def _fires_go_on(self, town: Town) -> None:
+        """Whatever has happened, no schedule is stuck: an hour later each has fired in the last minutes. Then they end."""
+        for name in sorted(self.scheduled):
+            schedules.resume(town.plane, name, by="test")
+        town.run(3600 if self.scheduled else 0)
+        for name in sorted(self.scheduled):
+            last = schedules.known(town.plane, name).last_at
+            assert last is not None
+            assert town.now - last <= 7 * 60 + 5, name
+            schedules.delete(town.plane, name)
+
+    def _fires_are_jobs(self, town: Town, world: invariants.World) -> None:
+        """Each fire that was to be submitted is one job, and no job of a schedule is without its fire."""
+        fires = [f for name in self.scheduled for f in town.stores.schedules.fired(name, 10_000)]
+        ours = {job.id: job for job in world.jobs if job.schedule is not None}
+        assert sorted(ours) == sorted(str(f.job) for f in fires if f.outcome == Outcome.SUBMIT)
+        self.jobs |= ours
+        self.cancelled |= {f.cancels for f in fires if f.cancels is not None}
+        early = [
+            j.id
+            for j in world.jobs
+            if j.spec.not_before
+            and min(j.entered.get("pending", math.inf), j.entered.get("assigned", math.inf)) < j.spec.not_before
+        ]
+        assert not early, early
 
     def _is_at_rest(self, town: Town) -> None:
         world = town.world()
@@ -478,6 +538,7 @@ class Chaos(RuleBasedStateMachine):
         assert not (broken := self.town.surprises()), broken
         groups = town.cloud.groups.groups.values()
         assert not any(group.desired or group.members for group in groups), groups
+        self._fires_are_jobs(town, world)
         assert {job.id for job in world.jobs} == set(self.jobs)
         began = dict.fromkeys(self.jobs, 0)
         for (job_id, _), count in world.began.items():
