@@ -12,7 +12,7 @@ from chalicelib.api.wire import Name, Strict, refuse
 from chalicelib.core.schedule import Schedule
 from chalicelib.errors import Fault
 
-NOT_OF_A_SCHEDULE = ("owner", "not_before", "idempotency_key")
+NOT_OF_A_SCHEDULE = ("owner", "not_before", "after", "idempotency_key")
 
 
 class ScheduleWire(Strict, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import pytest
 from town import Town
 
 from chalicelib.control import cancel, due, sweep, tick
+from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.submit import submit_many
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import JobSpec
@@ -55,6 +56,14 @@ def test_its_wait_begins_at_its_time_and_not_at_its_submission() -> None:
     job = town.submit(not_before=at)
     town.run(601)
     assert town.job(job.id).queued_at == at
+
+
+def test_a_priority_that_is_changed_before_its_time_counts_when_it_comes() -> None:
+    town = Town()
+    job = town.submit(not_before=town.now + 30)
+    reprioritise(town.plane, job.id, 0)
+    town.run(31)
+    assert town.job(job.id).priority == 0
 
 
 def test_a_job_that_is_cancelled_before_its_time_never_begins() -> None:

@@ -111,7 +111,13 @@ def test_what_was_missed_is_skipped_or_done_once(misfire: str, jobs: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("overlap", "jobs", "reason"), [("allow", 2, "due"), ("skip", 1, "one runs at a time"), ("replace", 2, "replaces")]
+    ("overlap", "jobs", "reason"),
+    [
+        ("allow", 2, "due"),
+        ("skip", 1, "one runs at a time"),
+        ("queue", 2, "waits for the end"),
+        ("replace", 2, "replaces"),
+    ],
 )
 def test_a_fire_while_the_last_job_runs(overlap: str, jobs: int, reason: str) -> None:
     town = Town()
@@ -120,8 +126,13 @@ def test_a_fire_while_the_last_job_runs(overlap: str, jobs: int, reason: str) ->
     assert len(jobs_of(town)) == jobs
     assert reason in fired(town)[-1].reason
     town.run(120)
+    first, second = jobs_of(town)[0], jobs_of(town)[1] if jobs > 1 else None
     if overlap == "replace":
-        assert jobs_of(town)[0].state is JobState.CANCELLED
+        assert first.state is JobState.CANCELLED
+    if overlap == "queue":
+        assert second is not None
+        assert second.entered["running"] >= first.entered["succeeded"]
+        assert "one waits at a time" in fired(town)[2].reason
 
 
 @pytest.mark.parametrize("adverse", ["skip", "submit"])

@@ -105,7 +105,7 @@ SCHEDULED = {"command": "run 200", "timeout_s": 600}
 policies = st.fixed_dictionaries(
     {
         "misfire": st.sampled_from(["once", "skip"]),
-        "overlap": st.sampled_from(["allow", "skip", "replace"]),
+        "overlap": st.sampled_from(["allow", "skip", "queue", "replace"]),
         "adverse": st.sampled_from(["skip", "submit"]),
     }
 )
