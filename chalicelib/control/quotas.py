@@ -13,6 +13,7 @@ from chalicelib.control.durations import learned
 from chalicelib.control.pools import audit
 from chalicelib.control.settings import SUBJECT
 from chalicelib.core import quota
+from chalicelib.core.arrays import ArrayState, entry_of
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity, knows, price_usd_h
 from chalicelib.core.durations import expected_s
@@ -26,6 +27,7 @@ from chalicelib.wiring import Plane
 
 QUOTA_AGE_MAX_S = 10.0
 USED_AGE_MAX_S = 5.0
+ARRAYS_MAX = 100  # of an owner, whose elements that have no row yet are counted
 SPENT_KEPT_S = 8 * 86_400.0
 
 
@@ -59,7 +61,7 @@ def put(plane: Plane, owner: str, wanted: Quota, *, by: str, version: int | None
 def used(plane: Plane, owner: str) -> tuple[int, float]:
     """How many jobs of an owner have not ended, and what those that ended today have cost (where its quota limits that)."""
     now = plane.clock()
-    return plane.stores.jobs.active_of(owner), plane.stores.owners.spent(owner, quota.day(now), math.inf)
+    return _not_ended(plane, owner), plane.stores.owners.spent(owner, quota.day(now), math.inf)
 
 
 # -- at submit
@@ -99,9 +101,23 @@ def faults(plane: Plane, owner: str, cpu: float) -> Iterable[Fault]:
 def _jobs(plane: Plane, owner: str, limits: Quota) -> _Jobs:
     most = (limits.jobs_max or 0) + 1
     found = plane.recall.get(
-        f"jobs/{owner}", plane.clock(), USED_AGE_MAX_S, lambda: _Jobs(plane.stores.jobs.active_of(owner, most))
+        f"jobs/{owner}", plane.clock(), USED_AGE_MAX_S, lambda: _Jobs(_not_ended(plane, owner, most))
     )
     return found or _Jobs(0)
+
+
+def _not_ended(plane: Plane, owner: str, most: int = 1_000_000) -> int:
+    """Jobs, and elements of arrays that have no row yet; beyond `most` it stops counting."""
+    found = plane.stores.jobs.active_of(owner, most)
+    if found >= most:
+        return found
+    arrays = plane.stores.arrays.get_many(plane.stores.arrays.active_of(owner, ARRAYS_MAX))
+    for array in arrays.values():
+        entry = (
+            plane.stores.backlog.find(entry_of(array)) if array.state is ArrayState.OPEN and not array.made else None
+        )
+        found += 0 if array.made else array.count - (entry.next_index if entry else 0)
+    return found
 
 
 def _spent(plane: Plane, owner: str, limits: Quota) -> float:

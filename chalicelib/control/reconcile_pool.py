@@ -34,6 +34,7 @@ from chalicelib.telemetry import log, metrics, verbose
 from chalicelib.wiring import Plane
 
 BACKLOG_READ_MIN, BACKLOG_READ_MAX = 500, 5000  # entries a pass; more are of no use than the pool could take at once
+BACKLOG_HELD_MAX = 20_000  # … and with those whom a quota holds
 LIST_EVERY_S = 60.0  # while the pool has hosts
 LIST_IDLE_S = 900.0  # … and while it has none: only to find instances that nobody knows
 LIST_AGAIN_S = 15.0  # after a miss: the second look decides
@@ -140,9 +141,7 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
     """What is so now, and when EC2 is to be listed next. Reads only. `list_now`: whether to ask EC2 for its list; None: when it is due."""
     now = plane.clock()
     hosts, launches = plane.stores.hosts.of_pool(pool.name)
-    limit = backlog_limit(pool)
-    head = plane.stores.backlog.head(pool.name, limit)
-    backlog, complete = unfolded(_each_once(head), limit, read=len(head))
+    backlog, complete = _backlog(plane, pool, hosts)
     live = [host for host in hosts if host.state in LIVE]
     grouped = groups_of(plane, pool)
     every_s = LIST_EVERY_S if live or any(group.members for group in grouped or ()) else LIST_IDLE_S
@@ -154,6 +153,25 @@ def observe(plane: Plane, pool: Pool, *, list_now: bool | None = None) -> tuple[
         list_due_at = now + every_s
     seen = snapshot_of(plane, pool, hosts, launches, backlog, backlog_complete=complete, listed=listed, groups=grouped)
     return seen, list_due_at
+
+
+def _backlog(plane: Plane, pool: Pool, hosts: Sequence[Host]) -> tuple[list[Entry], bool]:
+    """The head of the backlog, and whether it is all there is.
+
+    Those whom a quota holds stay in line while others are served: so it is read further, until as many are found that may begin.
+    """
+    limit = reach = backlog_limit(pool)
+    while True:
+        head = plane.stores.backlog.head(pool.name, reach)
+        backlog, complete = unfolded(_each_once(head), reach, read=len(head))
+        if complete and reach == limit:
+            return backlog, True
+        held = quotas.over(plane, pool.name, pool.spec, hosts, backlog)
+        if len(backlog) - len(held) >= limit or complete or reach >= BACKLOG_HELD_MAX:
+            break
+        reach = min(BACKLOG_HELD_MAX, 4 * reach)
+    free = [place for place, entry in enumerate(backlog) if entry.rank not in held]
+    return (backlog[: free[limit]], False) if len(free) > limit else (backlog, complete)
 
 
 def _each_once(entries: list[Entry]) -> list[Entry]:

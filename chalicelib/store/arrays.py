@@ -57,7 +57,7 @@ class DynamoArrays:
             row.waiting_for.remove(),
         ]
         if state in FINAL:
-            changes.append(row.active_pool.remove())
+            changes += [row.active_pool.remove(), row.active_owner.remove()]
             if expires_at is not None:
                 changes.append(row.expires_at.set(expires_at))
         return self._change(array_id, changes, row.state.is_in(*map(str, sources(event))))
@@ -80,6 +80,9 @@ class DynamoArrays:
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         ours = self._row.id.startswith(PREFIX) if after is None else self._row.id.between(after + "!", PREFIX + "~")
         return _page([row.id for row in self._row.by_active.query(pool, ours, limit=limit)], limit)
+
+    def active_of(self, owner: str, limit: int = 100) -> list[str]:
+        return [row.id for row in self._row.by_active_owner.query(owner, self._row.id.startswith(PREFIX), limit=limit)]
 
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         earlier = self._row.id < (before or PREFIX + "~")
@@ -113,6 +116,7 @@ class DynamoArrays:
             PART,
             pool=array.pool,
             active_pool=None if array.ended else array.pool,
+            active_owner=None if array.ended else array.owner,
             owner=array.owner,
             spec=array.spec,
             size=array.count,

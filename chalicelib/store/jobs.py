@@ -134,7 +134,12 @@ class DynamoJobs:
         connection, start, found = self._row._get_connection(), None, 0
         while found < most:
             answer = connection.query(
-                owner, index_name="by_active_owner", select="COUNT", exclusive_start_key=start, limit=most - found
+                owner,
+                self._row.id.startswith("job-"),  # an owner's arrays are there, too
+                index_name="by_active_owner",
+                select="COUNT",
+                exclusive_start_key=start,
+                limit=most - found,
             )
             found += answer["Count"]
             start = answer.get("LastEvaluatedKey")

@@ -190,6 +190,9 @@ class Arrays(Protocol):
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         """Ids of arrays that have not ended, oldest first, and the cursor of the next page. Eventually consistent."""
 
+    def active_of(self, owner: str, limit: int = 100) -> list[str]:
+        """The first ids of an owner's arrays that have not ended, in all pools, oldest first. Eventually consistent."""
+
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         """Ids of a pool's arrays, newest first, and the cursor of the next page. Eventually consistent."""
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from town import OFFERING, Town
 
-from chalicelib.control import explain, quotas, story
+from chalicelib.control import arrays, explain, quotas, story
+from chalicelib.control.reconcile_pool import BACKLOG_READ_MIN, observe
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import JobSpec
@@ -203,3 +204,41 @@ def test_a_job_that_waits_for_its_quota_does_not_wait_for_ever() -> None:
     ended = town.job(job.id)
     assert ended.state is JobState.SKIPPED
     assert ended.entered["skipped"] - job.submitted_at < 102
+
+
+@pytest.mark.parametrize("as_array", [False, True], ids=["jobs", "array"])
+def test_a_flood_that_its_quota_holds_hides_nobody_behind_it(as_array: bool) -> None:
+    """However many of its jobs stand at the head of the line, and however long: the others are read past them."""
+    town = a_town(cpu_max=1.0)
+    town.watched = False
+    many = 3 * BACKLOG_READ_MIN
+    if as_array:
+        arrays.submit(town.plane, a_spec("run 300"), many, None, "alice")
+    else:
+        for _ in range(many // 500):
+            submit_many(town.plane, [a_spec("run 300")] * 500, "alice")
+    town.run(60)
+    pool = town.stores.registry.pool("default")
+    assert pool is not None
+    town.stores.registry.note_pass("default", pool.pass_no, clocks={"5": 1e6})  # others were served for weeks meanwhile
+    town.now += 15
+    bobs = [submit(town.plane, a_spec("run 5"), "bob").job.id for _ in range(3)]
+    seen, _ = observe(town.plane, pool)
+    assert {entry.job for entry in seen.backlog} >= set(bobs)
+    assert len(seen.held) >= many - 5
+    town.run(60)
+    assert {town.job(job).state for job in bobs} == {JobState.SUCCEEDED}
+
+
+def test_elements_of_an_array_count_before_they_have_a_row() -> None:
+    """Each once: those that wait in the array, and those that are jobs."""
+    town = a_town(jobs_max=20)
+    array = arrays.submit(town.plane, a_spec("run 40"), 15, None, "alice").array
+    with pytest.raises(OverQuota, match="has 15: 6 more"):
+        arrays.submit(town.plane, a_spec(), 6, None, "alice")
+    town.run(30)
+    assert quotas.used(town.plane, "alice")[0] == 15
+    town.run(300)
+    assert quotas.used(town.plane, "alice")[0] == 0
+    assert town.stores.arrays.active_of("alice") == []
+    assert town.stores.arrays.get(array.id) is not None

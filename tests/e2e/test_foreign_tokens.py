@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from deployed_once import Deployed
+from deployed_town import eventually
 
 import app
 from chalicelib.api.answers import ROUTES
@@ -29,15 +30,25 @@ OPEN = {  # what any submitter may ask, about things that are everybody's or its
     ("POST", "/jobs/bulk"),
     ("GET", "/jobs"),
     ("POST", "/uploads"),
+    ("POST", "/arrays"),
+    ("GET", "/arrays"),
+    ("GET", "/schedules"),
+    ("GET", "/families"),
+    ("GET", "/families/{family}"),
+    ("GET", "/families/{family}/versions"),
     ("GET", "/pools"),
     ("GET", "/pools/{pool}"),
     ("POST", "/pools/{pool}/interest"),
     ("GET", "/pools/{pool}/samples"),
 }
+TAKEN = {("PUT", "/schedules/{schedule}")}  # 409: a name is taken, whoever has it
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/jobs"): {"command": "true", "timeout_s": 60, "owner": f"alice-{MARK}"},
     ("POST", "/jobs/batch"): {"jobs": [{"command": "true", "timeout_s": 60, "owner": f"alice-{MARK}"}]},
     ("POST", "/jobs/bulk"): {"action": "cancel", "filter": {"owner": f"alice-{MARK}"}},
+    ("POST", "/arrays"): {"job": {"command": "true", "timeout_s": 60, "owner": f"alice-{MARK}"}, "count": 2},
+    ("PUT", "/schedules/{schedule}"): {"timing": "rate(1 day)", "job": {"command": "true", "timeout_s": 60}},
+    ("PUT", "/families/{family}"): {"title": "mine"},
     ("PATCH", "/jobs/{job_id}"): {"priority": 0},
     ("POST", "/jobs/{job_id}/retry"): {},
     ("PUT", "/owners/{owner}"): {},
@@ -95,6 +106,11 @@ def things(root: httpx.Client, hers: httpx.Client, deployed: Deployed) -> dict[s
     }
     job = hers.post("/jobs", json=spec).raise_for_status().json()["id"]
     deployed.client.wait([job], timeout_s=60)
+    array = hers.post("/arrays", json={"job": {**spec, "queue_ttl_s": 60}, "count": 2}).raise_for_status().json()["id"]
+    eventually(lambda: root.get(f"/arrays/{array}").json()["state"] == "succeeded", 60)
+    daily = {"timing": "rate(1 day)", "job": spec}
+    hers.put("/schedules/alices", json=daily).raise_for_status()
+    root.put("/families/grading", json={"title": "everybody's", "defaults": {"timeout_s": 60}}).raise_for_status()
     root.put(f"/owners/alice-{MARK}", json={"jobs_max": 77}).raise_for_status()
     root.put(
         "/pools/default/calendar/exam", json={**BODIES["PUT", "/pools/{pool}/calendar/{booking_id}"], "title": MARK}
@@ -103,6 +119,9 @@ def things(root: httpx.Client, hers: httpx.Client, deployed: Deployed) -> dict[s
     host = root.get(f"/jobs/{job}").json()["host"]
     return {
         "job_id": job,
+        "array_id": array,
+        "schedule": "alices",
+        "family": "grading",
         "host_id": host,
         "pool": "default",
         "booking_id": "exam",
@@ -123,6 +142,8 @@ def state(town: Town) -> str:
         f"/owners/{names['owner']}",
         "/pools/default/calendar",
         "/settings",
+        "/schedules/alices",
+        f"/arrays/{names['array_id']}/elements",
         f"/jobs?owner={names['owner']}",
     )
     seen = [town.admin.get(path).raise_for_status().json() for path in paths]
@@ -150,16 +171,31 @@ def test_a_token_of_another_owner_opens_nothing_of_alices(town: Town) -> None:
             answer = town.send(method, target, params=query, **body)
             said = answer.text.replace(target, "")
             for name in town.names.values():  # that what it asked for is not there, it may say
-                said = said.replace(f"there is no job {name}", "").replace(f"there is no owner {name}", "")
+                said = re.sub(rf"there is no (job|owner|array) {name}", "", said)
             if (method, path) in OPEN:
                 closed = answer.status_code < 500
             else:
-                closed = answer.status_code in (403, 404)
+                closed = answer.status_code in ((409,) if (method, path) in TAKEN else (403, 404))
             echoed = answer.status_code == 400  # a refusal repeats the field that bob sent
-            if not closed or (MARK in said and not echoed) or town.names["job_id"] in said:
+            if (
+                not closed
+                or (MARK in said and not echoed)
+                or any(town.names[name] in said for name in ("job_id", "array_id"))
+            ):
                 wrong.append(f"{method} {target} {query}: {answer.status_code} {answer.text[:300]}")
     assert wrong == []
     assert state(town) == before
+
+
+def test_what_another_owner_has_is_to_bobs_jobs_as_if_it_were_not_there(town: Town) -> None:
+    """He cannot wait for it, and the refusal is that for a job which never was."""
+    spec = {"command": "true", "timeout_s": 60}
+    refusals = []
+    for subject in (town.names["job_id"], town.names["array_id"], "job-00000000000000000000000000"):
+        answer = town.send("POST", "/jobs", json={**spec, "after": [subject]})
+        refusals.append((answer.status_code, answer.text.replace(subject, "").replace("array", "job")))
+    assert refusals[0][0] == 400
+    assert len(set(refusals)) == 1, refusals
 
 
 def test_without_a_token_nothing_is_answered_at_all(town: Town) -> None:

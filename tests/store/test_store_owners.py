@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from store_records import NOW, race
+from store_records import NOW, a_job, race
 
+from chalicelib.core.arrays import Array, ArrayEvent, ArrayState
 from chalicelib.core.quota import OwnerQuota, Quota
 from chalicelib.store.ports import Stores
 
@@ -36,3 +37,29 @@ def test_what_an_attempt_cost_counts_once_and_on_its_day(stores: Stores) -> None
     assert owners.spent("alice", "2026-11-21", math.inf) == 0.75
     assert owners.spent("alice", "2026-11-21", 0.1) >= 0.1
     assert owners.spent("carol", "2026-11-21", math.inf) == 0.0
+
+
+def test_an_owners_arrays_are_found_until_they_end_and_are_no_jobs(stores: Stores) -> None:
+    """What quotas count: jobs by their number, arrays by their ids, oldest first."""
+    for number, owner in enumerate(("alice", "alice", "bob")):
+        stores.arrays.put(an_array(number, owner=owner))
+    stores.jobs.put(a_job(1, owner="alice"))
+    assert stores.arrays.active_of("alice") == [an_array(0).id, an_array(1).id]
+    assert stores.arrays.active_of("alice", limit=1) == [an_array(0).id]
+    assert stores.jobs.active_of("alice") == 1
+    assert stores.arrays.move(an_array(0).id, ArrayEvent.SUCCEED, at=NOW, reason="all did") is not None
+    assert stores.arrays.active_of("alice") == [an_array(1).id]
+
+
+def an_array(number: int, owner: str = "alice") -> Array:
+    return Array(
+        id=f"array-{number:026d}",
+        pool="p",
+        owner=owner,
+        spec=a_job().spec,
+        count=3,
+        state=ArrayState.OPEN,
+        submitted_at=NOW,
+        rank=f"05#{number}",
+        step_ms=1,
+    )

@@ -89,6 +89,10 @@ class MemoryArrays:
             ids = sorted(a.id for a in self._rows.values() if a.pool == pool and not a.ended)
         return _page([i for i in ids if after is None or i > after], limit)
 
+    def active_of(self, owner: str, limit: int = 100) -> list[str]:
+        with self._lock:
+            return sorted(a.id for a in self._rows.values() if a.owner == owner and not a.ended)[:limit]
+
     def of_pool(self, pool: str, before: str | None = None, limit: int = 100) -> tuple[list[str], str | None]:
         with self._lock:
             ids = sorted((a.id for a in self._rows.values() if a.pool == pool), reverse=True)
