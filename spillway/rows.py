@@ -65,13 +65,42 @@ def _json(kind: type, word: str) -> Callable[[str], Any]:
 
 _WHOLE, _REAL = _number(int, "whole number"), _number(float, "number")
 CONVERT: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("pool", "command", "family", "name", "owner", "result", "idempotency_key"), str),
-    **dict.fromkeys(("memory_mib", "slots", "timeout_s", "priority", "max_attempts"), _WHOLE),
+    **dict.fromkeys(
+        (
+            "pool",
+            "command",
+            "family",
+            "name",
+            "owner",
+            "result",
+            "image",
+            "market",
+            "not_before",
+            "after_on",
+            "idempotency_key",
+        ),
+        str,
+    ),
+    **dict.fromkeys(
+        ("memory_mib", "disk_mib", "slots", "timeout_s", "priority", "max_attempts", "queue_ttl_s", "family_version"),
+        _WHOLE,
+    ),
     "cpu": _REAL,
-    **dict.fromkeys(("network", "untrusted"), _boolean),
-    **dict.fromkeys(("environment", "labels"), _json(dict, "an object")),
-    **dict.fromkeys(("inputs", "outputs"), _json(list, "a list")),
+    **dict.fromkeys(("network", "untrusted", "archive"), _boolean),
+    **dict.fromkeys(("environment", "labels", "parameters", "secrets", "notify"), _json(dict, "an object")),
+    **dict.fromkeys(("inputs", "outputs", "after", "retry_on", "instance_types"), _json(list, "a list")),
 }
+
+
+DOTTED = ("environment", "labels", "parameters", "secrets")
+
+
+def _value(text: str) -> Any:
+    """A parameter's value: JSON, or else a word."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def read_rows(file: Path, defaults: Mapping[str, Any]) -> list[Row]:
@@ -106,10 +135,12 @@ def _csv_rows(file: Path, text: str) -> list[Row]:
     rows: list[Row] = []
     try:
         headers = [header.strip() for header in next(reader, [])]
-        unknown = [h for h in headers if h not in CONVERT and h.partition(".")[0] not in ("environment", "labels")]
+        unknown = [h for h in headers if h not in CONVERT and h.partition(".")[0] not in DOTTED]
         if unknown or len(set(headers)) < len(headers):
             wrong = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "a column twice"
-            raise BadInput(f"{file}, line 1: {wrong}. Known: {', '.join(CONVERT)}, environment.NAME, labels.NAME.")
+            raise BadInput(
+                f"{file}, line 1: {wrong}. Known: {', '.join(CONVERT)}, {', '.join(f'{field}.NAME' for field in DOTTED)}."
+            )
         start = reader.line_num + 1
         for cells in reader:
             if cells:
@@ -130,7 +161,7 @@ def _csv_row(line: int, headers: Sequence[str], cells: Sequence[str]) -> Row:
             continue
         field, _, key = header.partition(".")
         if key:
-            spec.setdefault(field, {})[key] = cell
+            spec.setdefault(field, {})[key] = _value(cell) if field == "parameters" else cell
             continue
         try:
             spec[field] = CONVERT[field](cell)

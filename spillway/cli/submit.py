@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ from spillway.errors import BadInput
 if TYPE_CHECKING:
     from spillway.client import Client
     from spillway.records import Job
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @command
@@ -47,11 +50,23 @@ def submit(
     network: Annotated[bool, typer.Option("--network", help="Let it use the network.")] = False,
     trusted: Annotated[bool, typer.Option("--trusted", help="It needs no sandbox.")] = False,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="PATH[:DEST]: upload a file or folder. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--input", help="PATH[:DEST]: upload a file or folder; s3://BUCKET/KEY[:DEST]: an object. Repeatable."
+        ),
     ] = None,
-    outputs: Annotated[list[str] | None, typer.Option("--output", help="GLOB of files to keep. Repeatable.")] = None,
+    git: Annotated[list[str] | None, typer.Option(help="URL[#BRANCH]: a repository to clone. Repeatable.")] = None,
+    git_token: Annotated[str | None, typer.Option(help="ssm:NAME: the secret that opens the repositories.")] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", help="[NAME=]GLOB: files to keep. Repeatable.")
+    ] = None,
     result: Annotated[str | None, typer.Option(help="A JSON file it writes, that becomes its result.")] = None,
     env: Annotated[list[str] | None, typer.Option("--env", help="NAME=VALUE. Repeatable.")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option("--secret", help="NAME=ssm:NAME or NAME=secretsmanager:NAME. Repeatable.")
+    ] = None,
+    disk: Annotated[int | None, typer.Option(min=1, help="Of its work folder, MiB (else 2048).")] = None,
+    image: Annotated[str | None, typer.Option(help="The container's image that it wants its host to be.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE. Repeatable.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key returns the same job.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended; exit 1 unless it succeeded.")] = False,
@@ -82,15 +97,22 @@ def submit(
         "name": name,
         "owner": owner,
         "result": result,
-        "outputs": outputs,
+        "outputs": [output_option(text) for text in outputs or ()],
+        "secrets": pairs(secret, "--secret"),
+        "disk_mib": disk,
+        "image": image,
         "idempotency_key": key,
         "environment": pairs(env, "--env"),
         "labels": pairs(label, "--label"),
     }
     spec |= {field: value for field, value in optional.items() if value}
     with connect(url, token, stage) as spillway:
-        if inputs:
-            spec["inputs"] = [spillway.upload(*input_option(text)) for text in inputs]
+        entries = [
+            s3_input(text) if text.startswith("s3://") else spillway.upload(*input_option(text))
+            for text in inputs or ()
+        ]
+        entries += [git_input(text, git_token) for text in git or ()]
+        spec |= {"inputs": entries} if entries else {}
         job = spillway.submit_spec(spec)
         if wait:
             job = wait_with_bar(spillway, [job.id], wait_timeout, "Waiting")[0]
@@ -116,6 +138,29 @@ def wait_with_bar(spillway: Client, ids: list[str], timeout_s: float | None, tit
 
     with JobsProgress(title, len(ids)) as progress:
         return spillway.wait(ids, timeout_s=timeout_s, on_change=progress.seen)
+
+
+def s3_input(text: str) -> dict[str, Any]:
+    """`s3://BUCKET/KEY[:DEST]` as an entry of `inputs`; a DEST that ends in a slash is a folder, into which an archive is unpacked."""
+    address, _, destination = text.removeprefix("s3://").partition(":")
+    path = destination.rstrip("/") or (PurePosixPath(address).name if not destination else ".")
+    return {"path": path, "s3": f"s3://{address}", "unpack": destination.endswith("/")}
+
+
+def git_input(text: str, token: str | None) -> dict[str, Any]:
+    """`URL[#BRANCH]` as an entry of `inputs`: a folder that is called like the repository."""
+    url, _, branch = text.partition("#")
+    source = {"url": url, "branch": branch, "token": token}
+    return {
+        "path": PurePosixPath(url.rstrip("/")).name.removesuffix(".git") or "repository",
+        "git": {key: value for key, value in source.items() if value},
+    }
+
+
+def output_option(text: str) -> str | dict[str, str]:
+    """`[NAME=]GLOB` as an entry of `outputs`."""
+    name, equals, glob = text.partition("=")
+    return {"name": name, "glob": glob} if equals and _NAME.fullmatch(name) and glob else text
 
 
 def input_option(text: str) -> tuple[str, str | None]:

@@ -308,3 +308,21 @@ def test_pairs_keep_later_equals_signs() -> None:
     assert pairs(["A=1", "B="], "--env") == {"A": "1", "B": ""}
     with pytest.raises(BadInput):
         pairs(["=x"], "--env")
+
+
+def test_submit_names_objects_repositories_secrets_and_outputs(run: Any, server: Any) -> None:
+    """What is not uploaded is only named; a destination that ends in a slash is a folder to unpack into."""
+    line = "submit true --input s3://b/a/tests.tgz:tests/ --input s3://b/a/x --input s3://b/all.zip:./ --json"
+    line += " --git https://h/course/grader.git#autumn --git https://h/x --git-token ssm:t --secret KEY=ssm:lms/key"
+    done = run(*line.split(), "--disk", "4096", "--image", "i:1", "--output", "report=r/*", "--output", "*=x")
+    spec = done.json()["spec"]
+    assert spec["inputs"] == [
+        {"path": "tests", "s3": "s3://b/a/tests.tgz", "unpack": True},
+        {"path": "x", "s3": "s3://b/a/x", "unpack": False},
+        {"path": ".", "s3": "s3://b/all.zip", "unpack": True},
+        {"path": "grader", "git": {"url": "https://h/course/grader.git", "branch": "autumn", "token": "ssm:t"}},
+        {"path": "x", "git": {"url": "https://h/x", "token": "ssm:t"}},
+    ]
+    assert spec["outputs"] == [{"name": "report", "glob": "r/*"}, "*=x"]
+    assert (spec["secrets"], spec["disk_mib"], spec["image"]) == ({"KEY": "ssm:lms/key"}, 4096, "i:1")
+    assert not server.uploads
