@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from spillway.arrays import Arrays
 from spillway.bundle import bundle
 from spillway.definitions import Definitions
 from spillway.errors import BadInput, Refused, WaitTimedOut
-from spillway.records import Host, Job, LogPart, Output, Pool, StoryLine, Why
+from spillway.records import Array, Host, Job, LogPart, Output, Pool, StoryLine, Why
 from spillway.transport import TRIES_MAX, Transport
 
 BATCH_MAX = 500  # jobs in one POST /jobs/batch
@@ -33,6 +34,7 @@ class Client(Definitions):
     def __init__(self, url: str, token: str, *, tries_max: int = TRIES_MAX) -> None:
         self._http = Transport(url, token, tries_max=tries_max)
         self._uploaded: set[str] = set()
+        self.arrays = Arrays(self._http, _new_key)
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +82,13 @@ class Client(Definitions):
                 raise
             jobs += [Job.from_json(item) for item in answer["items"]]
         return jobs
+
+    def map(self, command: str, elements: Sequence[Mapping[str, Any]], *, timeout_s: int, **spec: Any) -> Array:
+        """A job for each of `elements`, which are its parameters: `map("./grade.sh", [{"student": "ada"}, …], timeout_s=60)`.
+
+        At most 10,000 in one request; `Client.arrays` follows, cancels and collects them.
+        """
+        return self.arrays.submit({"command": command, "timeout_s": timeout_s, **spec}, elements=elements)
 
     def upload(self, path: str | Path, to: str | None = None) -> dict[str, Any]:
         """Upload a file or folder unless its content is there already; the `inputs` entry that names it.

@@ -57,6 +57,52 @@ class Job(_Wire):
 
 
 @dataclass(frozen=True)
+class Array(_Wire):
+    """Many like jobs as one thing. `counts`: final state, "placed" or "waiting" → how many elements."""
+
+    id: str
+    pool: str
+    state: str
+    count: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    owner: str | None = None
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    waiting_for: str | None = None
+    cancel_requested: bool = False
+    submitted_at: float | None = None
+    ended_at: float | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Every element has ended, or never will begin."""
+        return self.state in FINAL_STATES
+
+    @property
+    def succeeded(self) -> bool:
+        """All elements did."""
+        return self.state == "succeeded"
+
+
+@dataclass(frozen=True)
+class Element(_Wire):
+    """One element of an array; `id` is that of its job."""
+
+    index: int
+    id: str
+    state: str
+    attempt: int = 0
+    reason: str | None = None
+    host: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    exit_code: int | None = None
+    result: Any = None
+
+
+@dataclass(frozen=True)
 class Pool(_Wire):
     """Hosts that share one configuration. `settings`: what was said of it; `document` is the whole answer, as it came."""
 

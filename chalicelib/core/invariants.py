@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core import plan as do
+from chalicelib.core.arrays import Array, ArrayState, Tally
 from chalicelib.core.backlog import Entry
 from chalicelib.core.bucket import EC2_INSTANCES, EC2_REQUESTS, GRAIN
 from chalicelib.core.catalogue import Capacity, capacity, knows, price_usd_h
@@ -28,6 +29,7 @@ class World:
     """All rows of a pool, EC2's truth, and how often each attempt's command really began (where somebody counted)."""
 
     jobs: tuple[Job, ...] = ()
+    arrays: tuple[tuple[Array, Tally], ...] = ()
     hosts: tuple[Host, ...] = ()
     backlog: tuple[Entry, ...] = ()
     instances: frozenset[str] = frozenset()  # that cost money
@@ -56,6 +58,7 @@ def at_rest(world: World) -> list[str]:
         *(f"the backlog still has {entry.rank}" for entry in world.backlog),
         *_succeeded_ran(world),
         *_told(world.jobs),
+        *_arrays_are_their_elements(world),
     ]
 
 
@@ -239,6 +242,27 @@ def _reservations(hosts: Iterable[Host]) -> Iterator[str]:
         slots = sum(a.slots for a in host.assignments)
         if cpu > host.cpu + CPU_GRAIN or memory_mib > host.memory_mib or slots > host.slots:
             yield f"{host.id} has {cpu:g} of {host.cpu:g} cpu, {memory_mib} of {host.memory_mib} MiB, {slots} of {host.slots} slots"
+
+
+def _arrays_are_their_elements(world: World) -> Iterator[str]:
+    """What an array says of its elements is what their rows say; what has no row never began, and that only where it was to stop."""
+    elements: dict[str, dict[int, Job]] = {}
+    for job in world.jobs:
+        if job.array is not None and job.index is not None:
+            elements.setdefault(job.array, {})[job.index] = job
+    for array, tally in world.arrays:
+        rows = elements.get(array.id, {})
+        if not array.ended:
+            yield f"{array.id} is {array.state}: {array.reason}"
+        if len(rows) < array.count and not array.stops and array.state is not ArrayState.SKIPPED:
+            yield f"{array.id} has {len(rows)} of {array.count} elements and was never stopped"
+        for state, indices in tally.ended.items():
+            yield from (
+                f"{array.id} says that element {index} is {state}, and its row is {rows[index].state if index in rows else 'not there'}"
+                for index in indices
+                if index not in rows or rows[index].state is not state
+            )
+        yield from (f"{array.id} forgot element {index}" for index in rows.keys() - tally.indices)
 
 
 def _maximum(world: World) -> Iterator[str]:

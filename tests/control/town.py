@@ -143,6 +143,7 @@ class Town:
         while self.now < end:
             self.run(30)
             jobs = self.stores.jobs.active("default")[0] + self.stores.jobs.untold()[0]
+            jobs += self.stores.arrays.active("default")[0]
             if not self.cloud.compute.alive() and not jobs and self._rows_ended():
                 self.run(130)
                 return
@@ -155,6 +156,12 @@ class Town:
         assert pool is not None
         return invariants.World(
             jobs=tuple(self.stores.jobs.get_many(ids).values()),
+            arrays=tuple(
+                (array, self.stores.arrays.tally(array.id))
+                for array in self.stores.arrays.get_many(
+                    self.stores.arrays.of_pool("default", limit=10_000)[0]
+                ).values()
+            ),
             hosts=tuple(self.hosts()),
             backlog=tuple(self.stores.backlog.head("default", 10_000)),
             instances=frozenset(machine.id for machine in self.cloud.compute.alive()),
