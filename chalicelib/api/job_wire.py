@@ -29,7 +29,7 @@ Count = Annotated[int, Meta(ge=1, le=1024)]
 JobId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9#-]+\Z")]
 SecretName = Annotated[str, Meta(max_length=512, pattern=r"^(ssm|secretsmanager):[A-Za-z0-9_./+=@-]+\Z")]
 LabelText = Annotated[str, Meta(max_length=321, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(:.*)?\Z")]
-S3Address = Annotated[str, Meta(max_length=1100, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\0]+\Z")]
+S3Address = Annotated[str, Meta(max_length=1100, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\x00]+\Z")]
 GitUrl = Annotated[str, Meta(max_length=1024, pattern=r"^https?://[^\s@]+\Z")]
 
 

@@ -95,7 +95,14 @@ def routes(authorizer: Any) -> Blueprint:
         _job(who(), job_id)
         return answer(job_view.job(arrays.cancel_job(wiring.plane(), job_id)), 202)
 
-    @route("POST", "/jobs/{job_id}/retry", takes=life_wire.RetryWire, gives=job_view.JobView, statuses=(201, 200))
+    @route(
+        "POST",
+        "/jobs/{job_id}/retry",
+        takes=life_wire.RetryWire,
+        optional=True,
+        gives=job_view.JobView,
+        statuses=(201, 200),
+    )
     def post_retry(job_id: str) -> Response:
         """Run a job that has ended again, as a new one; 200 with the one that is there for a repeated `idempotency_key`."""
         asked = wire.decode(bp.current_request.raw_body or b"{}", life_wire.RetryWire)

@@ -14,7 +14,7 @@ from chalicelib.errors import Fault
 
 Priority = Annotated[int, Meta(ge=0, le=9)]
 Key = Annotated[str, Meta(min_length=1, max_length=128)]
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
 
 
 class RetryWire(Strict, frozen=True, kw_only=True):

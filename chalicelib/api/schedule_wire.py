@@ -19,7 +19,7 @@ class ScheduleWire(Strict, frozen=True, kw_only=True):
     """When to submit which job. `timing`: cron (5 fields, or Quartz's 6 or 7), `cron(…)`, `rate(…)`, `at(…)`; `zone`: an IANA time zone."""
 
     timing: Annotated[str, Meta(min_length=1, max_length=200)]
-    zone: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$")] = "UTC"
+    zone: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*\Z")] = "UTC"
     job: JobSpecWire
     misfire: Literal["skip", "once"] = "once"
     overlap: Literal["allow", "skip", "queue", "replace"] = "allow"

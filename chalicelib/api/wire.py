@@ -75,9 +75,12 @@ def query(given: MultiDict | None, type_: type[W]) -> W:
     refuse([Fault(name, "is said twice") for name, values in said.items() if len(values) > 1 and name not in lists])
     document = {name: values if name in lists else values[0] for name, values in said.items()}
     try:
-        return msgspec.convert(document, type_, strict=False)
+        asked = msgspec.convert(document, type_, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
+    names = {f.encode_name: f.name for f in msgspec.structs.fields(type_)}
+    refuse([Fault(name, "cannot be null; leave it out") for name in said if getattr(asked, names[name]) is None])
+    return asked
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")

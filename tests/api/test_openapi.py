@@ -76,6 +76,14 @@ def test_what_is_sent_is_refused_where_it_is_not_known(route: Route) -> None:
             assert struct.__struct_config__.forbid_unknown_fields
 
 
+def test_patterns_of_what_is_sent_end_where_the_text_ends() -> None:
+    r"""Python's `$` lets a newline follow; `\Z` does not."""
+    sent = [struct for r in ROUTES.values() for struct in (r.takes, r.query) if struct is not None]
+    _, components = msgspec.json.schema_components(sent)
+    patterns = {str(value) for key, value in everywhere(components) if key == "pattern"}
+    assert not [p for p in patterns if not p.endswith(r"\Z")]
+
+
 def test_every_refusal_is_a_problem_also_chalices_own() -> None:
     """As the document says of each status over 400."""
     from chalice import Response  # type: ignore[attr-defined]

@@ -116,6 +116,7 @@ def test_a_query_says_its_filter() -> None:
         ("states", ["pending"]),
         ("since", ["yesterday"]),
         ("since", ["nan"]),
+        ("until", ["null"]),
         ("label", [":x"]),
         ("ids", ["a,,b"]),
         ("cursor", ["job 1"]),
