@@ -135,7 +135,7 @@ def test_a_page_of_large_jobs_ends_before_it_is_too_large_for_lambda() -> None:
     spec = JobSpec(command='"' * 60_000, timeout_s=5)
     town, jobs = a_town([{"pool": "p", "owner": "ann", "state": JobState.PENDING, "spec": spec}] * 100)
     found, cursor = listing.find(town.plane, JobFilter(pool="p"), None, 100)
-    page = job_view.page(found, cursor)
+    page = job_view.page(found, cursor, lambda _: None)
     assert 0 < len(page.items) < 100
     assert page.next == page.items[-1].id
     assert len(wire.to_json(wire.to_json(page))) < 6_000_000
