@@ -27,6 +27,7 @@ class ArrayView(View, frozen=True, kw_only=True):
     counts: Mapping[str, int]
     submitted_at: float
     ended_at: float | None
+    delivered_at: float | None
     spec: JobSpec
 
 
@@ -85,6 +86,7 @@ def array(record: Array, counts: Mapping[str, int]) -> ArrayView:
         counts=counts,
         submitted_at=record.submitted_at,
         ended_at=record.entered.get(record.state) if record.ended else None,
+        delivered_at=record.delivered_at,
         spec=record.spec,
     )
 

@@ -34,4 +34,6 @@ def closed(plane: Plane, array: Array, tally: Tally, *, rest_never_begins: bool 
     event, reason = verdict(array, tally)
     plane.cloud.queues.timer({"v": 1, "kind": "array", "array": array.id}, 1)
     now = plane.clock()
-    return plane.stores.arrays.move(array.id, event, at=now, reason=reason, expires_at=now + ARRAY_TTL_S)
+    return plane.stores.arrays.move(
+        array.id, event, at=now, reason=reason, expires_at=now + ARRAY_TTL_S, untold=bool(array.listeners)
+    )

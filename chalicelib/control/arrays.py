@@ -249,6 +249,7 @@ def _blocked(plane: Plane, array: Array) -> bool:
         at=now,
         reason="cancelled before it began",
         expires_at=now + array_ends.ARRAY_TTL_S,
+        untold=bool(array.listeners),
     )
     if moved is not None:
         endings.ended(plane, moved)

@@ -1,22 +1,25 @@
-"""Telling those who want to know that a job has ended. Ordered by a message on the timers queue, so that who ends a job never waits for
-a webhook: {"v": 1, "kind": "ended", "job": id}. The message only says "look at this job"; what is still to be told, its row says.
+"""Telling those who want to know that a job, or an array, has ended. A message on the timers queue orders it, so that who ends it never
+waits for a webhook: {"v": 1, "kind": "ended", "job": id}. It only says "look at this"; what is still to be told, the row says.
 
 Everybody is told at least once: a crash between telling and writing that it was told tells again, under the same delivery id. From the very
-write that ends a job until all are told, or given up, it is found by `jobs.untold`: so the tick's sweep orders again what a crash lost.
+write that ends it until all are told, or given up, it is found by `untold`: so the tick's sweep orders again what a crash lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from chalicelib.control import prairielearn
 from chalicelib.control.notices import notify, publish
+from chalicelib.core.arrays import Array
 from chalicelib.core.job import Job
 from chalicelib.core.prairielearn import LISTENER
 from chalicelib.core.telling import Telling, failed
 from chalicelib.errors import CloudUnavailable
+from chalicelib.store.ports import Arrays, Jobs
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -25,108 +28,140 @@ STILL_S = 60.0  # the sweep leaves alone what is younger: its message is on its 
 PAGE = 500
 PAGES_MAX = 10
 
+Record = Job | Array
 
-def order(plane: Plane, job_id: str, delay_s: float = 0.0) -> None:
-    """Ask for the delivery of an ended job. Where the queue cannot be reached, the tick's sweep asks again."""
+
+def order(plane: Plane, record_id: str, delay_s: float = 0.0) -> None:
+    """Ask for the delivery of what has ended. Where the queue cannot be reached, the tick's sweep asks again."""
     try:
-        plane.cloud.queues.timer({"v": 1, "kind": "ended", "job": job_id}, int(delay_s))
+        plane.cloud.queues.timer({"v": 1, "kind": "ended", "job": record_id}, int(delay_s))
     except CloudUnavailable as error:
-        log.warning("the delivery of a job could not be ordered", extra={"job": job_id, "error": str(error)})
+        log.warning("a delivery could not be ordered", extra={"job": record_id, "error": str(error)})
 
 
-def deliver(plane: Plane, job_id: str) -> None:
+def deliver(plane: Plane, record_id: str) -> None:
     """Tell everybody who wants to know and has not been told; order another try where somebody could not be reached."""
-    job = plane.stores.jobs.get(job_id)
-    if job is None or not job.ended or job.delivered_at is not None or job.telling.given_up:
-        return
-    if plane.clock() < job.telling.due_at - EARLY_S:
-        return  # another message is under way for that time
+    record = _untold(plane, record_id)
+    if record is None or plane.clock() < record.telling.due_at - EARLY_S:
+        return  # of what is too early, another message is under way
     told, faults = [], []
-    for listener in job.listeners:
-        if listener in job.telling.told:
+    for listener in record.listeners:
+        if listener in record.telling.told:
             continue
         try:
-            TELL[listener](plane, job)
+            TELL[listener](plane, record)
             told.append(listener)
         except CloudUnavailable as error:
             faults.append(f"{listener}: {error}")
     if faults:
-        _again(plane, job, told, "; ".join(faults))
-    elif plane.stores.jobs.delivered(job.id, plane.clock()):
-        plane.tell(job.id, "delivered", f"told: {', '.join(job.listeners)}")
+        _again(plane, record, told, "; ".join(faults))
+    elif _rows(plane, record).delivered(record.id, plane.clock()):
+        plane.tell(record.id, "delivered", f"told: {', '.join(record.listeners)}")
 
 
-def died(plane: Plane, job_id: str, fault: str) -> None:
+def died(plane: Plane, record_id: str, fault: str) -> None:
     """A telling that could not even be tried counts as one that reached nobody; the sweep orders the next."""
-    job = plane.stores.jobs.get(job_id)
-    if job is None or not job.ended or job.delivered_at is not None or job.telling.given_up:
+    record = _untold(plane, record_id)
+    if record is None:
         return
-    telling = failed(job.telling, plane.clock(), (), fault)
-    if plane.stores.jobs.tell_again(job.id, job.telling, telling) and telling.given_up:
-        _give_up(plane, job, telling)
+    telling = failed(record.telling, plane.clock(), (), fault)
+    if _rows(plane, record).tell_again(record.id, record.telling, telling) and telling.given_up:
+        _give_up(plane, record, telling)
 
 
 def sweep(plane: Plane) -> None:
     """Order again what a crash lost on its way: part of the tick."""
-    after: str | None = None
-    for _page in range(PAGES_MAX):
-        ids, after = plane.stores.jobs.untold(after=after, limit=PAGE)
-        for job in plane.stores.jobs.get_many(ids).values():
-            if plane.clock() - max(job.telling.due_at, *job.entered.values()) > STILL_S and job.delivered_at is None:
-                log.warning("the end of a job was not told", extra={"job": job.id})
-                order(plane, job.id)
-        if after is None:
-            return
+    for rows in (plane.stores.jobs, plane.stores.arrays):
+        after: str | None = None
+        for _page in range(PAGES_MAX):
+            ids, after = rows.untold(after=after, limit=PAGE)
+            for record in rows.get_many(ids).values():
+                still_s = plane.clock() - max(record.telling.due_at, *record.entered.values())
+                if still_s > STILL_S and record.delivered_at is None:
+                    log.warning("an end was not told", extra={"job": record.id})
+                    order(plane, record.id)
+            if after is None:
+                break
 
 
-def _again(plane: Plane, job: Job, told: list[str], fault: str) -> None:
+def _untold(plane: Plane, record_id: str) -> Record | None:
+    record: Record | None = (
+        plane.stores.arrays.get(record_id) if record_id.startswith("array-") else plane.stores.jobs.get(record_id)
+    )
+    if record is None or not record.ended or record.delivered_at is not None or record.telling.given_up:
+        return None
+    return record
+
+
+def _rows(plane: Plane, record: Record) -> Jobs | Arrays:
+    return plane.stores.arrays if isinstance(record, Array) else plane.stores.jobs
+
+
+def _again(plane: Plane, record: Record, told: list[str], fault: str) -> None:
     now = plane.clock()
-    telling = failed(job.telling, now, told, fault)
-    if not plane.stores.jobs.tell_again(job.id, job.telling, telling):
+    telling = failed(record.telling, now, told, fault)
+    if not _rows(plane, record).tell_again(record.id, record.telling, telling):
         return  # another did so
     if telling.given_up:
-        _give_up(plane, job, telling)
+        _give_up(plane, record, telling)
         return
-    plane.tell(job.id, "untold", f"trying again: {fault}")
-    order(plane, job.id, telling.due_at - now)
+    plane.tell(record.id, "untold", f"trying again: {fault}")
+    order(plane, record.id, telling.due_at - now)
 
 
-def _give_up(plane: Plane, job: Job, telling: Telling) -> None:
+def _give_up(plane: Plane, record: Record, telling: Telling) -> None:
     reason = f"nobody could be told of its end in {telling.tries} tries; the last one: {telling.fault}"
-    plane.tell(job.id, "untold", reason)
-    notify(plane, "delivery_failed", "warning", subject=job.id, reason=f"{job.id}: {reason}", pool=job.pool)
+    plane.tell(record.id, "untold", reason)
+    notify(plane, "delivery_failed", "warning", subject=record.id, reason=f"{record.id}: {reason}", pool=record.pool)
 
 
-def _to_webhook(plane: Plane, job: Job) -> None:
-    from chalicelib.api import job_view
-
-    url = (job.spec.notify.webhook if job.spec.notify else None) or ""
-    body = msgspec.json.encode({"v": 1, "type": "job_finished", "job": job_view.job(job)})
+def _to_webhook(plane: Plane, record: Record) -> None:
+    url = (record.spec.notify.webhook if record.spec.notify else None) or ""
+    body = msgspec.json.encode({"v": 1, "type": _type(record), **_document(plane, record)})
     headers = {
         "content-type": "application/json",
         "user-agent": "spillway",
-        "x-spillway-delivery": f"{job.id}.ended",  # the same at every try
-        "x-spillway-try": str(job.telling.tries + 1),
+        "x-spillway-delivery": f"{record.id}.ended",  # the same at every try
+        "x-spillway-try": str(record.telling.tries + 1),
     }
     status = plane.cloud.outside.post(url, body, headers)
     if not 200 <= status < 300:
         raise CloudUnavailable(f"it answered {status}")
 
 
-def _to_topic(plane: Plane, job: Job) -> None:
+def _document(plane: Plane, record: Record) -> dict[str, Any]:
+    """As the API shows it."""
+    from chalicelib.api import array_view, job_view
+    from chalicelib.control import arrays
+
+    if isinstance(record, Array):
+        return {"array": array_view.array(record, arrays.counts(plane, record))}
+    return {"job": job_view.job(record)}
+
+
+def _to_topic(plane: Plane, record: Record) -> None:
     publish(
         plane,
-        "job_finished",
+        _type(record),
         "info",
-        subject=job.id,
-        reason=f"{job.spec.name or job.id} has ended: {job.state}, {job.reason}",
-        pool=job.pool,
-        detail={"state": job.state, "owner": job.owner, "labels": dict(job.spec.labels)},
+        subject=record.id,
+        reason=f"{record.spec.name or record.id} has ended: {record.state}, {record.reason}",
+        pool=record.pool,
+        detail={"state": record.state, "owner": record.owner, "labels": dict(record.spec.labels)},
     )
 
 
-TELL: dict[str, Callable[[Plane, Job], None]] = {
+def _to_prairielearn(plane: Plane, record: Record) -> None:
+    if isinstance(record, Job):
+        prairielearn.tell(plane, record)
+
+
+def _type(record: Record) -> str:
+    return "array_finished" if isinstance(record, Array) else "job_finished"
+
+
+TELL: dict[str, Callable[[Plane, Record], None]] = {
     "webhook": _to_webhook,
     "topic": _to_topic,
-    LISTENER: prairielearn.tell,
+    LISTENER: _to_prairielearn,
 }

@@ -39,10 +39,9 @@ def follow(plane: Plane, record_id: str, after: str | None = None) -> None:
 def _one(plane: Plane, record: Job | Array) -> Iterable[Job | Array]:
     what, took_s = "an array" if isinstance(record, Array) else "a job", plane.clock() - record.submitted_at
     log.info(f"{what} has ended", extra={"job": record.id, "state": record.state, "took_s": took_s})
-    if isinstance(record, Job):
-        if record.listeners:
-            delivery.order(plane, record.id)
-        if (array := array_ends.noted(plane, record)) is not None:
-            yield array
+    if record.listeners:
+        delivery.order(plane, record.id)
+    if isinstance(record, Job) and (array := array_ends.noted(plane, record)) is not None:
+        yield array
     if record.awaited:
         yield from graph.released(plane, record.id)

@@ -133,6 +133,7 @@ def _job(plane: Plane, job: Job, ruling: Ruling) -> Job | None:
         reason=ruling.reason,
         rank=job.rank,
         expires_at=now + WAITER_TTL_S,
+        untold=bool(job.listeners),
     )
     if moved is not None and not moved.ended:
         plane.stores.backlog.put(backlog.entry_of(moved))
@@ -142,7 +143,9 @@ def _job(plane: Plane, job: Job, ruling: Ruling) -> Job | None:
 def _array(plane: Plane, array: Array, ruling: Ruling) -> Array | None:
     event = ArrayEvent.UNBLOCK if ruling.fate is Fate.UNBLOCK else ArrayEvent.SKIP
     now = plane.clock()
-    moved = plane.stores.arrays.move(array.id, event, at=now, reason=ruling.reason, expires_at=now + WAITER_TTL_S)
+    moved = plane.stores.arrays.move(
+        array.id, event, at=now, reason=ruling.reason, expires_at=now + WAITER_TTL_S, untold=bool(array.listeners)
+    )
     if moved is not None and not moved.ended:
         plane.stores.backlog.put(array_machine.entry_of(moved))
     return moved

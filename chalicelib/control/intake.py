@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chalicelib.api import job_wire, wire
-from chalicelib.control import families, prairielearn
+from chalicelib.api import array_wire, job_wire, wire
+from chalicelib.control import arrays, families, prairielearn
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.submit import Submitted, known_pool, submit, submit_many
 from chalicelib.core import dialects, jobdetails
@@ -90,6 +90,15 @@ def _batch(plane: Plane, record: Record, document: Any) -> None:
     _many(plane, record, batch.jobs, "jobs[{}].")
 
 
+def _array(plane: Plane, record: Record, document: Any) -> None:
+    said = wire.decode(record.body.encode(), array_wire.ArrayWire, array_wire.ARRAY_BYTES_MAX)
+    count = array_wire.count_of(said)
+    whole = families.apply(plane, said.job, "job.")
+    spec = _keyed(job_wire.job_spec(whole, "job."), record)
+    submitted = arrays.submit(plane, spec, count, said.elements, whole.owner or QUEUE_OWNER, "job.")
+    log.info("an array came by queue", extra={"array": submitted.array.id, "first": submitted.created})
+
+
 def _jobdetails(plane: Plane, record: Record, document: Any) -> None:
     """Rows are jobs; what none of them says, a family `jobdetails` may say."""
     rows = jobdetails.read(record.body)
@@ -162,6 +171,7 @@ def _told(submitted: Submitted) -> None:
 _TAKE = {
     Dialect.JOB: _job,
     Dialect.BATCH: _batch,
+    Dialect.ARRAY: _array,
     Dialect.AGAIN: _again,
     Dialect.PRAIRIELEARN: _prairielearn,
     Dialect.JOBDETAILS: _jobdetails,

@@ -24,6 +24,7 @@ from chalicelib.core.backlog import Entry, rank_ms
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.machine import Machine
+from chalicelib.core.telling import Telling
 
 COUNT_MAX = 10_000
 CHUNK = 250  # elements that one row tells the ends of: about a KiB, so that one more end costs one write unit
@@ -101,6 +102,13 @@ class Array:
     made: bool = False
     awaited: bool = False
     results: Results | None = None
+    delivered_at: float | None = None  # when the last of those who wanted to know of its end was told
+    telling: Telling = field(default_factory=Telling)  # how far that has come
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """Who wants to be told of its end."""
+        return self.spec.notify.listeners if self.spec.notify is not None else ()
 
     @property
     def ended(self) -> bool:

@@ -5,6 +5,7 @@
 | a JSON object with `jobId`, `s3Bucket` and `s3RootKey` | PrairieLearn's grading message (`core/prairielearn.py`) |
 | a JSON object with `again` | a message that died once, with its first id |
 | a JSON object with `jobs` | several jobs, as `POST /jobs/batch` takes them |
+| a JSON object with `job` | an array, as `POST /arrays` takes it |
 | any other JSON object | one job, as `POST /jobs` takes it |
 | no JSON | a `jobdetails.csv`, or one row of it (`core/jobdetails.py`) |
 """
@@ -20,6 +21,7 @@ from typing import Any
 class Dialect(StrEnum):
     JOB = "job"
     BATCH = "batch"
+    ARRAY = "array"
     AGAIN = "again"
     PRAIRIELEARN = "prairielearn"
     JOBDETAILS = "jobdetails"
@@ -46,7 +48,7 @@ def recognise(body: str) -> Message:
         return Message(Dialect.JOB, document)
     if document.keys() >= GRADING:
         return Message(Dialect.PRAIRIELEARN, document)
-    for key, dialect in (("again", Dialect.AGAIN), ("jobs", Dialect.BATCH)):
+    for key, dialect in (("again", Dialect.AGAIN), ("jobs", Dialect.BATCH), ("job", Dialect.ARRAY)):
         if key in document:
             return Message(dialect, document)
     return Message(Dialect.JOB, document)

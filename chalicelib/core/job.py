@@ -162,14 +162,8 @@ class Job:
     @property
     def listeners(self) -> tuple[str, ...]:
         """Who wants to be told of its end: `webhook`, `topic`, the dialect that it came in."""
-        listeners: list[str] = []
-        if self.spec.notify is not None and self.spec.notify.webhook:
-            listeners.append("webhook")
-        if self.spec.notify is not None and self.spec.notify.topic:
-            listeners.append("topic")
-        if "answer" in self.origin:
-            listeners.append(str(self.origin["answer"]))
-        return tuple(listeners)
+        notified = self.spec.notify.listeners if self.spec.notify is not None else ()
+        return (*notified, str(self.origin["answer"])) if "answer" in self.origin else notified
 
     @property
     def priority(self) -> int:

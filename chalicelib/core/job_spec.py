@@ -72,6 +72,12 @@ class Notify:
     webhook: str | None = None
     topic: bool = False
 
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """`webhook`, `topic`."""
+        wanted = (("webhook", bool(self.webhook)), ("topic", self.topic))
+        return tuple(name for name, wants in wanted if wants)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:

@@ -13,8 +13,11 @@ from pynamodb.expressions.update import Action
 from chalicelib.core.arrays import CHUNK, FINAL, Array, ArrayEvent, ArrayState, Results, Tally, sources, target
 from chalicelib.core.job import FINAL as ENDS
 from chalicelib.core.job import JobState
+from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch
 from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.jobs import UNTOLD
+from chalicelib.store.ports import must_say
 from chalicelib.store.tables import ArrayRow, TallyRow
 
 PART = "array"
@@ -47,7 +50,14 @@ class DynamoArrays:
         return {array_id: found[array_id] for array_id in wanted if array_id in found}
 
     def move(
-        self, array_id: str, event: ArrayEvent, *, at: float, reason: str, expires_at: float | None = None
+        self,
+        array_id: str,
+        event: ArrayEvent,
+        *,
+        at: float,
+        reason: str,
+        expires_at: float | None = None,
+        untold: bool | None = None,
     ) -> Array | None:
         row, state = self._row, target(event)
         changes: list[Action] = [
@@ -57,13 +67,15 @@ class DynamoArrays:
             row.waiting_for.remove(),
         ]
         if state in FINAL:
-            changes += [row.active_pool.remove(), row.active_owner.remove()]
+            must_say(untold)
+            changes.append(row.active_pool.set(UNTOLD) if untold else row.active_pool.remove())
+            changes.append(row.active_owner.remove())
             if expires_at is not None:
                 changes.append(row.expires_at.set(expires_at))
         return self._change(array_id, changes, row.state.is_in(*map(str, sources(event))))
 
     def request_cancel(self, array_id: str) -> Array | None:
-        return self._change(array_id, [self._row.cancel_requested.set(True)], self._row.active_pool.exists())
+        return self._change(array_id, [self._row.cancel_requested.set(True)], self._alive())
 
     def expire(self, array_id: str) -> Array | None:
         return self._change(array_id, [self._row.expired.set(True)], self._row.state == str(ArrayState.OPEN))
@@ -76,6 +88,28 @@ class DynamoArrays:
 
     def note_results(self, array_id: str, results: Results) -> None:
         self._change(array_id, [self._row.results.set(results)], self._row.state.exists())
+
+    def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        return self.active(UNTOLD, after, limit)
+
+    def tell_again(self, array_id: str, was: Telling, now: Telling) -> bool:
+        row = self._row
+        as_read = row.telling.does_not_exist() if was == Telling() else row.telling == was
+        changes: list[Action] = [row.telling.set(now)]
+        if now.given_up:
+            changes.append(row.active_pool.remove())
+        return self._change(array_id, changes, self._ended() & row.delivered_at.does_not_exist() & as_read) is not None
+
+    def delivered(self, array_id: str, at: float) -> bool:
+        row = self._row
+        changes: list[Action] = [row.delivered_at.set(at), row.active_pool.remove()]
+        return self._change(array_id, changes, self._ended() & row.delivered_at.does_not_exist()) is not None
+
+    def _ended(self) -> Condition:
+        return self._row.state.is_in(*map(str, sorted(FINAL)))
+
+    def _alive(self) -> Condition:
+        return self._row.state.is_in(*map(str, sorted(set(ArrayState) - FINAL)))
 
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         ours = self._row.id.startswith(PREFIX) if after is None else self._row.id.between(after + "!", PREFIX + "~")
@@ -115,7 +149,7 @@ class DynamoArrays:
             array.id,
             PART,
             pool=array.pool,
-            active_pool=None if array.ended else array.pool,
+            active_pool=_index_of(array),
             active_owner=None if array.ended else array.owner,
             owner=array.owner,
             spec=array.spec,
@@ -133,7 +167,16 @@ class DynamoArrays:
             made=array.made or None,
             awaited=array.awaited or None,
             results=array.results,
+            delivered_at=array.delivered_at,
+            telling=None if array.telling == Telling() else array.telling,
         )
+
+
+def _index_of(array: Array) -> str | None:
+    """Under which name `by_active` finds it."""
+    if not array.ended:
+        return array.pool
+    return UNTOLD if array.listeners and array.delivered_at is None and not array.telling.given_up else None
 
 
 def _page(ids: list[str], limit: int) -> tuple[list[str], str | None]:
@@ -160,4 +203,6 @@ def _array(row: ArrayRow) -> Array:
         made=bool(row.made),
         awaited=bool(row.awaited),
         results=row.results,
+        delivered_at=row.delivered_at,
+        telling=row.telling or Telling(),
     )

@@ -12,7 +12,7 @@ from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, so
 from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch, write_batch
 from chalicelib.store.connection import ConditionFailed
-from chalicelib.store.ports import KeyHold
+from chalicelib.store.ports import KeyHold, must_say
 from chalicelib.store.tables import JobRow, JobsTable, KeyRow
 
 PART = "job"
@@ -63,7 +63,7 @@ class DynamoJobs:
         fault: bool = False,
         interruption: bool = False,
         expires_at: float | None = None,
-        untold: bool = False,
+        untold: bool | None = None,
         rank: str | None = None,
     ) -> Job | None:
         row, state = self._row, target(event)
@@ -92,6 +92,7 @@ class DynamoJobs:
         if interruption:
             changes.append(row.interruptions.add(1))
         if state in FINAL:
+            must_say(untold)
             changes.append(row.active_owner.remove())
             changes.append(row.active_pool.set(UNTOLD) if untold else row.active_pool.remove())
             if expires_at is not None:

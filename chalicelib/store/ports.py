@@ -38,6 +38,12 @@ PASS_FACTS = frozenset(
 TOKEN_ID_DIGITS = 16  # of a token's SHA-256 that are its id: 64 bits
 
 
+def must_say(untold: bool | None) -> None:
+    """Who ends a job must say whether somebody is to be told of it: forgotten, nobody would ever hear. Raises TypeError."""
+    if untold is None:
+        raise TypeError("a move into a final state must say whether it is `untold`")
+
+
 def only(allowed: frozenset[str], facts: Mapping[str, Any]) -> None:
     """Refuse, with a TypeError, a fact that no row has: a misspelt name must not become a new attribute."""
     if unknown := facts.keys() - allowed:
@@ -105,7 +111,7 @@ class Jobs(Protocol):
         fault: bool = False,
         interruption: bool = False,
         expires_at: float | None = None,
-        untold: bool = False,
+        untold: bool | None = None,
         rank: str | None = None,
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)` and at `attempt`; the job as it is then, or None.
@@ -113,7 +119,8 @@ class Jobs(Protocol):
         Sets state, `entered[state] = at`, reason; empties `waiting_for`. host, userid, finish, rank: set when given. RELEASE and RETRY
         raise `attempt` by one, RETRY, DUE and UNBLOCK set retried_at; `charge` raises `charged`, `fault` raises `faults`,
         `interruption` raises `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given). `untold`:
-        somebody is to be told of the end, so that it is found by `untold` from this very write on.
+        whether somebody is to be told of the end, so that it is found by `untold` from this very write on; who ends a job must say so
+        (else TypeError).
         """
 
     def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
@@ -168,9 +175,25 @@ class Arrays(Protocol):
         """Those that exist, by id; batched by 100."""
 
     def move(
-        self, array_id: str, event: ArrayEvent, *, at: float, reason: str, expires_at: float | None = None
+        self,
+        array_id: str,
+        event: ArrayEvent,
+        *,
+        at: float,
+        reason: str,
+        expires_at: float | None = None,
+        untold: bool | None = None,
     ) -> Array | None:
         """Apply `event` if the array is in one of `sources(event)`; the array as it is then, or None. As `Jobs.move`."""
+
+    def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        """As `Jobs.untold`."""
+
+    def tell_again(self, array_id: str, was: Telling, now: Telling) -> bool:
+        """As `Jobs.tell_again`."""
+
+    def delivered(self, array_id: str, at: float) -> bool:
+        """As `Jobs.delivered`."""
 
     def request_cancel(self, array_id: str) -> Array | None:
         """Set the flag on an array that has not ended; None if it has, or is unknown."""

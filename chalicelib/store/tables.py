@@ -145,6 +145,8 @@ class ArrayRow(JobsTable):
     made = BooleanAttribute(null=True)
     awaited = BooleanAttribute(null=True)
     results = Json(Results, null=True)
+    delivered_at = Float(null=True)
+    telling = Json(Telling, null=True)
 
 
 class TallyRow(JobsTable):

@@ -12,7 +12,7 @@ from chalicelib.control import arrays
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core.arrays import Array, ArrayState, element_id
 from chalicelib.core.job import JobState
-from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.job_spec import JobSpec, Notify
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Conflict
 
@@ -208,3 +208,32 @@ def test_a_blocked_job_can_be_cancelled() -> None:
     assert arrays.cancel_job(town.plane, last.id).state is JobState.CANCELLED
     town.run_until_quiet()
     assert town.job(last.id).state is JobState.CANCELLED
+
+
+def test_who_asked_is_told_of_the_whole_and_not_of_each() -> None:
+    """One webhook and one notice for a hundred elements, with the counts; also where the webhook was away."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=20))
+    town.cloud.outside.answers[:] = [500]
+    array = array_of(town, 100, notify=Notify(webhook="https://example.org/x", topic=True))
+    town.run_until_quiet()
+    assert [post.body["type"] for post in town.cloud.outside.posts] == ["array_finished"] * 2
+    told = town.cloud.outside.posts[-1].body["array"]
+    assert (told["id"], told["state"], told["counts"]) == (array.id, "succeeded", {"succeeded": 100})
+    assert [n["subject"] for n in town.cloud.notices.published if n["type"] == "array_finished"] == [array.id]
+    assert now(town, array).delivered_at is not None
+    assert town.stores.arrays.untold() == ([], None)
+
+
+def test_an_array_that_never_began_is_told_of_too() -> None:
+    """Cancelled while it waits for others, or skipped because they failed."""
+    town = Town()
+    heard = Notify(topic=True)
+    bad = submit(town.plane, spec("fail 5", notify=heard), "alice").job
+    waits = submit(town.plane, spec(after=(bad.id,), notify=heard), "alice").job
+    skipped = array_of(town, 3, after=(bad.id,), notify=heard)
+    cancelled = array_of(town, 3, after=(bad.id,), notify=heard)
+    arrays.cancel(town.plane, cancelled.id)
+    town.run_until_quiet()
+    town.run(200)
+    told = {n["subject"] for n in town.cloud.notices.published if n["type"].endswith("_finished")}
+    assert told == {bad.id, waits.id, skipped.id, cancelled.id}

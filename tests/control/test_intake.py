@@ -97,6 +97,22 @@ def test_a_message_that_comes_again_makes_its_jobs_once(body: Any, count: int) -
     assert len(jobs(town)) == 2 * count, "another message, other jobs"
 
 
+def test_an_array_comes_by_queue_too_and_once() -> None:
+    """As `POST /arrays` takes it: one row, however often the message comes."""
+    town = a_town()
+    body = {"job": {"command": "run 1", "timeout_s": 5, "owner": "ann"}, "elements": [{"seed": n} for n in range(50)]}
+    for _ in range(3):
+        take(town, body, sent_at=1_000_000.0)
+        town.run(100)
+    (array_id,) = town.stores.arrays.of_pool("default")[0]
+    array = town.stores.arrays.get(array_id)
+    assert array is not None
+    assert (array.owner, array.count, array.state) == ("ann", 50, "succeeded")
+    assert kept(town) == []
+    take(town, {"job": {"command": "run 1", "timeout_s": 5}, "count": 10_001}, "m-2")
+    assert "count" in kept(town)[0]
+
+
 def test_a_message_that_waited_for_two_weeks_is_still_taken() -> None:
     town = a_town()
     take(town, {"command": "run 1", "timeout_s": 5}, sent_at=town.now - 13.9 * 86_400)

@@ -143,7 +143,7 @@ class Town:
         while self.now < end:
             self.run(30)
             jobs = self.stores.jobs.active("default")[0] + self.stores.jobs.untold()[0]
-            jobs += self.stores.arrays.active("default")[0]
+            jobs += self.stores.arrays.active("default")[0] + self.stores.arrays.untold()[0]
             if not self.cloud.compute.alive() and not jobs and self._rows_ended():
                 self.run(130)
                 return

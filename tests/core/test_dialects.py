@@ -34,6 +34,7 @@ TIMES = prairielearn.Times(received="r", started="s", ended="e")
     [
         ('{"command": "true", "timeout_s": 5}', Dialect.JOB),
         ('{"jobs": []}', Dialect.BATCH),
+        ('{"job": {}, "count": 5}', Dialect.ARRAY),
         (json.dumps(GRADING), Dialect.PRAIRIELEARN),
         ('{"again": {}}', Dialect.AGAIN),
         ("instance_type,command\nt2.small,true\n", Dialect.JOBDETAILS),

@@ -154,7 +154,7 @@ def test_many_rows_are_few_requests(dynamo: DynamoStores) -> None:
 def test_what_ends_expires(dynamo: DynamoStores, settings: Settings, dynamodb: Any) -> None:
     """The time-to-live attribute is a whole number of seconds, and it stands on every row that nobody will ask for again."""
     dynamo.jobs.put(a_job_in(JobState.RUNNING))
-    dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", expires_at=EXPIRES)
+    dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", untold=False, expires_at=EXPIRES)
     dynamo.jobs.hold_key("ann", "k", "h", a_job().id, EXPIRES)
     dynamo.story.append([Line(at=NOW, subject="host-1", event="e", reason="r")], EXPIRES)
     dynamo.hosts.create([a_host()])
@@ -293,7 +293,7 @@ def test_text_that_is_no_unicode_does_not_keep_a_job_from_ending(dynamo: DynamoS
     """A program's JSON result may hold half a character ("\\ud800"): the job ends all the same, with "?" in its place."""
     dynamo.jobs.put(a_job_in(JobState.RUNNING))
     finish = Finish(outcome="succeeded", reason="", finished_at=NOW, result=json.loads('{"said": ["\\ud800", "é"]}'))
-    ended = dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", finish=finish)
+    ended = dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", untold=False, finish=finish)
     assert ended is not None
     assert ended.finish is not None
     assert ended.finish.result == {"said": ["?", "é"]}
@@ -322,7 +322,7 @@ def test_the_largest_job_is_far_below_dynamodbs_limit(dynamo: DynamoStores, sett
     dynamo.jobs.put(a_job_in(JobState.RUNNING))
     log = Log(bytes=8192, text="\x01" * 8192)  # JSON writes six bytes for each
     finish = Finish(outcome="succeeded", reason="", finished_at=NOW, log=log, result={"text": "ü" * 16_000})
-    dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", finish=finish)
+    dynamo.jobs.move(a_job().id, JobEvent.SUCCEED, attempt=1, at=NOW, reason="", untold=False, finish=finish)
     (row,) = rows(dynamodb, settings, "jobs")
     assert sum(len(name) + len(str(value).encode()) for name, value in row.items()) < 200_000
 

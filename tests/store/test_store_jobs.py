@@ -27,7 +27,7 @@ FINISH = Finish(
 
 
 def move(stores: Stores, job: Job, event: JobEvent, **facts: object) -> Job | None:
-    given = {"attempt": job.attempt, "at": LATER, "reason": "because", **facts}
+    given = {"attempt": job.attempt, "at": LATER, "reason": "because", "untold": False, **facts}
     return stores.jobs.move(job.id, event, **given)  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ def test_every_pair_of_transitions_in_a_race_ends_as_one_of_its_two_orders_would
         stores.jobs.put(a_job_in(state, number))
 
         def contend(who: int, number: int = number, events: tuple[Any, Any] = events) -> Job | None:
-            return stores.jobs.move(job_id(number), events[who], attempt=1, at=LATER, reason=f"by {who}")
+            return stores.jobs.move(job_id(number), events[who], attempt=1, at=LATER, reason=f"by {who}", untold=False)
 
         outcomes = race(2, contend)
         stored = stores.jobs.get(job_id(number))

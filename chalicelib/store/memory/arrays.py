@@ -7,8 +7,10 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-from chalicelib.core.arrays import CHUNK, Array, ArrayEvent, ArrayState, Results, Tally, sources, target
+from chalicelib.core.arrays import CHUNK, FINAL, Array, ArrayEvent, ArrayState, Results, Tally, sources, target
 from chalicelib.core.job import JobState
+from chalicelib.core.telling import Telling
+from chalicelib.store.ports import must_say
 
 
 class MemoryArrays:
@@ -18,6 +20,7 @@ class MemoryArrays:
         self._lock = Lock()
         self._rows: dict[str, Array] = {}
         self._ends: dict[str, dict[JobState, set[int]]] = {}
+        self._untold: set[str] = set()
         self.expires: dict[str, float] = {}
 
     def put(self, array: Array) -> bool:
@@ -25,6 +28,8 @@ class MemoryArrays:
             if array.id in self._rows:
                 return False
             self._rows[array.id] = array
+            if array.ended and array.listeners and array.delivered_at is None and not array.telling.given_up:
+                self._untold.add(array.id)
             return True
 
     def get(self, array_id: str) -> Array | None:
@@ -36,16 +41,27 @@ class MemoryArrays:
             return {i: self._rows[i] for i in array_ids if i in self._rows}
 
     def move(
-        self, array_id: str, event: ArrayEvent, *, at: float, reason: str, expires_at: float | None = None
+        self,
+        array_id: str,
+        event: ArrayEvent,
+        *,
+        at: float,
+        reason: str,
+        expires_at: float | None = None,
+        untold: bool | None = None,
     ) -> Array | None:
         with self._lock:
             array = self._rows.get(array_id)
             if array is None or array.state not in sources(event):
                 return None
             state = target(event)
+            if state in FINAL:
+                must_say(untold)
             entered = {**array.entered, str(state): at}
             array = replace(array, state=state, entered=entered, reason=reason, waiting_for="")
             self._rows[array_id] = array
+            if array.ended and untold:
+                self._untold.add(array_id)
             if array.ended and expires_at is not None:
                 self.expires[array_id] = expires_at
             return array
@@ -82,6 +98,30 @@ class MemoryArrays:
             if array is None or array.ended:
                 return False
             self._set(array, awaited=True)
+            return True
+
+    def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
+        with self._lock:
+            ids = sorted(self._untold)
+        return _page([i for i in ids if after is None or i > after], limit)
+
+    def tell_again(self, array_id: str, was: Telling, now: Telling) -> bool:
+        with self._lock:
+            array = self._rows.get(array_id)
+            if array is None or not array.ended or array.delivered_at is not None or array.telling != was:
+                return False
+            self._set(array, telling=now)
+            if now.given_up:
+                self._untold.discard(array_id)
+            return True
+
+    def delivered(self, array_id: str, at: float) -> bool:
+        with self._lock:
+            array = self._rows.get(array_id)
+            if array is None or not array.ended or array.delivered_at is not None:
+                return False
+            self._set(array, delivered_at=at)
+            self._untold.discard(array_id)
             return True
 
     def active(self, pool: str, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:

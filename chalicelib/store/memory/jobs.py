@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from threading import Lock
 
-from chalicelib.core.job import ANEW, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.telling import Telling
-from chalicelib.store.ports import KeyHold
+from chalicelib.store.ports import KeyHold, must_say
 
 
 class MemoryJobs:
@@ -61,7 +61,7 @@ class MemoryJobs:
         fault: bool = False,
         interruption: bool = False,
         expires_at: float | None = None,
-        untold: bool = False,
+        untold: bool | None = None,
         rank: str | None = None,
     ) -> Job | None:
         with self._lock:
@@ -69,6 +69,8 @@ class MemoryJobs:
             if job is None or job.attempt != attempt or job.state not in sources(event):
                 return None
             state = target(event)
+            if state in FINAL:
+                must_say(untold)
             job = self._rows[job_id] = replace(
                 job,
                 state=state,
