@@ -67,6 +67,7 @@ def test_what_control_takes_from_the_api_are_wire_structs_only() -> None:
         assert taken <= {
             "chalicelib.api",
             "chalicelib.api.wire",
+            "chalicelib.api.array_wire",
             "chalicelib.api.job_wire",
             "chalicelib.api.job_wire.JobSpecWire",
         }
