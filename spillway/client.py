@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from spillway.arrays import Arrays
 from spillway.bundle import bundle
+from spillway.changes import Changes
 from spillway.definitions import Definitions
 from spillway.errors import BadInput, Refused, WaitTimedOut
 from spillway.records import Array, Host, Job, LogPart, Output, Pool, StoryLine, Why
@@ -25,7 +26,7 @@ IDS_MAX = 100  # ids in one GET /jobs?ids=
 POLL_FIRST_S, POLL_MAX_S = 0.2, 3.0
 
 
-class Client(Definitions):
+class Client(Changes, Definitions):
     """Talks to one Spillway. `with Client(url, token) as spillway: …` closes its connections.
 
     All methods raise `SpillwayError`: `Refused` (bad input, with the fields), `NotAllowed`, `Unreachable`.
@@ -203,10 +204,6 @@ class Client(Definitions):
                     )
                 pause_s = min(pause_s, left_s)
             time.sleep(pause_s)
-
-    def cancel(self, job_id: str) -> Job:
-        """Ask for a job to be cancelled; its state changes once that is done."""
-        return Job.from_json(self._http.call("POST", f"/jobs/{quote(job_id, safe='')}/cancel", json={}))
 
     def story(self, subject: str) -> list[StoryLine]:
         """What happened to a job, a host or a pool, oldest first: by id, or by name ("math" and "pool/math" are the pool).

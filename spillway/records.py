@@ -36,6 +36,10 @@ class Job(_Wire):
     assigned_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    delivered_at: float | None = None
+    priority: int | None = None
+    retry_of: str | None = None
+    expected_wait_s: float | None = None
     host: str | None = None
     exit_code: int | None = None
     result: Any = None
@@ -100,6 +104,19 @@ class Element(_Wire):
     finished_at: float | None = None
     exit_code: int | None = None
     result: Any = None
+
+
+class Bulk(_Wire):
+    """What came of doing the same to many jobs: `count` match; `done` are the ids of what came of them, None where they were only
+    counted; `left`: for how many there was no time; `more`: there are more than one request takes."""
+
+    action: str
+    count: int
+    more: bool = False
+    jobs: list[str] = field(default_factory=list)
+    done: list[str] | None = None
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    left: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typer
 
 from spillway.cli.batch import batch
-from spillway.cli.cancel import cancel
+from spillway.cli.changes import cancel, reprioritise, retry
 from spillway.cli.demo import demo
 from spillway.cli.family import family
 from spillway.cli.local import local
@@ -38,7 +38,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich and its Markdown parser would take twice as long to import as all of this
 )
-for function in (submit, batch, status, why, story, plan, logs, results, cancel, bootstrap, package, demo):
+for function in (
+    submit,
+    batch,
+    status,
+    why,
+    story,
+    plan,
+    logs,
+    results,
+    cancel,
+    retry,
+    reprioritise,
+    bootstrap,
+    package,
+    demo,
+):
     app.command()(function)
 app.add_typer(pool, name="pool")
 app.add_typer(offerings, name="offerings")

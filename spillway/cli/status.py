@@ -14,6 +14,7 @@ from spillway.cli.table import ago, counted, lasted, say, table
 
 if TYPE_CHECKING:
     from spillway.client import Client
+    from spillway.records import Job
 
 
 @command
@@ -52,11 +53,17 @@ def status(
                     ago(job.finished_at or job.started_at or job.assigned_at or job.submitted_at),
                     lasted(job.started_at, job.finished_at),
                     job.host,
-                    (job.reason if job.ended else job.waiting_for or job.reason),
+                    (job.reason if job.ended else _why(job)),
                 ]
                 for job in found
             ],
         )
+
+
+def _why(job: Job) -> str | None:
+    """What it waits for, and how soon it is expected to begin."""
+    why = job.waiting_for or job.reason
+    return why if job.expected_wait_s is None else f"{why} (begins in about {job.expected_wait_s:.0f} s)"
 
 
 def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:

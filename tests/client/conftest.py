@@ -172,6 +172,25 @@ class Server:
             raise Problem(404, f"there is no host {parts[1]}")
         raise Problem(404, "There is no such route.")
 
+    def _again(self, job: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+        if job["state"] == "pending":
+            raise Problem(409, f"{job['id']} has not ended (it is pending)")
+        again, _ = self.add({"command": "true", "timeout_s": 1, "idempotency_key": asked["idempotency_key"]})
+        again |= {"retry_of": job["id"], "priority": asked.get("priority", 5)}
+        return again
+
+    def _bulk(self, asked: dict[str, Any]) -> dict[str, Any]:
+        states = asked["filter"].get("states", ["pending"])
+        ids = [job["id"] for job in self.jobs.values() if job["state"] in states]
+        counted = {"action": asked["action"], "count": len(ids), "more": False, "jobs": ids, "failed": [], "left": 0}
+        if asked.get("expect") is None:
+            return counted | {"done": None}
+        if asked["expect"] != len(ids):
+            raise Problem(409, f"{len(ids)} jobs match now, and {asked['expect']} were expected: nothing was done")
+        for job_id in ids:
+            self.jobs[job_id]["cancel_requested"] = True
+        return counted | {"done": ids}
+
     def _jobs(self, method: str, parts: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
         if method == "POST" and parts == ["batch"]:
             specs = json.loads(body)["jobs"]
@@ -199,7 +218,14 @@ class Server:
             found = [job for job in reversed(self.jobs.values()) if query.get("pool") in (None, job["pool"])]
             more = str(start + limit) if start + limit < len(found) else None
             return 200, {"items": found[start : start + limit], "next": more}
+        if method == "POST" and parts == ["bulk"]:
+            return 200, self._bulk(json.loads(body))
         job = self.look(parts[0])
+        if method == "PATCH" and not parts[1:]:
+            job["priority"] = json.loads(body)["priority"]
+            return 200, job
+        if parts[1:] == ["retry"]:
+            return 201, self._again(job, json.loads(body))
         if parts[1:] == ["log"]:
             return 200, self._log(job, int(query.get("from", 0)))
         if parts[1:] == ["outputs"]:
