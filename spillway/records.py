@@ -106,6 +106,7 @@ class Element(_Wire):
     result: Any = None
 
 
+@dataclass(frozen=True)
 class Bulk(_Wire):
     """What came of doing the same to many jobs: `count` match; `done` are the ids of what came of them, None where they were only
     counted; `left`: for how many there was no time; `more`: there are more than one request takes."""
