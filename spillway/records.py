@@ -40,6 +40,7 @@ class Job(_Wire):
     priority: int | None = None
     retry_of: str | None = None
     expected_wait_s: float | None = None
+    schedule: str | None = None
     host: str | None = None
     exit_code: int | None = None
     result: Any = None

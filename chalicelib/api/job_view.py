@@ -53,6 +53,7 @@ class JobView(View, frozen=True, kw_only=True):
     delivered_at: float | None
     priority: int
     retry_of: str | None
+    schedule: str | None
     expected_wait_s: float | None
     host: str | None
     exit_code: int | None
@@ -124,6 +125,7 @@ def job(record: Job, expected_wait_s: float | None = None) -> JobView:
         delivered_at=at.delivered_at,
         priority=record.priority,
         retry_of=record.retry_of,
+        schedule=record.schedule,
         expected_wait_s=expected_wait_s,
         host=record.host,
         exit_code=finish.exit_code if finish else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.rationing import throttled_until
-from chalicelib.core.spoken import ago, clock, count, duration, sentence
+from chalicelib.core.spoken import ago, clock, count, duration, moment, sentence
 from chalicelib.core.story import Line
 
 ATTEMPTS_TOLD_MAX = 10
@@ -106,6 +106,8 @@ def _place(job: Job, host: Host | None, now: float, backoff_until: float) -> Ite
 def _next(job: Job, outlook: Outlook | None, now: float) -> Iterator[str]:
     if job.cancel_requested and not job.ended:
         yield "Its cancellation was asked for: it ends as soon as its host has heard of it, or at the next look at its pool"
+    if job.state is JobState.SCHEDULED and job.spec.not_before is not None:
+        yield f"It waits for a host from {moment(job.spec.not_before)} on, {ago(job.spec.not_before, now)}"
     if job.state is JobState.RUNNING:
         ends_at = job.entered.get(JobState.RUNNING, now) + job.spec.timeout_s
         left = f"in {duration(ends_at - now)}" if ends_at > now else f"was to be {ago(ends_at, now)}"

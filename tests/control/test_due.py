@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from town import Town
 
-from chalicelib.control import cancel, due, sweep, tick
+from chalicelib.control import cancel, due, explain, sweep, tick
 from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.submit import submit_many
 from chalicelib.core.job import JobState
@@ -64,6 +64,13 @@ def test_a_priority_that_is_changed_before_its_time_counts_when_it_comes() -> No
     reprioritise(town.plane, job.id, 0)
     town.run(31)
     assert town.job(job.id).priority == 0
+
+
+def test_why_says_when_a_deferred_job_begins() -> None:
+    town = Town()
+    job = town.submit(not_before=town.now + 600)
+    told = explain.job(town.plane, job).sentences
+    assert "It waits for a host from 1970-01-12T13:56:40Z on, in 10 min." in told
 
 
 def test_a_job_that_is_cancelled_before_its_time_never_begins() -> None:

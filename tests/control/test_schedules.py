@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fragile import fragile
 from town import Crash, Town
 
 from chalicelib.control import fires, quotas, schedules, tick
+from chalicelib.core.cron import local
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.quota import Quota
 from chalicelib.core.schedule import Fired, Outcome, Schedule
@@ -41,6 +44,33 @@ def test_a_schedule_submits_its_job_at_each_of_its_times() -> None:
     assert all(0 <= job.submitted_at - job.submitted_at // 300 * 300 < 1 for job in jobs_of(town))
     assert [f.job for f in fired(town)] == [j.id for j in jobs_of(town)]
     assert all(j.state is JobState.SUCCEEDED for j in jobs_of(town)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("nights", "fires_at"),
+    [
+        (
+            ["2027-03-27T01:50+01:00", "2027-03-28T01:50+01:00", "2027-03-29T01:50+02:00"],
+            ["27T02:30:00+01:00", "28T03:00:00+02:00", "29T02:30:00+02:00"],
+        ),
+        (
+            ["2027-10-30T01:50+02:00", "2027-10-31T01:50+02:00", "2027-11-01T01:50+01:00"],
+            ["30T02:30:00+02:00", "31T02:30:00+02:00", "01T02:30:00+01:00"],
+        ),
+    ],
+    ids=["spring", "autumn"],
+)
+def test_nights_in_which_clocks_are_changed_have_one_fire_each(nights: list[str], fires_at: list[str]) -> None:
+    """The world's clock is moved over the ends of daylight saving, from ten to two on, in each night."""
+    town = Town()
+    for night in nights:
+        town.now = datetime.fromisoformat(night).timestamp()
+        town._next_tick = town.now + 60
+        if night == nights[0]:
+            schedules.put(town.plane, said("30 2 * * *", zone="Europe/Berlin"))
+        town.run(9000)
+    assert [local(f.at, ZoneInfo("Europe/Berlin"))[8:] for f in fired(town)] == fires_at
+    assert [round(job.submitted_at - f.at) for job, f in zip(jobs_of(town), fired(town), strict=True)] == [0, 0, 0]
 
 
 def test_two_ticks_at_a_time_fire_once() -> None:
