@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from spillway.errors import WaitTimedOut
+from spillway.errors import Refused, WaitTimedOut
 from spillway.records import Array, Element
 
 if TYPE_CHECKING:
@@ -77,8 +77,11 @@ class Arrays:
 
     def results(self, array_id: str, *, timeout_s: float = 120.0) -> list[dict[str, str]]:
         """The merged results of an array that has ended: a row for each element, in order; all cells are text."""
-        text = b"".join(self._read(array_id, timeout_s)).decode()
-        return list(csv.DictReader(io.StringIO(text)))
+        return list(csv.DictReader(io.StringIO(self.text(array_id, timeout_s=timeout_s))))
+
+    def text(self, array_id: str, *, timeout_s: float = 120.0) -> str:
+        """The same as CSV. Raises WaitTimedOut where it has not ended, and Refused where there is no table of it."""
+        return b"".join(self._read(array_id, timeout_s)).decode()
 
     def download(self, array_id: str, into: str | Path, *, timeout_s: float = 120.0) -> Path:
         """The same as a CSV file."""
@@ -95,7 +98,7 @@ class Arrays:
                 self._http.stream_to(found["url"], parts.append)
                 return parts
             if found["problem"]:
-                raise WaitTimedOut(f"There is no table of {array_id}: {found['problem']}.", [array_id])
+                raise Refused(f"There is no table of {array_id}: {found['problem']}.")
             if time.monotonic() > deadline:
                 raise WaitTimedOut(f"The results of {array_id} were not merged after {timeout_s:g} s.", [array_id])
             time.sleep(POLL_S)

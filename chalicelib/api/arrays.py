@@ -11,7 +11,7 @@ from chalicelib import wiring
 from chalicelib.api import array_view, array_wire, job_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller, owner_of
-from chalicelib.control import arrays, families, merge
+from chalicelib.control import arrays, element_parameters, families, merge
 from chalicelib.core.arrays import Array
 from chalicelib.errors import NotFound
 
@@ -33,9 +33,10 @@ def routes(authorizer: Any) -> Blueprint:
         plane, me = wiring.plane(), who()
         document = wire.decode(bp.current_request.raw_body, array_wire.ArrayWire, array_wire.ARRAY_BYTES_MAX)
         count = array_wire.count_of(document)
-        spec = job_wire.job_spec(families.apply(plane, document.job, "job."), "job.")
+        job = families.apply(plane, document.job, "job.", check=document.elements is None)
+        own = element_parameters.checked(plane, job, document.elements) if document.elements is not None else None
         owner = owner_of(me, document.job.owner, "job.")
-        submitted = arrays.submit(plane, spec, count, document.elements, owner, "job.")
+        submitted = arrays.submit(plane, job_wire.job_spec(job, "job."), count, own, owner, "job.")
         array = submitted.array
         counts = {"waiting": array.count} if submitted.created else arrays.counts(plane, array)
         return answer(array_view.array(array, counts), 201 if submitted.created else 200)

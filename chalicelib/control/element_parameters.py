@@ -6,25 +6,57 @@ A process keeps those of the array that it was last asked about: they are megaby
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chalicelib.control import families, parameters
+from chalicelib.core import job_parameters
 from chalicelib.core.arrays import Array
-from chalicelib.errors import CloudUnavailable
+from chalicelib.errors import BadRequest, CloudUnavailable, Fault
 from chalicelib.wiring import Plane
 
+if TYPE_CHECKING:
+    from chalicelib.api.job_wire import JobSpecWire
+
 KEPT_S = 300.0
+FAULTS_MAX = 10
 SLOT = "array parameters"
+
+
+def checked(plane: Plane, document: JobSpecWire, own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each element's parameters together with those that all have, as its family's schema fills them in.
+
+    `document` has its family's defaults in it. Raises BadRequest with the first ten that are wrong.
+    """
+    family = families.get(plane, document.family, document.family_version) if document.family else None
+    found: list[dict[str, Any]] = []
+    faults: list[Fault] = []
+    for index, one in enumerate(own):
+        given, field = {**document.parameters, **one}, f"elements[{index}]"
+        faults += [
+            Fault(fault.field.replace("parameters", field, 1), fault.message) for fault in job_parameters.faults(given)
+        ]
+        if family is not None and family.schema and not faults:
+            try:
+                given = parameters.checked(family, given, field)
+            except BadRequest as error:
+                faults += error.faults
+        if len(faults) >= FAULTS_MAX:
+            break
+        found.append(given)
+    if faults:
+        raise BadRequest(f"{faults[0].field}: {faults[0].message}", tuple(faults[:FAULTS_MAX]))
+    return found
 
 
 def key(array_id: str) -> str:
     return f"arrays/{array_id}/parameters.json"
 
 
-def keep(plane: Plane, array_id: str, parameters: Sequence[Mapping[str, Any]]) -> None:
+def keep(plane: Plane, array_id: str, own: Sequence[Mapping[str, Any]]) -> None:
     """Write them, before the array's row."""
-    plane.cloud.blobs.put(key(array_id), msgspec.json.encode(parameters))
+    plane.cloud.blobs.put(key(array_id), msgspec.json.encode(own))
 
 
 def of(plane: Plane, array: Array, index: int) -> dict[str, Any]:

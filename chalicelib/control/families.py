@@ -34,9 +34,9 @@ def defaults(plane: Plane, name: str) -> Mapping[str, Any] | None:
     return None if family is None else family.defaults
 
 
-def apply(plane: Plane, document: JobSpecWire, prefix: str = "") -> JobSpecWire:
+def apply(plane: Plane, document: JobSpecWire, prefix: str = "", *, check: bool = True) -> JobSpecWire:
     """The document with its family's defaults under it. Raises BadRequest where the family or its version is unknown, or
-    the parameters are none that it takes."""
+    the parameters are none that it takes - unless those are not all yet (`check`: element_parameters.checked does so then)."""
     if document.family is None:
         if document.family_version is not None:
             raise _refused(f"{prefix}family_version", "needs a family")
@@ -46,7 +46,7 @@ def apply(plane: Plane, document: JobSpecWire, prefix: str = "") -> JobSpecWire:
         raise _refused(f"{prefix}family_version", f"{document.family} has no version {document.family_version}")
     if family is None:
         raise _refused(f"{prefix}family", f"there is no family named {document.family!r}")
-    return msgspec.convert(_merged(family, msgspec.to_builtins(document), prefix), type(document))
+    return msgspec.convert(_merged(family, msgspec.to_builtins(document), prefix, check), type(document))
 
 
 def resolve(plane: Plane, document: Mapping[str, Any], prefix: str = "") -> JobSpec:
@@ -93,7 +93,7 @@ def _family(plane: Plane, name: str, version: int | None = None) -> Family | Non
     return plane.recall.get(key, plane.clock(), age_s, lambda: plane.stores.families.get(name, version))
 
 
-def _merged(family: Family, said: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _merged(family: Family, said: Mapping[str, Any], prefix: str, check: bool) -> dict[str, Any]:
     """`said` is sparse: what stands at its default was not said (see api/wire.py)."""
     under = family.defaults
     merged = {**under, **said, "family_version": family.version}
@@ -108,7 +108,7 @@ def _merged(family: Family, said: Mapping[str, Any], prefix: str) -> dict[str, A
     merged["outputs"] = list(under.get("outputs", [])) + [
         o for o in said.get("outputs", []) if o not in under.get("outputs", [])
     ]
-    if family.schema:
+    if family.schema and check:
         checked = parameters.checked(family, merged.get("parameters", {}), f"{prefix}parameters")
         merged |= {"parameters": checked} if checked else {}
     return merged

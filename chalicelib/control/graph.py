@@ -87,9 +87,13 @@ def released(plane: Plane, subject: str, after: str = "") -> list[Record]:
 
 
 def held_again(plane: Plane, blocked: Sequence[Record]) -> list[Record]:
-    """What a crash left of these that have stood blocked for a while: their own words again, and a look. Returns whom that ended."""
-    announce(plane, [(record.id, record.spec) for record in blocked])
-    return hold(plane, blocked)
+    """What a crash left of these that have stood blocked for a while: the flags that lack, and a look. Returns whom that ended.
+
+    Nothing is written where nothing is amiss: jobs may wait for days, and this is asked each minute.
+    """
+    subjects = rows(plane, {subject for record in blocked for subject in record.spec.after})
+    flagged = {subject for subject, row in subjects.items() if row.awaited and not row.ended}
+    return hold(plane, blocked, awaited=frozenset(flagged))
 
 
 def _look(plane: Plane, waiting: Sequence[Record]) -> list[Record]:

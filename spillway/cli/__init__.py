@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from spillway.cli.array import array
 from spillway.cli.batch import batch
 from spillway.cli.changes import cancel, reprioritise, retry
 from spillway.cli.demo import demo
@@ -56,6 +57,7 @@ for function in (
 ):
     app.command()(function)
 app.add_typer(pool, name="pool")
+app.add_typer(array, name="array")
 app.add_typer(offerings, name="offerings")
 app.add_typer(local, name="local")
 app.add_typer(spot, name="spot")

@@ -37,6 +37,10 @@ def submit(
             "--not-before", metavar="TIME", help="2026-12-01T14:00, in this machine's zone unless it says one."
         ),
     ] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(help="A job or array that must have ended well first. Repeatable.")
+    ] = None,
+    after_any: Annotated[bool, typer.Option("--after-any", help="… that must have ended, well or not.")] = False,
     pool: Annotated[str, typer.Option(help="The pool that runs it.")] = "default",
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     owner: Annotated[str | None, typer.Option(help="Whom it is billed to.")] = None,
@@ -94,6 +98,8 @@ def submit(
         "family": family,
         "parameters": parameters(parameter),
         "not_before": moment(not_before, "--not-before") if not_before else None,
+        "after": list(after or ()),
+        "after_on": "finish" if after_any else None,
         "name": name,
         "owner": owner,
         "result": result,

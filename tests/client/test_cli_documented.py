@@ -7,6 +7,7 @@ from pathlib import Path
 
 import spillway.cli.outcome as outcome
 from spillway.cli import app
+from spillway.cli.array import array
 from spillway.cli.family import family
 from spillway.cli.local import local
 from spillway.cli.offerings import offerings
@@ -21,6 +22,7 @@ DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
 
 GROUPS = {
     "": app,
+    "array ": array,
     "local ": local,
     "offerings ": offerings,
     "pool ": pool,
