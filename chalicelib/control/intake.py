@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.api import array_wire, job_wire, wire
-from chalicelib.control import arrays, families, prairielearn
+from chalicelib.control import arrays, element_parameters, families, prairielearn
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.submit import Submitted, known_pool, submit, submit_many
 from chalicelib.core import dialects, jobdetails
@@ -93,9 +93,10 @@ def _batch(plane: Plane, record: Record, document: Any) -> None:
 def _array(plane: Plane, record: Record, document: Any) -> None:
     said = wire.decode(record.body.encode(), array_wire.ArrayWire, array_wire.ARRAY_BYTES_MAX)
     count = array_wire.count_of(said)
-    whole = families.apply(plane, said.job, "job.")
+    whole = families.apply(plane, said.job, "job.", check=said.elements is None)
+    own = element_parameters.checked(plane, whole, said.elements) if said.elements is not None else None
     spec = _keyed(job_wire.job_spec(whole, "job."), record)
-    submitted = arrays.submit(plane, spec, count, said.elements, whole.owner or QUEUE_OWNER, "job.")
+    submitted = arrays.submit(plane, spec, count, own, whole.owner or QUEUE_OWNER, "job.")
     log.info("an array came by queue", extra={"array": submitted.array.id, "first": submitted.created})
 
 

@@ -237,3 +237,30 @@ def test_an_array_that_never_began_is_told_of_too() -> None:
     town.run(200)
     told = {n["subject"] for n in town.cloud.notices.published if n["type"].endswith("_finished")}
     assert told == {bad.id, waits.id, skipped.id, cancelled.id}
+
+
+def test_each_elements_parameters_are_checked_with_those_that_all_have() -> None:
+    """By the family's schema and by what an environment can hold; what is wrong is told with the number of the element."""
+    from chalicelib.api import array_wire, wire
+    from chalicelib.control import element_parameters, families
+    from chalicelib.core.family import Family
+
+    town = Town()
+    schema = {"required": ["student", "course"], "properties": {"student": {"type": "string"}, "seed": {"default": 7}}}
+    families.put(
+        town.plane, Family(name="grade", version=0, defaults={"command": "./g", "timeout_s": 9}, schema=schema)
+    )
+
+    def checked(elements: list[object]) -> list[dict[str, object]]:
+        body = {"job": {"family": "grade", "parameters": {"course": "c1"}}, "elements": elements}
+        said = wire.convert(body, array_wire.ArrayWire)
+        job = families.apply(town.plane, said.job, "job.", check=False)
+        return element_parameters.checked(town.plane, job, said.elements or [])
+
+    assert checked([{"student": "ada"}]) == [{"course": "c1", "student": "ada", "seed": 7}]
+    with pytest.raises(BadRequest, match=r"elements\[1\].student"):
+        checked([{"student": "ada"}, {"student": 3}])
+    with pytest.raises(BadRequest, match=r"elements\[0\]"):
+        checked([{}])
+    with pytest.raises(BadRequest, match=r"elements\[1\].a_b: is called"):
+        checked([{"student": "x"}, {"student": "x", "a-b": 1, "a_b": 2}])

@@ -160,3 +160,26 @@ def test_local_status_tells_where_everything_is(run: Run) -> None:
     assert found.keys() >= {"aws_endpoint_url", "api_url", "token", "pid"}
     assert found["api_url"].startswith(found["aws_endpoint_url"])
     assert found["counters"]["calls"]["lambda:CreateFunction"] >= 9
+
+
+def test_an_array_by_the_command_line(run: Run, tmp_path: Path) -> None:
+    """A line of a file for each job; one table at the end."""
+    lines = tmp_path / "students.csv"
+    lines.write_text("student,seed\nada,1\nbob,2\n=cmd,3\n")
+    command = 'echo "{\\"seen\\": $SPILLWAY_PARAM_SEED}" > r.json'
+    submitted = run(
+        *("array", "submit", command, "--elements", str(lines), "--result", "r.json", "--timeout", "60"),
+        *("--cpu", "0.25", "--memory", "64", "--name", "course", "--wait", "--json"),
+    )
+    assert submitted.returncode == 0, submitted.stderr
+    array = json.loads(submitted.stdout)
+    assert (array["state"], array["counts"]) == ("succeeded", {"succeeded": 3})
+    table = run("array", "results", array["id"]).stdout.splitlines()
+    assert table[0].endswith("parameters.student,parameters.seed,result.seen")
+    assert [row.split(",")[-3:] for row in table[1:]] == [["ada", "1", "1"], ["bob", "2", "2"], ["'=cmd", "3", "3"]]
+    assert run("array", "results", array["id"], "--into", str(tmp_path / "all.csv")).returncode == 0
+    assert (tmp_path / "all.csv").read_text().splitlines() == table
+    assert "3 succeeded" in run("array", "show", array["id"]).stdout
+    assert array["id"] in run("array", "list").stdout
+    assert run("array", "elements", array["id"], "--state", "failed").stdout.count("job-") == 0
+    assert "succeeded" in run("array", "cancel", array["id"]).stdout
