@@ -34,7 +34,9 @@ def routes(authorizer: Any) -> Blueprint:
         document = wire.decode(bp.current_request.raw_body, array_wire.ArrayWire, array_wire.ARRAY_BYTES_MAX)
         count = array_wire.count_of(document)
         job = families.apply(plane, document.job, "job.", check=document.elements is None)
-        own = element_parameters.checked(plane, job, document.elements) if document.elements is not None else None
+        own = document.elements
+        if own is not None:
+            own = element_parameters.checked(plane, own, job.parameters, (job.family, job.family_version))
         owner = owner_of(me, document.job.owner, "job.")
         submitted = arrays.submit(plane, job_wire.job_spec(job, "job."), count, own, owner, "job.")
         array = submitted.array

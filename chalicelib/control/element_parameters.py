@@ -6,7 +6,7 @@ A process keeps those of the array that it was last asked about: they are megaby
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -16,24 +16,23 @@ from chalicelib.core.arrays import Array
 from chalicelib.errors import BadRequest, CloudUnavailable, Fault
 from chalicelib.wiring import Plane
 
-if TYPE_CHECKING:
-    from chalicelib.api.job_wire import JobSpecWire
-
 KEPT_S = 300.0
 FAULTS_MAX = 10
 SLOT = "array parameters"
 
 
-def checked(plane: Plane, document: JobSpecWire, own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each element's parameters together with those that all have, as its family's schema fills them in.
-
-    `document` has its family's defaults in it. Raises BadRequest with the first ten that are wrong.
+def checked(
+    plane: Plane, own: Sequence[Mapping[str, Any]], common: Mapping[str, Any], of: tuple[str | None, int | None]
+) -> list[dict[str, Any]]:
+    """Each element's parameters together with those that all have in `common`, as the schema of the family that they are `of` (name and
+    version) fills them in. Raises BadRequest with the first ten that are wrong.
     """
-    family = families.get(plane, document.family, document.family_version) if document.family else None
+    name, version = of
+    family = families.get(plane, name, version) if name else None
     found: list[dict[str, Any]] = []
     faults: list[Fault] = []
     for index, one in enumerate(own):
-        given, field = {**document.parameters, **one}, f"elements[{index}]"
+        given, field = {**common, **one}, f"elements[{index}]"
         faults += [
             Fault(fault.field.replace("parameters", field, 1), fault.message) for fault in job_parameters.faults(given)
         ]

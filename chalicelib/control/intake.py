@@ -94,7 +94,9 @@ def _array(plane: Plane, record: Record, document: Any) -> None:
     said = wire.decode(record.body.encode(), array_wire.ArrayWire, array_wire.ARRAY_BYTES_MAX)
     count = array_wire.count_of(said)
     whole = families.apply(plane, said.job, "job.", check=said.elements is None)
-    own = element_parameters.checked(plane, whole, said.elements) if said.elements is not None else None
+    own = said.elements
+    if own is not None:
+        own = element_parameters.checked(plane, own, whole.parameters, (whole.family, whole.family_version))
     spec = _keyed(job_wire.job_spec(whole, "job."), record)
     submitted = arrays.submit(plane, spec, count, own, whole.owner or QUEUE_OWNER, "job.")
     log.info("an array came by queue", extra={"array": submitted.array.id, "first": submitted.created})

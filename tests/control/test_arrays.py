@@ -255,7 +255,9 @@ def test_each_elements_parameters_are_checked_with_those_that_all_have() -> None
         body = {"job": {"family": "grade", "parameters": {"course": "c1"}}, "elements": elements}
         said = wire.convert(body, array_wire.ArrayWire)
         job = families.apply(town.plane, said.job, "job.", check=False)
-        return element_parameters.checked(town.plane, job, said.elements or [])
+        return element_parameters.checked(
+            town.plane, said.elements or [], job.parameters, (job.family, job.family_version)
+        )
 
     assert checked([{"student": "ada"}]) == [{"course": "c1", "student": "ada", "seed": 7}]
     with pytest.raises(BadRequest, match=r"elements\[1\].student"):
