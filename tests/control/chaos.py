@@ -431,6 +431,8 @@ def unexplained(job: Job, began: int, cancelled: bool) -> str | None:
         return f"{job.id} succeeded and its command fails"
     if job.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.TIMED_OUT) and not began:
         return f"{job.id} is {job.state} and never began"
+    if job.state is JobState.SKIPPED and job.spec.queue_ttl_s is None:
+        return f"{job.id} is skipped, and may wait for ever"
     if job.state is JobState.LOST and not began and job.faults < 10:
         return f"{job.id} is lost and never began: {job.reason}"
     return None

@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from chaos import ChaosTown, unexplained
@@ -25,6 +27,8 @@ from town import Town
 
 from chalicelib.control import pools, quotas, schedules
 from chalicelib.control.cancel import cancel
+from chalicelib.control.reprioritise import reprioritise
+from chalicelib.control.retry import retry
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import invariants
 from chalicelib.core.host import Offering
@@ -67,6 +71,15 @@ commands = st.builds("{} {}".format, st.sampled_from(["run", "run", "run", "fail
 shapes = st.sampled_from(SHAPES)
 
 
+LIVES: tuple[dict[str, Any], ...] = (  # what else a job may ask for
+    {},
+    {},
+    {},
+    {"queue_ttl_s": 100},
+    {"market": "spot"},
+    {"instance_types": ("*.xlarge",)},
+    {"retry_on": ("timeout", "interruption")},
+)
 HEARD = Notify(webhook="https://example.org/ended", topic=True)
 
 
@@ -77,6 +90,7 @@ def a_spec(
     max_attempts: int,
     timeout_s: int,
     notify: Notify | None = None,
+    life: Mapping[str, Any] = MappingProxyType({}),
 ) -> JobSpec:
     cpu, memory_mib, slots = shape
     return JobSpec(
@@ -88,6 +102,7 @@ def a_spec(
         priority=priority,
         max_attempts=max_attempts,
         notify=notify,
+        **life,
     )
 
 
@@ -99,6 +114,7 @@ specs = st.builds(
     st.sampled_from([1, 1, 2, 3]),
     st.sampled_from([600, 600, 60]),
     st.sampled_from([None, None, HEARD]),
+    st.sampled_from(LIVES),
 )
 owners = st.sampled_from(OWNERS)
 SCHEDULED = {"command": "run 200", "timeout_s": 600}
@@ -228,6 +244,30 @@ class Chaos(RuleBasedStateMachine):
         self.cancelled.add(job_id)
         self.town.insist(lambda: cancel(self.town.plane, job_id))
 
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), priority=st.sampled_from([0, 5, 9]))
+    def moves(self, data: st.DataObject, priority: int) -> None:
+        self._moves(data.draw(st.sampled_from(sorted(self.jobs))), priority)
+        self.town.settle()
+
+    def _moves(self, job_id: str, priority: int) -> None:
+        """Another place in the queue, wherever the job is."""
+        self.town.insist(lambda: reprioritise(self.town.plane, job_id, priority))
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def runs_again(self, data: st.DataObject) -> None:
+        self._runs_again(data.draw(st.sampled_from(sorted(self.jobs))))
+        self.town.settle()
+
+    def _runs_again(self, job_id: str) -> None:
+        """A user's own retry; of one that has not ended it is refused."""
+        town = self.town
+        self._keys += 1
+        key = f"again-{self._keys}"
+        if (again := town.insist(lambda: retry(town.plane, town.job(job_id), key=key))) is not None:
+            self.jobs[again.job.id] = again.job
+
     @rule(change=changes)
     def changes_a_setting(self, change: dict[str, Any]) -> None:
         town = self.town
@@ -261,6 +301,10 @@ class Chaos(RuleBasedStateMachine):
                     self._submits(self._any_spec(chance), chance.choice(OWNERS))
             elif what < 0.5 and self.jobs:
                 self._cancels(chance.choice(sorted(self.jobs)[-6:]))
+            elif what < 0.55 and self.jobs:
+                self._moves(chance.choice(sorted(self.jobs)[-6:]), chance.choice([0, 5, 9]))
+            elif what < 0.6 and self.jobs:
+                self._runs_again(chance.choice(sorted(self.jobs)[-6:]))
             elif misfortunes:
                 chance.choice((self._machines_fail, self._machines_fail, self._aws_fails, self._functions_fail))(chance)
             town.run(min(chance.expovariate(1 / 15), max(1.0, end - town.now)))
@@ -274,6 +318,7 @@ class Chaos(RuleBasedStateMachine):
             chance.choice([1, 1, 2, 3]),
             chance.choice([600, 60]),
             chance.choice([None, HEARD]),
+            chance.choice(LIVES),
         )
 
     def _machines_fail(self, chance: random.Random) -> None:
