@@ -328,8 +328,13 @@ class Client(Changes, Definitions):
 
     def hosts(self, pool: str) -> list[Host]:
         """The hosts of a pool."""
-        answer = self._http.call("GET", f"/pools/{quote(pool, safe='')}/hosts")
-        return [Host.from_json(item) for item in answer["items"]]
+        found: list[Host] = []
+        params: dict[str, str] | None = {}
+        while params is not None:
+            answer = self._http.call("GET", f"/pools/{quote(pool, safe='')}/hosts", params=params)
+            found += [Host.from_json(item) for item in answer["items"]]
+            params = {"cursor": answer["next"]} if answer.get("next") else None
+        return found
 
     def host(self, host_id: str) -> Host:
         """One host as it is now. One that is over has no row any more, but a story."""

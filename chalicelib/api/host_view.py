@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chalicelib.api.view import View
 from chalicelib.core.host import Host, HostState
 
@@ -39,10 +41,19 @@ class HostView(View, frozen=True, kw_only=True):
     assignments: list[AssignmentView]
 
 
-class HostsView(View, frozen=True, kw_only=True):
-    """Hosts of a pool."""
+class HostsPage(View, frozen=True, kw_only=True):
+    """Hosts of a pool, by id; `next` is the cursor of the page after this one, null on the last."""
 
     items: list[HostView]
+    next: str | None
+
+
+def page(hosts: Iterable[Host], states: frozenset[HostState], after: str, limit: int) -> HostsPage:
+    """Those of the hosts that are in one of these states (none: any) and come after an id."""
+    wanted = sorted((h for h in hosts if h.id > after and (not states or h.state in states)), key=lambda h: h.id)
+    return HostsPage(
+        items=[host(h) for h in wanted[:limit]], next=wanted[limit - 1].id if len(wanted) > limit else None
+    )
 
 
 def host(record: Host) -> HostView:

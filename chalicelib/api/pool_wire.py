@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from chalicelib.api.wire import SPEC_BYTES_MAX, Epoch, Moment, Strict, convert, epoch_s, refuse
 from chalicelib.core import settings
 from chalicelib.core.calendar import Booking
+from chalicelib.core.host import HostState
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import BadRequest, Fault, TooLarge
 
@@ -99,6 +100,14 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     rank_spot: bool | UnsetType = UNSET
     interruption_ladder: bool | UnsetType = UNSET
     spot_headroom: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+
+
+class HostsQuery(Strict, frozen=True, kw_only=True):
+    """Which hosts of a pool: in one of these states, a page from `cursor` on (the `next` of the page before)."""
+
+    state: Annotated[list[HostState], Meta(max_length=6)] = []
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+    cursor: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")] | None = None
 
 
 class SamplesQuery(Strict, frozen=True, kw_only=True):

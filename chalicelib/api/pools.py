@@ -7,7 +7,7 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import host_view, pool_view, stage_view, wire
+from chalicelib.api import host_view, pool_view, pool_wire, stage_view, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
 from chalicelib.control import pools
@@ -28,12 +28,13 @@ def routes(authorizer: Any) -> Blueprint:
         """All pools."""
         return answer(pool_view.PoolsView(items=[pool_view.pool(p) for p in wiring.plane().stores.registry.pools()]))
 
-    @route("GET", "/pools/{pool}/hosts", gives=host_view.HostsView)
+    @route("GET", "/pools/{pool}/hosts", query=pool_wire.HostsQuery, gives=host_view.HostsPage)
     def get_hosts(pool: str) -> Response:
-        """The hosts of a pool."""
+        """The hosts of a pool, those that ended in the last hour, too, a page at a time."""
         who().must_run_things()
+        asked = wire.query(bp.current_request.query_params, pool_wire.HostsQuery)
         hosts, _ = wiring.plane().stores.hosts.of_pool(pools.known(wiring.plane(), pool).name)
-        return answer(host_view.HostsView(items=[host_view.host(h) for h in hosts]))
+        return answer(host_view.page(hosts, frozenset(asked.state), asked.cursor or "", asked.limit))
 
     @route("POST", "/uploads", takes=wire.UploadWire, gives=stage_view.UploadView)
     def post_upload() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,24 +24,37 @@ def status(
         list[str] | None, typer.Argument(metavar="JOB", help="Job ids; none: the newest of pool default.")
     ] = None,
     pool: Annotated[str | None, typer.Option(help="Show this pool and its hosts, or the jobs of it.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state (may be repeated).")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs of this owner, whatever their pool.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only jobs of this family.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only jobs with this label: NAME or NAME:VALUE (may be repeated).")
+    ] = None,
+    since: Annotated[float | None, typer.Option(min=0, help="Only jobs of the last so many hours.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest jobs.")] = 20,
     url: Url = None,
     token: Token = None,
     stage: Stage = None,
     as_json: Json = False,
 ) -> None:
-    """Show jobs (the given ones, or the newest of pool default), or with --pool a pool, its hosts and its newest jobs."""
+    """Show jobs (the given ones, or the newest that fit), or with --pool a pool, its hosts and its newest jobs."""
     with connect(url, token, stage) as spillway:
-        if pool is not None and not jobs:
+        filters: dict[str, Any] = {"owner": owner, "family": family, "state": state or (), "label": label or ()}
+        chosen = {name: value for name, value in filters.items() if value}
+        if since is not None:
+            chosen["since"] = time.time() - since * 3600
+        if pool is not None and not jobs and not chosen:
             _pool(spillway, pool, limit, as_json=as_json)
             return
-        found = spillway.jobs(jobs) if jobs else spillway.list_jobs(limit=limit)
+        found = spillway.jobs(jobs) if jobs else spillway.list_jobs(pool, limit=limit, **chosen)
         if as_json:
             emit({"items": [dataclasses.asdict(job) for job in found]})
             return
         if not found:
             typer.echo(
-                "There are no jobs in pool default; --pool NAME looks at another, `spillway pool list` names them."
+                "No job fits."
+                if chosen
+                else "There are no jobs in pool default; --pool NAME looks at another, `spillway pool list` names them."
             )
             return
         table(

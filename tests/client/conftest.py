@@ -215,7 +215,8 @@ class Server:
             return 200, {"items": [self.look(i) for i in ids if i in self.jobs], "next": None}
         if not parts:
             start, limit = int(query.get("cursor", 0)), int(query["limit"])
-            found = [job for job in reversed(self.jobs.values()) if query.get("pool") in (None, job["pool"])]
+            wanted = {name: value for name, value in query.items() if name in ("pool", "owner", "state")}
+            found = [j for j in reversed(self.jobs.values()) if all(j.get(k) == v for k, v in wanted.items())]
             more = str(start + limit) if start + limit < len(found) else None
             return 200, {"items": found[start : start + limit], "next": more}
         if method == "POST" and parts == ["bulk"]:

@@ -191,6 +191,18 @@ def test_status_shows_why_a_job_waits(here: CliRunner, server: Any) -> None:
     assert "host-1-0" in here.invoke(app, ["status", "--pool", "default"]).stdout
 
 
+def test_status_chooses_jobs_and_says_where_none_fits(here: CliRunner, server: Any) -> None:
+    """With a pool, too: what chooses means jobs, not the pool."""
+    waits, ended = (here.invoke(app, ["submit", "true"]).stdout.strip() for _ in range(2))
+    server.finish(ended)
+    shown = here.invoke(app, ["status", "--state", "pending", "--since", "2"]).stdout
+    assert waits in shown
+    assert ended not in shown
+    chosen = here.invoke(app, ["status", "--pool", "default", "--state", "pending", "--json"])
+    assert [job["id"] for job in json.loads(chosen.stdout)["items"]] == [waits]
+    assert "No job fits." in here.invoke(app, ["status", "--owner", "eve"]).stdout
+
+
 def test_cancel_asks_and_tells_what_became_of_it(here: CliRunner, server: Any) -> None:
     """A job that has ended is shown as it is; the exit code is about the asking."""
     waits, ended = (here.invoke(app, ["submit", "true"]).stdout.strip() for _ in range(2))
