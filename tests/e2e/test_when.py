@@ -80,3 +80,25 @@ def test_a_schedule_fires_to_the_second(deployed: Deployed) -> None:
     api.wait([extra.id], timeout_s=90)
     api.delete_schedule("once")
     assert "once" not in [s["name"] for s in api.schedules()]
+
+
+def test_a_fire_waits_for_the_job_before_it_or_replaces_it(deployed: Deployed) -> None:
+    """What the timers function may do for it: submit, block, cancel, charge a share, go on to the next fire."""
+    api = deployed.client
+    long = {"command": "sleep 12", "timeout_s": 60, "cpu": 0.1, "memory_mib": 64}
+    for overlap in ("queue", "replace"):
+        api.put_schedule(overlap, "0 0 1 1 *", long, overlap=overlap, zone="Europe/Berlin")
+    before = {overlap: api.run_schedule(overlap) for overlap in ("queue", "replace")}
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    for overlap in before:
+        changed = api.put_schedule(overlap, f"at({at:%Y-%m-%dT%H:%M:%S})", long, overlap=overlap)
+        assert changed["last_job"] == before[overlap].id
+    fired = {overlap: until(lambda o=overlap: [f for f in api.fires(o) if not f["by"]])[0] for overlap in before}
+    assert before["queue"].id in fired["queue"]["reason"]
+    ended = {job.id: job for job in api.wait([*(j.id for j in before.values()), *(f["job"] for f in fired.values())])}
+    assert ended[before["replace"].id].state == "cancelled"
+    first, second = ended[before["queue"].id], ended[fired["queue"]["job"]]
+    assert (first.state, second.state, second.schedule) == ("succeeded", "succeeded", "queue")
+    assert (second.started_at or 0) >= (first.finished_at or 0)
+    for overlap in before:
+        api.delete_schedule(overlap)
