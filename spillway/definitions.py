@@ -19,7 +19,7 @@ class Definitions:
 
     def families(self) -> list[dict[str, Any]]:
         """All families, each at its newest version."""
-        return list(self._http.call("GET", "/families")["items"])
+        return self._pages("/families")
 
     def family(self, name: str, *, version: int | None = None) -> dict[str, Any]:
         """A family, at its newest version or the one that is named."""
@@ -38,7 +38,7 @@ class Definitions:
 
     def schedules(self) -> list[dict[str, Any]]:
         """All schedules that this token may see."""
-        return list(self._http.call("GET", "/schedules")["items"])
+        return self._pages("/schedules")
 
     def schedule(self, name: str) -> dict[str, Any]:
         """A schedule and its next fires."""
@@ -77,6 +77,16 @@ class Definitions:
     def fires(self, name: str, limit: int = 20) -> list[dict[str, Any]]:
         """What became of its last fires, the newest first."""
         return list(self._http.call("GET", f"{_schedule(name)}/fires?limit={limit}")["items"])
+
+    def _pages(self, path: str) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        items: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = self._http.call("GET", f"{path}?cursor={quote(cursor, safe='')}" if cursor else path)
+            items += page["items"]
+            if not (cursor := page.get("next")):
+                return items
 
 
 def _family(name: str) -> str:

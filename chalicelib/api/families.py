@@ -15,17 +15,20 @@ from chalicelib.api.pool_wire import version_of
 from chalicelib.control import families
 from chalicelib.errors import NotFound
 
+BYTES_MAX = 32_768  # of a document: a hundred must fit into an answer
+
 
 def routes(authorizer: Any) -> Blueprint:
     """The blueprint; routes only: event handlers would be invoked without app.py."""
     bp = Blueprint(__name__)
     route = router(bp, authorizer)
 
-    @route("GET", "/families", gives=family_view.FamiliesView)
+    @route("GET", "/families", query=wire.NamesQuery, gives=family_view.FamiliesPage)
     def get_families() -> Response:
-        """All families, each at its newest version."""
-        items = [family_view.family(f) for f in wiring.plane().stores.families.all()]
-        return answer(family_view.FamiliesView(items=items))
+        """Families by name, each at its newest version."""
+        asked = wire.query(bp.current_request.query_params, wire.NamesQuery)
+        found, following = families.page(wiring.plane(), asked.limit, asked.cursor)
+        return answer(family_view.FamiliesPage(items=[family_view.family(f) for f in found], next=following))
 
     @route("GET", "/families/{family}", query=FamilyQuery, gives=family_view.FamilyView)
     def get_family(family: str) -> Response:
@@ -47,7 +50,7 @@ def routes(authorizer: Any) -> Blueprint:
         """Make a family, or its next version; the same as its newest version is no new one."""
         who = caller(bp.current_request.context)
         who.must_run_things()
-        said = _record(family, wire.decode(bp.current_request.raw_body, FamilyWire), who.owner)
+        said = _record(family, wire.decode(bp.current_request.raw_body, FamilyWire, BYTES_MAX), who.owner)
         version = version_of(bp.current_request.headers.get("if-match"))
         kept = families.put(wiring.plane(), said, version=version)
         return answer(family_view.family(kept), version=kept.version)

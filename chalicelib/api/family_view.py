@@ -22,9 +22,16 @@ class FamilyView(View, frozen=True, kw_only=True):
 
 
 class FamiliesView(View, frozen=True, kw_only=True):
-    """Families, or the versions of one."""
+    """Versions of a family."""
 
     items: list[FamilyView]
+
+
+class FamiliesPage(View, frozen=True, kw_only=True):
+    """A page of families; `next` is the cursor of the one after it."""
+
+    items: list[FamilyView]
+    next: str | None
 
 
 def family(record: Family) -> FamilyView:

@@ -42,10 +42,11 @@ class ScheduleView(View, frozen=True, kw_only=True):
     by: str
 
 
-class SchedulesView(View, frozen=True, kw_only=True):
-    """Schedules, by name."""
+class SchedulesPage(View, frozen=True, kw_only=True):
+    """A page of schedules, by name; `next` is the cursor of the one after it."""
 
     items: list[ScheduleView]
+    next: str | None
 
 
 class NextsView(View, frozen=True, kw_only=True):

@@ -13,8 +13,11 @@ from chalicelib.api.auth import Caller, caller, owner_of
 from chalicelib.api.pool_wire import version_of
 from chalicelib.api.schedule_wire import FiresQuery, ScheduleWire, schedule
 from chalicelib.control import schedules
+from chalicelib.core.paging import paged
 from chalicelib.core.schedule import Schedule
 from chalicelib.errors import NotFound
+
+BYTES_MAX = 16_384  # of a document: a hundred must fit into an answer
 
 
 def routes(authorizer: Any) -> Blueprint:
@@ -28,13 +31,15 @@ def routes(authorizer: Any) -> Blueprint:
     def asked() -> FiresQuery:
         return wire.query(bp.current_request.query_params, FiresQuery)
 
-    @route("GET", "/schedules", gives=schedule_view.SchedulesView)
+    @route("GET", "/schedules", query=wire.NamesQuery, gives=schedule_view.SchedulesPage)
     def get_schedules() -> Response:
-        """All schedules; a submitter's own."""
+        """Schedules by name; a submitter's own."""
         plane, me = wiring.plane(), who()
+        names = wire.query(bp.current_request.query_params, wire.NamesQuery)
         found = [s for s in plane.stores.schedules.all() if me.runs_things or s.owner == me.owner]
-        items = [schedule_view.schedule(s, plane.clock()) for s in found]
-        return answer(schedule_view.SchedulesView(items=items))
+        shown, following = paged(found, names.limit, names.cursor)
+        items = [schedule_view.schedule(s, plane.clock()) for s in shown]
+        return answer(schedule_view.SchedulesPage(items=items, next=following))
 
     @route("GET", "/schedules/{schedule}", gives=schedule_view.ScheduleView)
     def get_schedule(schedule: str) -> Response:
@@ -44,7 +49,7 @@ def routes(authorizer: Any) -> Blueprint:
     @route("PUT", "/schedules/{schedule}", takes=ScheduleWire, gives=schedule_view.ScheduleView)
     def put_schedule(schedule: str) -> Response:
         """Make a schedule, or replace all that was said of it."""
-        me, said = who(), wire.decode(bp.current_request.raw_body, ScheduleWire)
+        me, said = who(), wire.decode(bp.current_request.raw_body, ScheduleWire, BYTES_MAX)
         version = version_of(bp.current_request.headers.get("if-match"))
         record = _record(wire.convert_name(schedule, "schedule"), said, me)
         return _shown(schedules.put(wiring.plane(), record, version=version))

@@ -86,6 +86,13 @@ def query(given: MultiDict | None, type_: type[W]) -> W:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
+class NamesQuery(Strict, frozen=True, kw_only=True):
+    """A page of what has names, from behind `cursor` on (the `next` of the page before)."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
+    cursor: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+
+
 def is_name(text: str) -> bool:
     return _NAME.match(text) is not None
 

@@ -23,8 +23,9 @@ from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 JOB, SCHEDULE = "job", "schedule"
-ITEMS_MAX = 2000  # a tick's; more are due in the next one
+ITEMS_MAX = 20_000  # a tick's; more are due in the next one
 JOBS_PER_TIMER = 100
+FIRES_PER_TIMER = 10
 POOL_AGE_MAX_S = 10.0
 
 
@@ -89,17 +90,15 @@ def _has_just_begun(job: Job) -> bool:
 
 
 def _set(plane: Plane, items: Sequence[Item]) -> None:
-    now, jobs = plane.clock(), defaultdict[int, list[str]](list)
+    now, names = plane.clock(), defaultdict[tuple[str, int], list[str]](list)
     for each in items:
-        if each.kind == JOB:
-            jobs[each.at].append(each.name)
-        else:
-            message = {"v": 1, "kind": "fire", "schedule": each.name, "at": each.at}
-            plane.cloud.queues.timer(message, delay_s(each.at, now))
-    for at, names in jobs.items():
-        for start in range(0, len(names), JOBS_PER_TIMER):
-            message = {"v": 1, "kind": "due", "jobs": names[start : start + JOBS_PER_TIMER]}
-            plane.cloud.queues.timer(message, delay_s(at, now))
+        names[each.kind, each.at].append(each.name)
+    for (kind, at), all_of_them in names.items():
+        size = JOBS_PER_TIMER if kind == JOB else FIRES_PER_TIMER
+        for start in range(0, len(all_of_them), size):
+            some = all_of_them[start : start + size]
+            message = {"kind": "due", "jobs": some} if kind == JOB else {"kind": "fire", "at": at, "schedules": some}
+            plane.cloud.queues.timer({"v": 1, **message}, delay_s(at, now))
 
 
 def _item(job: Job) -> Item:

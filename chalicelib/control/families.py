@@ -16,6 +16,7 @@ import msgspec
 from chalicelib.control import parameters
 from chalicelib.core.family import Family
 from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.paging import paged
 from chalicelib.errors import BadRequest, Conflict, Fault, NotFound, PreconditionFailed
 from chalicelib.wiring import Plane
 
@@ -62,6 +63,11 @@ def get(plane: Plane, name: str, version: int | None = None) -> Family:
     if family is None:
         raise NotFound(f"there is no family {name}" + (f" of version {version}" if version is not None else ""))
     return family
+
+
+def page(plane: Plane, limit: int, after: str | None) -> tuple[list[Family], str | None]:
+    """Families by name, and the cursor of the next page."""
+    return paged(plane.stores.families.all(), limit, after)
 
 
 def put(plane: Plane, family: Family, *, version: int | None = None) -> Family:

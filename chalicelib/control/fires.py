@@ -6,6 +6,7 @@ Each step finds what an earlier run of itself left. Whoever comes second reads t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -27,6 +28,19 @@ FIRED_TTL_S = 90 * 86_400.0
 MISSED_MAX = 1000  # as far as missed fires are counted
 MEND_EVERY_MIN = 15
 HALF_DONE_S = 3600.0  # so long a decision is still carried out
+
+
+def fire_all(plane: Plane, names: Sequence[str], at: float) -> None:
+    """All that are due at one moment. What fails is raised at the end: then all come again, and those that are done are done."""
+    failure: Exception | None = None
+    for name in names:
+        try:
+            fire(plane, name, at)
+        except Exception as error:
+            log.exception("a schedule could not fire", extra={"schedule": name})
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def fire(plane: Plane, name: str, at: float) -> Fired | None:

@@ -65,7 +65,7 @@ def _due(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
 
 
 def _fire(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
-    return partial(fires.fire, plane, str(message["schedule"]), float(message["at"]))
+    return partial(fires.fire_all, plane, [str(name) for name in message["schedules"]], float(message["at"]))
 
 
 def _array(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:

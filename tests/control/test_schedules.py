@@ -122,6 +122,35 @@ def test_a_crash_at_any_call_neither_loses_a_fire_nor_repeats_it(calls: int) -> 
     assert jobs_of(town)[0].state is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("calls", range(1, 40))
+def test_a_fire_that_is_done_in_the_middle_of_itself_is_done_once(calls: int) -> None:
+    """Two timers at the same moment: the second one begins and ends between any two calls of the first."""
+    town = Town()
+    schedules.put(town.plane, said("0 * * * *", overlap="skip"))
+    fuse = fragile(town)
+    at = schedules.known(town.plane, "nightly").next_at
+    assert at is not None
+    town.now = at + 1
+    fuse.order(calls, lambda _: fires.fire_all(town.plane, ["nightly"], at))
+    fires.fire_all(town.plane, ["nightly"], at)
+    assert len(jobs_of(town)) == len(fired(town)) == 1
+    assert fired(town)[0].outcome == Outcome.SUBMIT
+    town.run(10)
+    assert [i.at for i in town.stores.agenda.due(at + 3600, 10)] == [at + 3600]
+
+
+def test_an_owner_has_at_most_a_hundred_schedules() -> None:
+    town = Town()
+    for number in range(100):
+        schedules.put(town.plane, said(name=f"s{number}"))
+    with pytest.raises(Conflict, match="alice has 100"):
+        schedules.put(town.plane, said(name="one-more"))
+    schedules.put(town.plane, said(name="bobs", owner="bob"))
+    schedules.put(town.plane, said(name="s7"))
+    town.run(301)
+    assert sum(len(jobs_of(town, f"s{number}")) for number in range(100)) == 100
+
+
 @pytest.mark.parametrize(("misfire", "jobs"), [("skip", 0), ("once", 1)])
 def test_what_was_missed_is_skipped_or_done_once(misfire: str, jobs: int) -> None:
     """Nobody looked for an hour: twelve fires are due. The reason says how many."""
