@@ -6,18 +6,17 @@ which the tick calls for every array that has not ended.
 
 from __future__ import annotations
 
+from chalicelib.control.kept import kept_until
 from chalicelib.core.arrays import Array, ArrayState, Tally, completes_chunk, verdict
 from chalicelib.core.job import Job
 from chalicelib.wiring import Plane
-
-ARRAY_TTL_S = 90 * 86_400.0
 
 
 def noted(plane: Plane, job: Job) -> Array | None:
     """An element has ended; its array, if that was the last one and the array has ended by it."""
     if job.array is None or job.index is None:
         return None
-    in_chunk = plane.stores.arrays.count(job.array, job.index, job.state, plane.clock() + ARRAY_TTL_S)
+    in_chunk = plane.stores.arrays.count(job.array, job.index, job.state, kept_until(plane, job.pool, plane.clock()))
     if not completes_chunk(job, in_chunk):
         return None
     array = plane.stores.arrays.get(job.array)
@@ -35,5 +34,10 @@ def closed(plane: Plane, array: Array, tally: Tally, *, rest_never_begins: bool 
     plane.cloud.queues.timer({"v": 1, "kind": "array", "array": array.id}, 1)
     now = plane.clock()
     return plane.stores.arrays.move(
-        array.id, event, at=now, reason=reason, expires_at=now + ARRAY_TTL_S, untold=bool(array.listeners)
+        array.id,
+        event,
+        at=now,
+        reason=reason,
+        expires_at=kept_until(plane, array.pool, now),
+        untold=bool(array.listeners),
     )

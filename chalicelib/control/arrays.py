@@ -17,6 +17,7 @@ import msgspec
 from chalicelib.control import array_ends, element_parameters, endings, graph, quotas
 from chalicelib.control.cancel import cancel as cancel_placed
 from chalicelib.control.fairness import lot
+from chalicelib.control.kept import kept_until
 from chalicelib.control.submit import KEY_TTL_S, check, known_pool, wake_for
 from chalicelib.core.arrays import Array, ArrayEvent, ArrayState, element, element_id, element_of, entry_of
 from chalicelib.core.backlog import rank
@@ -248,7 +249,7 @@ def _blocked(plane: Plane, array: Array) -> bool:
         ArrayEvent.WITHDRAW,
         at=now,
         reason="cancelled before it began",
-        expires_at=now + array_ends.ARRAY_TTL_S,
+        expires_at=kept_until(plane, array.pool, now),
         untold=bool(array.listeners),
     )
     if moved is not None:

@@ -28,7 +28,7 @@ def ranked(plane: Plane, jobs: Sequence[Job], pool_of: Callable[[str], Pool | No
     """
     groups: defaultdict[tuple[str, int, str], list[int]] = defaultdict(list)
     for index, job in enumerate(jobs):
-        groups[job.pool, job.spec.priority, job.owner].append(index)
+        groups[job.pool, job.priority, job.owner].append(index)
     placed = list(jobs)
     for (name, priority, owner), indexes in groups.items():
         tags = _tags(plane, pool_of(name), priority, owner, [jobs[index] for index in indexes])

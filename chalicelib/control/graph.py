@@ -18,6 +18,7 @@ from functools import partial
 
 from chalicelib.control.due import known_pool
 from chalicelib.control.fairness import ranked
+from chalicelib.control.kept import kept_until
 from chalicelib.control.wake import wake
 from chalicelib.core import arrays as array_machine
 from chalicelib.core import backlog, graph
@@ -136,7 +137,7 @@ def _job(plane: Plane, job: Job, ruling: Ruling) -> Job | None:
         at=now,
         reason=ruling.reason,
         rank=job.rank,
-        expires_at=now + WAITER_TTL_S,
+        expires_at=kept_until(plane, job.pool, now),
         untold=bool(job.listeners),
     )
     if moved is not None and not moved.ended:
@@ -148,7 +149,12 @@ def _array(plane: Plane, array: Array, ruling: Ruling) -> Array | None:
     event = ArrayEvent.UNBLOCK if ruling.fate is Fate.UNBLOCK else ArrayEvent.SKIP
     now = plane.clock()
     moved = plane.stores.arrays.move(
-        array.id, event, at=now, reason=ruling.reason, expires_at=now + WAITER_TTL_S, untold=bool(array.listeners)
+        array.id,
+        event,
+        at=now,
+        reason=ruling.reason,
+        expires_at=kept_until(plane, array.pool, now),
+        untold=bool(array.listeners),
     )
     if moved is not None and not moved.ended:
         plane.stores.backlog.put(array_machine.entry_of(moved))

@@ -37,7 +37,7 @@ def reprioritise(plane: Plane, job_id: str, priority: int) -> Job:
         if job.priority == priority:
             _settle(plane, job)  # again: a client's retry after a crash half way
             return job
-        asked = replace(job, spec=replace(job.spec, priority=priority))
+        asked = replace(job, rank="", spec=replace(job.spec, priority=priority))
         (placed,) = ranked(plane, [asked], partial(known_pool, plane))
         moved = plane.stores.jobs.rerank(job.id, attempt=job.attempt, before=job.rank, rank=placed.rank)
         if moved is not None:

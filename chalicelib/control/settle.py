@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 from chalicelib.control import quotas
 from chalicelib.control.endings import ended
-from chalicelib.control.submit import known_pool
+from chalicelib.control.kept import kept_until
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
-from chalicelib.core.pool import PoolSpec
 from chalicelib.core.retry import Verdict, began_and_was_lost, never_began, verdict
 from chalicelib.core.spoken import clock
 from chalicelib.telemetry import log
@@ -131,12 +130,6 @@ def skip(plane: Plane, job: Job, reason: str) -> Job | None:
     if moved is not None:
         ended(plane, moved)
     return moved
-
-
-def kept_until(plane: Plane, pool: str, now: float) -> float:
-    """Until when the row of a job that ends now is kept; its outputs have a time of their own, by the bucket's lifecycle."""
-    found = known_pool(plane, pool)
-    return now + (found.spec if found else PoolSpec()).job_ttl_s
 
 
 def _ruling(plane: Plane, job: Job, host: Host, reason: str) -> Verdict:

@@ -73,6 +73,8 @@ def _state(job: Job, now: float) -> str:
 
 
 def _reasons(job: Job, outlook: Outlook | None) -> Iterator[str]:
+    if job.retry_of is not None:
+        yield f"It is {job.retry_of}, run again"
     if job.reason and job.reason != "submitted":
         yield f"The reason of its last change: {job.reason}"
     if job.state is JobState.PENDING:
@@ -112,6 +114,10 @@ def _next(job: Job, outlook: Outlook | None, now: float) -> Iterator[str]:
         ends_at = job.entered.get(JobState.RUNNING, now) + job.spec.timeout_s
         left = f"in {duration(ends_at - now)}" if ends_at > now else f"was to be {ago(ends_at, now)}"
         yield f"It is stopped at the latest at {clock(ends_at)} ({left}): its timeout is {duration(job.spec.timeout_s)}"
+    if job.state is JobState.PENDING and job.spec.queue_ttl_s is not None:
+        until = job.queued_at + job.spec.queue_ttl_s
+        held = duration(job.spec.queue_ttl_s)
+        yield f"It is skipped at {clock(until)} ({ago(until, now)}) if it has no host by then: its queue_ttl_s is {held}"
     if outlook is None or job.ended:
         return
     for coming in outlook.coming:

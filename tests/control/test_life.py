@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 from town import OFFERING, Crash, Town
 
-from chalicelib.control import bulk, expected, sweep
+from chalicelib.control import arrays, bulk, expected, sweep
 from chalicelib.control.cancel import cancel
 from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.retry import retry
 from chalicelib.core import invariants
+from chalicelib.core.arrays import element_id
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import JobState
 from chalicelib.core.job_filter import JobFilter
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Conflict, NotFound
 
@@ -278,3 +280,44 @@ def test_of_jobs_that_are_submitted_together_each_waits_for_those_before_it() ->
     waits = [wait or 0.0 for wait in expected.waits_s(town.plane, [town.job(job.id) for job in jobs])]
     assert waits == sorted(waits)
     assert waits[0] < waits[-1]
+
+
+# -- with what else there is
+
+
+def test_a_job_that_waits_for_its_time_or_for_others_keeps_the_class_that_it_was_given() -> None:
+    """It has no place in the backlog yet; when it gets one, it is in that class."""
+    town = Town(replace(ONE, killed=True))
+    first = town.submit("run 5")
+    jobs = [town.submit("run 5", not_before=town.now + 30), town.submit("run 5", after=(first.id,), after_on="finish")]
+    assert {str(job.state) for job in jobs} == {"scheduled", "blocked"}
+    for job in jobs:
+        assert reprioritise(town.plane, job.id, 1).priority == 1
+    assert [entry.job for entry in town.stores.backlog.head("default", 10)] == [first.id]
+    cancel(town.plane, first.id)
+    town.run(60)
+    entries = town.stores.backlog.head("default", 10)
+    assert {entry.job for entry in entries} == {job.id for job in jobs}
+    assert all(entry.rank.startswith("01#") for entry in entries)
+
+
+def test_the_time_in_the_queue_counts_from_when_it_may_begin() -> None:
+    """Not while it waits for its time."""
+    town = Town(replace(ONE, killed=True))
+    job = town.submit("run 5", not_before=town.now + 100, queue_ttl_s=60)
+    town.run(130)
+    assert town.job(job.id).state is JobState.PENDING
+    town.run(31)
+    assert town.job(job.id).state is JobState.SKIPPED
+
+
+def test_an_element_of_an_array_is_run_again_with_its_own_parameters() -> None:
+    """By itself: the array has ended, and its tally says how."""
+    town = Town()
+    spec = JobSpec(command="fail 1", timeout_s=60)
+    array = arrays.submit(town.plane, spec, 2, [{"seed": 7}, {"seed": 8}], "alice").array
+    town.run(120)
+    element = town.job(element_id(array.id, 1))
+    assert element.state is JobState.FAILED
+    again = retry(town.plane, element).job
+    assert (again.array, again.retry_of, again.spec.parameters["seed"]) == (None, element.id, 8)
