@@ -11,10 +11,9 @@ from typing import Any
 
 from chalicelib.cloud.clients import Clients
 from chalicelib.cloud.refusals import asking, code_of, message_of
-from chalicelib.core.secrets import MANAGER, SSM, Secret
+from chalicelib.core.secrets import ABSENT, MANAGER, SSM, Secret
 
 PARAMETERS_MAX, SECRETS_MAX = 10, 20  # AWS's own, a request
-ABSENT = Secret(fault="there is none of this name")
 REFUSED = frozenset(
     {
         "AccessDeniedException",

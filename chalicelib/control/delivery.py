@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import prairielearn
+from chalicelib.control import prairielearn, secrets
 from chalicelib.control.notices import notify, publish
 from chalicelib.core.arrays import Array
 from chalicelib.core.job import Job
 from chalicelib.core.prairielearn import LISTENER
 from chalicelib.core.telling import Telling, failed
+from chalicelib.core.webhook import signature
 from chalicelib.errors import CloudUnavailable
 from chalicelib.store.ports import Arrays, Jobs
 from chalicelib.telemetry import log
@@ -124,6 +125,8 @@ def _to_webhook(plane: Plane, record: Record) -> None:
         "x-spillway-delivery": f"{record.id}.ended",  # the same at every try
         "x-spillway-try": str(record.telling.tries + 1),
     }
+    if key := secrets.webhook_key(plane, record.owner):
+        headers["x-spillway-signature"] = signature(key, int(plane.clock()), body)
     status = plane.cloud.outside.post(url, body, headers)
     if not 200 <= status < 300:
         raise CloudUnavailable(f"it answered {status}")

@@ -17,6 +17,7 @@ from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 AGE_MAX_S = 15.0  # of a value in memory: jobs of a batch share them, and a changed one counts soon
+WEBHOOK_KEY_AGE_MAX_S = 60.0
 TOLD_AGAIN_S = 300.0
 
 
@@ -35,6 +36,19 @@ def of_jobs(plane: Plane, jobs: Collection[Job]) -> dict[str, Handed]:
     wanted = {secrets.place(name, stage, job.owner) for job in jobs for name in secrets.names(job.spec)}
     found, later = _read(plane, wanted) if wanted else ({}, "")
     return {job.id: _handed(job, stage, found, later) for job in jobs}
+
+
+def webhook_key(plane: Plane, owner: str) -> str:
+    """What signs an owner's webhooks; "" where it has nothing. Raises CloudUnavailable where that cannot be told, or may not be read."""
+    name = secrets.webhook_key(plane.settings.stage, owner)
+
+    def load() -> Secret:
+        return plane.cloud.secrets.read([name])[name]
+
+    secret = plane.recall.get(f"webhook-key/{owner}", plane.clock(), WEBHOOK_KEY_AGE_MAX_S, load) or Secret()
+    if secret.fault and secret.fault != secrets.ABSENT.fault:
+        raise CloudUnavailable(f"the key of the webhooks of {owner} cannot be read: {secret.fault}")
+    return secret.value
 
 
 def _handed(job: Job, stage: str, found: dict[str, Secret], later: str) -> Handed:

@@ -17,6 +17,7 @@ from chalicelib.core.job_spec import JobSpec
 from chalicelib.errors import Fault
 
 SSM, MANAGER = "ssm", "secretsmanager"
+WEBHOOK_KEY = "webhook-key"
 PARTS_MAX = 8  # Parameter Store takes 15 levels, of which the stage and the owner are three
 VALUE_BYTES_MAX = 65_536
 TOTAL_BYTES_MAX = 131_072  # of one job: an environment has no room for more
@@ -32,10 +33,18 @@ class Secret:
     fault: str = ""
 
 
+ABSENT = Secret(fault="there is none of this name")
+
+
 def place(name: str, stage: str, owner: str) -> str:
     """Which secret `ssm:NAME` or `secretsmanager:NAME` is for a job of this owner: `ssm:/spillway/dev/alice/NAME`."""
     service, _, rest = name.partition(":")
     return f"{service}:/spillway/{stage}/{owner}/{rest}"
+
+
+def webhook_key(stage: str, owner: str) -> str:
+    """The parameter that signs an owner's webhooks, where there is one; no job can name it, and it is handed to none."""
+    return f"{SSM}:/spillway/{stage}/{owner}/{WEBHOOK_KEY}"
 
 
 def names(spec: JobSpec) -> frozenset[str]:
@@ -73,6 +82,8 @@ def faults(spec: JobSpec) -> Iterator[Fault]:
 
 def _of_name(where: str, name: str) -> Iterator[Fault]:
     parts = name.partition(":")[2].split("/")
+    if name.partition(":")[2] == WEBHOOK_KEY:
+        yield Fault(where, "is what signs your webhooks, and is handed to no job")
     good = all(_PART.fullmatch(part) and part.strip(".") for part in parts)
     if not good or len(parts) > PARTS_MAX:
         yield Fault(

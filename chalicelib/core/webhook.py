@@ -7,6 +7,8 @@ submitted, and by what its name leads to when it is called - where the connectio
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
@@ -37,6 +39,14 @@ def fault(url: str, own: Collection[str]) -> str:
     if literal is None and ("." not in host or host.endswith((".local", ".internal", ".localhost"))):
         return f"leads to {host}, which is no name of the public internet"
     return ""
+
+
+def signature(key: str, at: int, body: bytes) -> str:
+    """The header `x-spillway-signature`: `t=<epoch seconds>,v1=<hex>`, an HMAC-SHA256 over `<epoch seconds>.<body>`.
+
+    Who checks it, and that the time is not long ago, knows that the call is ours and no repetition by somebody else.
+    """
+    return f"t={at},v1={hmac.new(key.encode(), f'{at}.'.encode() + body, hashlib.sha256).hexdigest()}"
 
 
 def public(address: str) -> bool:

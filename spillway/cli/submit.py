@@ -70,6 +70,9 @@ def submit(
         list[str] | None, typer.Option("--secret", help="NAME=ssm:NAME or NAME=secretsmanager:NAME. Repeatable.")
     ] = None,
     disk: Annotated[int | None, typer.Option(min=1, help="Of its work folder, MiB (else 2048).")] = None,
+    archive: Annotated[bool, typer.Option("--archive", help="Keep its whole work folder as it is at the end.")] = False,
+    webhook: Annotated[str | None, typer.Option(help="HTTPS address that is told of its end.")] = None,
+    notice: Annotated[bool, typer.Option("--notice", help="Tell its end on the notices topic.")] = False,
     image: Annotated[str | None, typer.Option(help="The container's image that it wants its host to be.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE. Repeatable.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key returns the same job.")] = None,
@@ -107,6 +110,8 @@ def submit(
         "secrets": pairs(secret, "--secret"),
         "disk_mib": disk,
         "image": image,
+        "archive": archive,
+        "notify": notify(webhook, notice),
         "idempotency_key": key,
         "environment": pairs(env, "--env"),
         "labels": pairs(label, "--label"),
@@ -125,6 +130,12 @@ def submit(
     report(job, as_json=as_json, waited=wait)
     if wait and not job.succeeded:
         finish(JOB_DID_NOT_SUCCEED)
+
+
+def notify(webhook: str | None, notice: bool) -> dict[str, Any] | None:
+    """Who is told of the end; None: nobody."""
+    wanted = {"webhook": webhook, "topic": notice}
+    return {name: value for name, value in wanted.items() if value} or None
 
 
 def report(job: Job, *, as_json: bool, waited: bool) -> None:

@@ -29,7 +29,7 @@ TOKEN = "spw_" + "t" * 43
 KNOWN = {
     *("pool", "command", "family", "name", "owner", "cpu", "memory_mib", "slots", "timeout_s", "priority"),
     *("max_attempts", "network", "untrusted", "environment", "inputs", "outputs", "result", "labels"),
-    *("idempotency_key", "secrets", "disk_mib", "image"),
+    *("idempotency_key", "secrets", "disk_mib", "image", "archive", "notify", "folder"),
 }
 
 

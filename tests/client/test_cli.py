@@ -75,6 +75,15 @@ def test_submit_uploads_its_inputs(run: Any, server: Any, tmp_path: Path) -> Non
     assert len(server.uploads) == 2
 
 
+def test_submit_says_who_is_told_and_what_is_kept(run: Any, server: Any) -> None:
+    line = "submit true --webhook https://marks.example.org/x --notice --archive --json"
+    spec = run(*line.split()).json()["spec"]
+    assert (spec["notify"], spec["archive"]) == ({"webhook": "https://marks.example.org/x", "topic": True}, True)
+    spec = run("submit", "true", "--json").json()["spec"]
+    assert "notify" not in spec
+    assert "archive" not in spec
+
+
 def test_where_there_are_no_jobs_a_newcomer_is_told_where_to_look(run: Any) -> None:
     """A table of heads alone looks like a fault."""
     assert run("status").out.startswith("There are no jobs in pool default; --pool NAME looks at another")

@@ -110,7 +110,7 @@ class ChaosTown(Town):
         self._late: set[tuple[str, str]] = set()
         self._maxima = [(self.now, spec.hosts_max)]
         cloud: Any = type("AuditedCloud", (), {})()
-        for name in ("blobs", "queues", "notices", "outside"):
+        for name in ("blobs", "queues", "notices", "outside", "secrets"):
             setattr(cloud, name, getattr(self.cloud, name))
         cloud.compute = Audited(self)
         cloud.groups = AuditedGroups(self)

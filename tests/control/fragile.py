@@ -76,7 +76,7 @@ def fragile(town: Town) -> Fuse:
     names = type(town.stores).__dataclass_fields__
     stores = type(town.stores)(**{n: Fragile(getattr(town.stores, n), fuse, StoreUnavailable) for n in names})
     cloud: Any = type("FragileCloud", (), {})()
-    for name in ("compute", "groups", "blobs", "queues", "notices", "outside"):
+    for name in ("compute", "groups", "blobs", "queues", "notices", "outside", "secrets"):
         setattr(cloud, name, Fragile(getattr(town.plane.cloud, name), fuse, CloudUnavailable))
     town.plane = replace(town.plane, stores=told(stores), cloud=cloud)
     return fuse

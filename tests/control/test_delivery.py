@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import pytest
 from fragile import fragile
 from town import Town
@@ -12,6 +14,7 @@ from town import Town
 from chalicelib.control import explain
 from chalicelib.core.job_spec import Notify
 from chalicelib.core.telling import PAUSE_MAX_S, TRIES_MAX, Telling
+from chalicelib.core.webhook import signature
 from chalicelib.core.why_job import why_job
 from chalicelib.errors import BadRequest, CloudUnavailable
 
@@ -142,3 +145,32 @@ def test_why_says_how_the_telling_goes() -> None:
     assert why().startswith("Its end was told (webhook, topic)")
     lost = replace(town.job(job.id), delivered_at=None, telling=Telling(tries=18, fault="x", given_up=True))
     assert "in 18 tries, and it was given up: x" in why_job(lost, [], town.now, host=None, outlook=None)[-1]
+
+
+def test_webhooks_are_signed_where_their_owner_has_a_key() -> None:
+    """Anybody may call an address; only who knows the key can sign for it, and only for that moment."""
+    town = Town()
+    name = "ssm:/spillway/town/alice/webhook-key"
+    town.submit("run 1", notify=Notify(webhook=HOOK))
+    town.run(120)
+    town.cloud.secrets.values[name] = "s3cret"
+    town.submit("run 1", notify=Notify(webhook=HOOK))
+    town.run(120)
+    bare, signed = town.cloud.outside.posts
+    assert "x-spillway-signature" not in bare.headers
+    body = msgspec.json.encode(signed.body)
+    assert signed.headers["x-spillway-signature"] == signature("s3cret", int(signed.at), body)
+    at, digest = int(signed.at), hmac.new(b"s3cret", b"%d." % int(signed.at) + body, "sha256").hexdigest()
+    assert signed.headers["x-spillway-signature"] == f"t={at},v1={digest}"
+    with pytest.raises(BadRequest, match="signs your webhooks"):
+        town.submit("run 1", secrets={"KEY": "ssm:webhook-key"})
+
+
+def test_a_key_that_cannot_be_read_is_waited_for_and_nothing_goes_out_unsigned() -> None:
+    town = Town()
+    town.cloud.secrets.values["ssm:/spillway/town/alice/webhook-key"] = "s3cret"
+    town.cloud.calls.fail("ssm.GetParameters", CloudUnavailable("SSM does not answer"), times=2)
+    job = town.submit("run 1", notify=Notify(webhook=HOOK))
+    town.run(200)
+    assert town.job(job.id).telling.tries == 2
+    assert ["x-spillway-signature" in post.headers for post in town.cloud.outside.posts] == [True]

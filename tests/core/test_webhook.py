@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +69,16 @@ def test_a_stages_own_hosts_need_be_neither_public_nor_encrypted() -> None:
 def test_no_text_makes_it_stumble(text: str) -> None:
     for url in (text, f"https://{text}"):
         assert isinstance(webhook.fault(url, ()), str)
+
+
+def test_the_documented_check_of_a_signature_is_right() -> None:
+    """What docs/jobs.md tells receivers to do: it takes ours, and nothing that was changed, however little."""
+    page = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
+    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "is_ours" in b)
+    space: dict[str, Any] = {}
+    exec(block, space)  # noqa: S102  # ours
+    header, body = webhook.signature("key", 1_750_000_000, b'{"a": 1}'), b'{"a": 1}'
+    assert space["is_ours"](b"key", header, body)
+    assert not space["is_ours"](b"key2", header, body)
+    assert not space["is_ours"](b"key", header, body + b" ")
+    assert not space["is_ours"](b"key", header.replace("t=17", "t=18"), body)

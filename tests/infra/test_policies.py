@@ -109,6 +109,18 @@ def test_secrets_are_read_by_passes_only_and_only_those_of_the_stage(service: st
             assert evaluate([document], other) is Decision.IMPLICIT_DENY
 
 
+def test_who_calls_webhooks_reads_the_keys_that_sign_them_and_no_other_secret() -> None:
+    """It talks to addresses that users chose: so it holds as little as it can."""
+    document = json.dumps(render(POLICIES["timers"], facts("a")))
+    for name, decision in (
+        ("a/alice/webhook-key", Decision.ALLOW),
+        ("a/alice/token", Decision.IMPLICIT_DENY),
+        ("b/alice/webhook-key", Decision.IMPLICIT_DENY),
+    ):
+        arn = f"arn:aws:ssm:eu-central-1:111122223333:parameter/spillway/{name}"
+        assert evaluate([document], Request("ssm:GetParameters", arn, {})) is decision, name
+
+
 def test_only_instances_of_the_stage_can_be_terminated_or_rung() -> None:
     """By tag, because instance ids are not known beforehand."""
     document = json.dumps(render(POLICIES["wakes"], facts("a")))
