@@ -21,7 +21,7 @@ def wait_s(plane: Plane, job: Job, beside: int = 0) -> float | None:
         pool = known_pool(plane, job.pool)
     except StoreUnavailable:  # it is accepted all the same
         return None
-    if pool is None:
+    if pool is None or pool.spec.killed:
         return None
     now = plane.clock()
     early_s = max(0.0, (job.spec.not_before or now) - now) if job.state is JobState.SCHEDULED else 0.0
