@@ -27,6 +27,7 @@ from chalicelib.core.pool import PoolSpec
 from chalicelib.core.story import Line, distinct
 from chalicelib.errors import BadRequest, CloudUnavailable, StoreUnavailable
 
+LACKING = "ssm:none"  # a secret that nobody has
 COUNTED = frozenset({HostState.LAUNCHING, HostState.READY, HostState.DRAINING, HostState.UNHEALTHY})
 REFUSALS = (Crash, StoreUnavailable, CloudUnavailable)  # after which a client tries again
 OUR_ERRORS = ("CloudUnavailable", "StoreUnavailable")  # that a pass or a tick may meet
@@ -425,6 +426,8 @@ def unexplained(job: Job, began: int, cancelled: bool) -> str | None:
         return f"{job.id} is {job.state} for no reason"
     if job.state is JobState.CANCELLED and not cancelled:
         return f"{job.id} is cancelled and nobody asked for it"
+    if job.state is JobState.FAILED and LACKING in job.spec.secrets.values():
+        return None if "there is none of this name" in job.reason and not began else f"{job.id}: {job.reason}"
     if job.state is JobState.FAILED and not job.spec.command.startswith("fail"):
         return f"{job.id} failed and its command does not: {job.reason}"
     if job.state is JobState.SUCCEEDED and job.spec.command.startswith("fail"):

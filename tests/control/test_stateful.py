@@ -18,7 +18,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from chaos import ChaosTown, unexplained
+from chaos import LACKING, ChaosTown, unexplained
 from fragile import crash, unavailable
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
@@ -52,6 +52,7 @@ OPERATIONS = (
     "ec2.TerminateInstances",
     "ssm.SendCommand",
     "sqs.SendMessage",
+    "ssm.GetParameters",
     "s3.PutObject",
     "sns.Publish",
     "autoscaling.DescribeAutoScalingGroups",
@@ -80,6 +81,8 @@ LIVES: tuple[dict[str, Any], ...] = (  # what else a job may ask for
     {"instance_types": ("*.xlarge",)},
     {"retry_on": ("timeout", "interruption")},
 )
+SECRETS = ("", "", "ssm:there", LACKING)
+VALUE = "s3cret-of-the-game"
 HEARD = Notify(webhook="https://example.org/ended", topic=True)
 
 
@@ -91,6 +94,7 @@ def a_spec(
     timeout_s: int,
     notify: Notify | None = None,
     life: Mapping[str, Any] = MappingProxyType({}),
+    secret: str = "",
 ) -> JobSpec:
     cpu, memory_mib, slots = shape
     return JobSpec(
@@ -103,6 +107,7 @@ def a_spec(
         max_attempts=max_attempts,
         notify=notify,
         **life,
+        secrets={"TOKEN": secret} if secret else {},
     )
 
 
@@ -115,6 +120,7 @@ specs = st.builds(
     st.sampled_from([600, 600, 60]),
     st.sampled_from([None, None, HEARD]),
     st.sampled_from(LIVES),
+    st.sampled_from(SECRETS),
 )
 owners = st.sampled_from(OWNERS)
 SCHEDULED = {"command": "run 200", "timeout_s": 600}
@@ -179,6 +185,7 @@ class Chaos(RuleBasedStateMachine):
         if limits["cpu_max"] is not None:
             self.town.cpu_max[LIMITED] = limits["cpu_max"]
         self.town.boot_s = boot_s
+        self.town.cloud.secrets.values |= {f"ssm:/spillway/town/{owner}/there": VALUE for owner in OWNERS}
         self.jobs: dict[str, Job] = {}
         self.cancelled: set[str] = set()
         self.town.any_call(crashes, unanswered, overtaken)
@@ -319,6 +326,7 @@ class Chaos(RuleBasedStateMachine):
             chance.choice([600, 60]),
             chance.choice([None, HEARD]),
             chance.choice(LIVES),
+            chance.choice(SECRETS),
         )
 
     def _machines_fail(self, chance: random.Random) -> None:
@@ -588,6 +596,10 @@ class Chaos(RuleBasedStateMachine):
         began = dict.fromkeys(self.jobs, 0)
         for (job_id, _), count in world.began.items():
             began[job_id] += count
+        lacking = {job.id for job in world.jobs if LACKING in job.spec.secrets.values()}
+        assert not any(began[job_id] for job_id in lacking), "a job has begun without the secret that it names"
+        kept = {key: body for key, body in town.cloud.blobs.objects.items() if not key.startswith("inbox/")}
+        assert VALUE not in repr((world, kept, town.stores.jobs.__dict__, town.stores.hosts.__dict__))
         odd = [unexplained(job, began[job.id], job.id in self.cancelled) for job in world.jobs]
         assert not any(odd), [text for text in odd if text]
 

@@ -347,6 +347,7 @@ class Town:
 
     def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
         key = (a["job"], a["attempt"])
+        assert not _lacks(a), f"{key} would begin without all that it needs"
         if not self._claims(agent, key):
             return
         self.began[key] += 1
