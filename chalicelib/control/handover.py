@@ -162,8 +162,13 @@ def _write_inbox(
         elif a.started_at is None and not handed[job.id].later:
             values = {"values": handed[job.id].values} if handed[job.id].values else {}
             documents.append({**assignment(job, a.attempt), "urls": _urls(plane, job), **values})
+    holds = any("values" in document for document in documents)
+    if holds:  # first: a crash must not leave values of which no row tells
+        plane.stores.hosts.touch(host.pool, host.id, secrets_at=plane.clock())
     inbox = {"v": 1, "pass_no": pass_no, "assignments": documents, "cancel": cancels, "stop": None}
     plane.cloud.blobs.put(f"inbox/{host.userid}/inbox.json", json.dumps(inbox, separators=(",", ":")).encode())
+    if host.secrets_at is not None and not holds:
+        plane.stores.hosts.touch(host.pool, host.id, secrets_at=None)
     return Written(tuple(stale), refused)
 
 

@@ -313,6 +313,15 @@ class Performer:
             self._ring_region(region, there)
         return "rung"
 
+    def wipe(self, action: do.Wipe) -> str:
+        """As the row is now: what was given to it meanwhile stays in its inbox."""
+        host = self.plane.stores.hosts.get(self.pool.name, action.host.id)
+        if host is None or host.userid is None:
+            return "gone"
+        jobs = self.plane.stores.jobs.get_many({a.job for a in host.assignments}) if host.assignments else {}
+        list(handover.write_inboxes(self.plane, [host], jobs, self.pass_no))
+        return "wiped"
+
     def _ring_region(self, region: str, hosts: list[Host]) -> None:
         refused = set(self.plane.cloud.compute.ring(region, [h.instance_id for h in hosts if h.instance_id]))
         now = self.plane.clock()
@@ -430,4 +439,5 @@ _METHODS: dict[type[Any], Callable[[Performer, Any], str]] = {
     do.Resize: Performer.resize,
     do.Dismiss: Performer.dismiss,
     do.Ring: Performer.ring,
+    do.Wipe: Performer.wipe,
 }

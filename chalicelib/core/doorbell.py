@@ -15,6 +15,15 @@ def must_ring(host: Host, now: float) -> bool:
     return due is not None and now >= due
 
 
+def must_wipe(host: Host) -> bool:
+    """Whether its inbox holds secrets that nobody has to fetch any more: something has begun since, or nothing is left to begin."""
+    hears = host.state in (HostState.READY, HostState.DRAINING, HostState.UNHEALTHY)
+    if host.secrets_at is None or not hears:
+        return False
+    began = [a.started_at for a in host.assignments if a.started_at is not None]
+    return len(began) == len(host.assignments) or max(began, default=0.0) >= host.secrets_at
+
+
 def ring_due(host: Host) -> float | None:
     """When its doorbell must ring (again), or None. Work that came in the user data gets its time after boot."""
     rung = host.rung_at or 0.0

@@ -141,6 +141,7 @@ class Host:
     freed_at: float | None = None
     rung_at: float | None = None
     retire_sent_at: float | None = None
+    secrets_at: float | None = None  # since when its inbox holds values of secrets; None: it holds none
     interrupt_at: float | None = None  # when EC2 takes it back: the earliest moment that anybody named
     rebalance_at: float | None = None  # when EC2 said that it may soon take it back
     recorded_at: float | None = None  # when EC2's answer to its launch was written down

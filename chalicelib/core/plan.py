@@ -149,6 +149,14 @@ class Ring:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """Write a host's inbox again, now that something of what it was handed with secrets has begun: without what that needed."""
+
+    host: Host
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """How many hosts are wanted, why, and what that was computed from (name → number, published each minute)."""
@@ -176,6 +184,7 @@ Action = (
     | Resize
     | Dismiss
     | Ring
+    | Wipe
 )
 
 

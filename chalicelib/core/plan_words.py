@@ -99,5 +99,6 @@ _WORDS: dict[type[Any], Callable[[Any], str]] = {
     do.Start: _start,
     do.Resize: lambda a: f"bring group {a.group} from {a.before} to {count(a.desired, 'host')}",
     do.Dismiss: lambda a: f"take instance {a.instance_id} out of group {a.group}",
+    do.Wipe: lambda a: f"take secrets out of the inbox of host {a.host.id}",
     do.Ring: lambda a: f"ring {count(len(a.hosts), 'host')}",
 }

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.core import consistency, expiry, groups, ladder, retirement, scaling_step
 from chalicelib.core.backlog import Entry
-from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, ring_due
+from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, must_wipe, ring_due
 from chalicelib.core.fleet import Fleet, carried, fleet_of
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.placement import place
-from chalicelib.core.plan import Action, Assign, Plan, Recapture, Retire, Ring, Vanish
+from chalicelib.core.plan import Action, Assign, Plan, Recapture, Retire, Ring, Vanish, Wipe
 from chalicelib.core.rationing import backed_off
 from chalicelib.core.scaling_step import Step
 from chalicelib.core.snapshot import Snapshot
@@ -62,6 +62,7 @@ def reconcile(s: Snapshot) -> Plan:
     assigns = list(_assigns(s, fleet, there))
     ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
+    wipes = [Wipe(host, "what needs them has begun") for host in fleet.hosts if must_wipe(host) and host.id not in ring]
     starts: Sequence[Action] = step.starts
     waits = [*s.held, *step.waits]
     if s.pool.spec.capacity == "asg":
@@ -70,7 +71,7 @@ def reconcile(s: Snapshot) -> Plan:
         waits += [*_expectant(fleet, after), *asked]
     leaving = {action.host.id for action in (*departures, *scale_in)}
     plan = Plan(
-        actions=(*repairs, *departures, *scale_in, *recaptures, *expired, *assigns, *starts, *rings),
+        actions=(*repairs, *departures, *scale_in, *recaptures, *expired, *assigns, *starts, *rings, *wipes),
         waits=tuple(waits),
         begins=step.begins,
         wake_at=min((*_due(s, fleet, step, leaving | busy), *gives_up_at), default=None),

@@ -29,7 +29,7 @@ from chalicelib.core.story import Line
 from chalicelib.core.telling import Telling
 
 HOST_FACTS = frozenset(
-    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds"}
+    {"seen_at", "rung_at", "retire_sent_at", "interrupt_at", "rebalance_at", "missed_lists", "holds", "secrets_at"}
 )  # what Hosts.touch sets
 PASS_FACTS = frozenset(
     {"looked_at", "list_due_at", "wake_at", "supply", "scaling", "expectation", "clocks", "asked"}
@@ -348,7 +348,7 @@ class Hosts(Protocol):
 
     def touch(self, pool: str, host_id: str, **facts: Any) -> None:
         """SET facts without other condition than that the row exists: seen_at, rung_at, retire_sent_at, interrupt_at, rebalance_at,
-        missed_lists, holds.
+        missed_lists, holds, secrets_at.
 
         None removes a fact.
         """

@@ -230,6 +230,7 @@ class HostRow(HostsTable):
     freed_at = Float(null=True)
     rung_at = Float(null=True)
     retire_sent_at = Float(null=True)
+    secrets_at = Float(null=True)
     interrupt_at = Float(null=True)
     rebalance_at = Float(null=True)
     recorded_at = Float(null=True)

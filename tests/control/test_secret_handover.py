@@ -26,8 +26,8 @@ def town() -> Town:
 
 
 def inbox(town: Town) -> dict[str, Any]:
-    (agent,) = town.agents.values()
-    found: dict[str, Any] = json.loads(town.cloud.blobs.objects[f"inbox/{agent.userid}/inbox.json"])
+    (host,) = town.hosts()
+    found: dict[str, Any] = json.loads(town.cloud.blobs.objects[f"inbox/{host.userid}/inbox.json"])
     return found
 
 
@@ -38,7 +38,7 @@ def test_a_secret_is_in_the_hosts_inbox_and_nowhere_else(town: Town, warm: bool)
         town.submit()
         town.run(40)
     job = town.submit(secrets=NAMED)
-    town.run(25 if not warm else 1)
+    town.run(10 if not warm else 1)
     (given,) = inbox(town)["assignments"]
     assert (given["secrets"], given["values"]) == (NAMED, {"ssm:token": VALUE})
     town.run(200)
@@ -50,6 +50,36 @@ def test_a_secret_is_in_the_hosts_inbox_and_nowhere_else(town: Town, warm: bool)
     others = [body for key, body in town.cloud.blobs.objects.items() if not key.startswith("inbox/")]
     assert not [body for body in others if VALUE.encode() in body]
     assert VALUE not in repr([call for call in town.cloud.calls.made if not call.operation.startswith("s3.Put")])
+
+
+def test_a_value_leaves_the_inbox_once_its_job_has_begun(town: Town) -> None:
+    """By the next pass, the tick's at the latest: nobody has to fetch it any more, also while another job runs there."""
+    town.submit()
+    town.run(40)
+    job = town.submit("run 500", secrets=NAMED, cpu=0.5)
+    town.run(2)
+    assert town.job(job.id).state is JobState.RUNNING
+    assert VALUE in json.dumps(inbox(town))
+    town.run(61)
+    assert town.job(job.id).state is JobState.RUNNING
+    assert inbox(town)["assignments"] == []
+    assert town.hosts()[0].secrets_at is None
+    writes = town.cloud.calls.count("s3.PutObject")
+    town.run(200)
+    assert town.cloud.calls.count("s3.PutObject") == writes
+    assert len(town.cloud.compute.rings) == 1
+
+
+def test_a_value_that_was_not_fetched_yet_stays(town: Town) -> None:
+    """The job that waits behind another one on its host has begun nothing."""
+    town.submit()
+    town.run(40)
+    first, second = (town.submit("run 300", secrets=NAMED, cpu=1.0, memory_mib=100) for _ in range(2))
+    town._begin = lambda agent, a: None if a["job"] == second.id else Town._begin(town, agent, a)  # type: ignore[method-assign]
+    town.run(70)
+    assert town.job(first.id).state is JobState.RUNNING
+    assert town.job(second.id).state is JobState.ASSIGNED
+    assert [a["job"] for a in inbox(town)["assignments"]] == [second.id]
 
 
 def test_an_owner_gets_its_own_secret_of_a_name_only(town: Town) -> None:

@@ -93,6 +93,8 @@ def acted(s: Snapshot, plan: Plan) -> Snapshot:
             case do.Ring():
                 for host_id in action.hosts:
                     change(hosts[host_id], rung_at=s.now)
+            case do.Wipe():
+                change(hosts[action.host.id], secrets_at=None)
             case do.Adopt():
                 pass
     memory = {"scaling": plan.scaling or s.pool.scaling, "supply": plan.supply or s.pool.supply}

@@ -30,6 +30,7 @@ ACTIONS: list[do.Action] = [
     do.Start(OFFERING, ((an_entry("job-1"), an_entry("job-2")), ()), "they fit nowhere"),
     do.Resize("spillway-dev-default-spot", "us-east-1", 2, 3, 0.0, (), "a job fits nowhere"),
     do.Dismiss("spillway-dev-default-spot", "us-east-1", "i-9", "it is dead"),
+    do.Wipe(a_host("host-3"), "all has begun"),
     do.Ring(("host-1", "host-2"), "they have work"),
 ]
 

@@ -140,7 +140,7 @@ def test_the_bucket_is_private_encrypted_and_tidies_up(home: dict[str, Any]) -> 
     assert all(r["Status"] == "Enabled" for r in rules.values())
     assert rules.pop("")["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert {prefix: r["ExpirationInDays"] for prefix, r in rules.items()} == {
-        "inbox/": 7,
+        "inbox/": 1,
         "hosts/": {"Ref": "HostFilesDays"},
         "uploads/": 30,
         "quarantine/": 90,
