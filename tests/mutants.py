@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("chalicelib", "tests", "bench", "docs", "pyproject.toml")
+COPIED = ("agent", "chalicelib", "tests", "bench", "docs", "pyproject.toml")
 TARGETS = (
     "core/retirement.py",
     "core/consistency.py",
@@ -41,10 +41,12 @@ TARGETS = (
     "core/scaling_step.py",
     "core/staffing.py",
     "core/calendar.py",
+    "core/quota.py",
     "core/scaling/*.py",
 )
 FIRST = {  # what is run first, by file; what survives that meets …
     "core/scaling/": ("tests/core/test_scaling.py", "tests/core/test_rules.py"),
+    "core/quota": ("tests/core/test_quota.py",),
     "core/calendar": ("tests/core/test_calendar.py",),
     "core/placement": ("tests/core/test_placement.py", "tests/core/test_rules.py"),
     "core/packing": ("tests/core/test_placement.py", "tests/core/test_rules.py"),

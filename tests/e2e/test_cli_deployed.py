@@ -183,3 +183,27 @@ def test_an_array_by_the_command_line(run: Run, tmp_path: Path) -> None:
     assert array["id"] in run("array", "list").stdout
     assert run("array", "elements", array["id"], "--state", "failed").stdout.count("job-") == 0
     assert "succeeded" in run("array", "cancel", array["id"]).stdout
+
+
+def test_tokens_and_quotas_from_the_command_line(run: Run) -> None:
+    """The token is all that `create` prints, so that a script can take it; what is over the quota ends with 3 and the sentence."""
+    made = run("token", "create", "cs404", "--days", "1", "--note", "by hand")
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    listed = json.loads(run("token", "list", "--json").stdout)["items"]
+    mine = next(each for each in listed if each["owner"] == "cs404")
+    assert mine["id"] in made.stderr
+    assert "by hand" in run("token", "list").stdout
+    assert run("owner", "set", "cs404", "jobs_max=0", "cpu_max=2.5").stdout == (
+        "cs404: jobs_max 0, cpu_max 2.5, usd_per_day no limit\n"
+    )
+    refused = run("submit", "true", "--timeout", "60", "--token", token)
+    assert refused.returncode == 3
+    assert "cs404 may have 0 jobs that have not ended" in refused.stderr
+    assert "no limit" in run("owner", "set", "cs404", "jobs_max=").stdout
+    assert "cores of a pool at work: at most 2.5" in run("owner", "show", "cs404", "--token", token).stdout
+    assert "cs404" in run("owner", "list").stdout
+    assert run("owner", "set", "cs404", "hosts=3").returncode == 2
+    assert run("token", "list", "--token", token).returncode == 3
+    gone = run("token", "revoke", mine["id"])
+    assert "is revoked: submitter of cs404, gone in 60 s at most" in gone.stdout
