@@ -49,7 +49,8 @@ def fire(plane: Plane, name: str, at: float) -> Fired | None:
     if schedule is None or schedule.next_at != at:
         return _overtaken(plane, name, at, schedule)
     if at > plane.clock():
-        return None  # a clock that is a little slow: the tick sends another timer
+        due.set_timer(plane, item(at, SCHEDULE, name))  # this machine's clock is a little slow
+        return None
     fired = plane.stores.schedules.decide(_decided(plane, schedule, at), at + FIRED_TTL_S)
     fired = _carry_out(plane, schedule, fired)
     submitted = fired.job if fired.outcome == Outcome.SUBMIT else None
@@ -174,7 +175,8 @@ def _carry_out(plane: Plane, schedule: Schedule, fired: Fired) -> Fired:
 
 
 def _submit(plane: Plane, schedule: Schedule, fired: Fired, job_id: str) -> Job:
-    spec = spec_of(plane, schedule)
-    if fired.after:
+    there = plane.stores.jobs.get(job_id)  # then it was accepted, whatever has changed since
+    spec = there.spec if there is not None else spec_of(plane, schedule)
+    if there is None and fired.after:
         spec = replace(spec, after=(*spec.after, *fired.after), after_on="finish")
-    return submit_as(plane, job_id, spec, schedule.owner, schedule=schedule.name)
+    return submit_as(plane, job_id, spec, schedule.owner, schedule=schedule.name, accepted=there is not None)

@@ -151,6 +151,31 @@ def test_an_owner_has_at_most_a_hundred_schedules() -> None:
     assert sum(len(jobs_of(town, f"s{number}")) for number in range(100)) == 100
 
 
+def test_a_timer_that_comes_again_changes_nothing_of_what_was_done() -> None:
+    """Not even when the job would be refused by now."""
+    town = Town()
+    at = schedules.put(town.plane, said()).next_at
+    assert at is not None
+    town.run(at - town.now + 1)
+    before, job = fired(town), jobs_of(town)
+    row = schedules.known(town.plane, "nightly")
+    town.stores.schedules.put(replace(row, job={**JOB, "pool": "gone"}), version=row.version)
+    assert fires.fire(town.plane, "nightly", at) is None
+    assert (fired(town), [j.id for j in jobs_of(town)]) == (before, [j.id for j in job])
+
+
+def test_a_timer_that_comes_too_early_by_this_clock_comes_again() -> None:
+    """Clocks differ by parts of a second: that must not cost a minute."""
+    town = Town()
+    at = schedules.put(town.plane, said()).next_at
+    assert at is not None
+    town.now = at - 0.2
+    town._next_tick = town.now + 60
+    assert fires.fire(town.plane, "nightly", at) is None
+    town.run(2)
+    assert len(jobs_of(town)) == 1
+
+
 @pytest.mark.parametrize(("misfire", "jobs"), [("skip", 0), ("once", 1)])
 def test_what_was_missed_is_skipped_or_done_once(misfire: str, jobs: int) -> None:
     """Nobody looked for an hour: twelve fires are due. The reason says how many."""

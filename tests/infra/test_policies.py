@@ -286,3 +286,24 @@ def test_the_api_may_read_all_that_explains_a_plan_or_checks_a_pool() -> None:
         ("ec2:TerminateInstances", "*", Decision.IMPLICIT_DENY),
     ):
         assert evaluate([document], Request(action, resource, {})) is decision, action
+
+
+@pytest.mark.parametrize("function", ["timers", "api_handler", "tick", "submissions", "heartbeats", "wakes"])
+def test_who_fires_schedules_writes_them_and_who_does_not_cannot(function: str) -> None:
+    """Families and schedules are made by people, by the API; the clock only lets schedules go on and decides their fires."""
+    document = json.dumps(render(POLICIES[function], facts("a")))
+    table = "arn:aws:dynamodb:eu-central-1:111122223333:table/spillway-a-registry"
+    allowed = {
+        "timers": {"UpdateItem schedule", "PutItem fire/n", "UpdateItem fire/n", "PutItem due", "BatchWriteItem due"},
+        "api_handler": {
+            *("UpdateItem schedule", "DeleteItem schedule", "PutItem fire/n", "PutItem due", "BatchWriteItem due"),
+            *("PutItem family", "PutItem family/f"),
+        },
+        "tick": {"PutItem due", "BatchWriteItem due"},
+        "submissions": {"PutItem due", "BatchWriteItem due"},
+    }.get(function, set())
+    for action in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"):
+        for kind in ("schedule", "fire/n", "due", "family", "family/f"):
+            request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": [kind]})
+            expected = Decision.ALLOW if f"{action} {kind}" in allowed else Decision.IMPLICIT_DENY
+            assert evaluate([document], request) is expected, (action, kind)
