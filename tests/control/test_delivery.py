@@ -11,7 +11,7 @@ import pytest
 from fragile import fragile
 from town import Town
 
-from chalicelib.control import explain
+from chalicelib.control import delivery, explain
 from chalicelib.core.job_spec import Notify
 from chalicelib.core.telling import PAUSE_MAX_S, TRIES_MAX, Telling
 from chalicelib.core.webhook import signature
@@ -65,6 +65,22 @@ def test_a_webhook_that_fails_is_tried_again_and_the_others_are_not() -> None:
     assert told_by_topic(town) == [job.id]
     assert town.job(job.id).delivered_at == times[-1]
     assert {post.headers["x-spillway-delivery"] for post in town.cloud.outside.posts} == {f"{job.id}.ended"}
+
+
+def test_a_message_that_comes_too_early_or_twice_tries_nothing() -> None:
+    """The row says when the next try is due: whoever asks before then, however often, calls nobody."""
+    town = Town()
+    town.cloud.outside.answers[:] = [500] * 3
+    job = town.submit("run 5", notify=Notify(webhook=HOOK))
+    while town.job(job.id).telling.tries < 3:
+        town.run(1)
+    for _ in range(5):
+        delivery.deliver(town.plane, job.id)
+    assert len(posts(town)) == 3
+    town.run(100)
+    for _ in range(5):
+        delivery.deliver(town.plane, job.id)
+    assert len(posts(town)) == 4
 
 
 def test_nobody_answers_for_ever() -> None:

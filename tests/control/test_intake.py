@@ -257,7 +257,11 @@ def test_what_its_owner_has_no_room_for_waits_in_the_queue() -> None:
 
 @pytest.mark.parametrize(
     ("over", "sentence"),
-    [({"s3Bucket": "other"}, "other"), ({"entrypoint": None}, "entrypoint"), ({"timeout": 10_000_000}, "timeout_s")],
+    [
+        ({"s3Bucket": "other"}, "this stage grades for grading"),
+        ({"entrypoint": None}, "entrypoint"),
+        ({"timeout": 10_000_000}, "timeout_s"),
+    ],
 )
 def test_a_refused_grading_message_is_answered(over: dict[str, Any], sentence: str) -> None:
     """Nobody waits for ever: PrairieLearn hears why, and people find the message in quarantine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import threading
 import time
@@ -21,6 +22,7 @@ class Hook(ThreadingHTTPServer):
     """A webhook on this machine: fails once, then takes what comes."""
 
     def __init__(self) -> None:
+        self.bodies: list[bytes] = []
         self.calls: list[tuple[dict[str, str], Any]] = []
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -33,8 +35,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Hook
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.calls.append((dict(self.headers.items()), body))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.bodies.append(body)
+        self.server.calls.append((dict(self.headers.items()), json.loads(body)))
         self.send_response(503 if len(self.server.calls) == 1 else 204)
         self.end_headers()
 
@@ -52,7 +55,9 @@ def hook() -> Iterator[Hook]:
 
 
 def test_a_webhook_hears_of_the_end_also_if_it_was_away(deployed: Deployed, hook: Hook) -> None:
-    """Told again after ten seconds, under the same delivery id; then the job says when."""
+    """Told again after ten seconds, under the same delivery id and signed with the owner's key; then the job says when."""
+    name = "/spillway/local/admin/webhook-key"
+    deployed.cloud.aws("ssm").put_parameter(Name=name, Value="s3cret", Type="SecureString", Overwrite=True)
     job = deployed.client.submit_spec(
         {"command": "echo hi", "timeout_s": 30, "notify": {"webhook": hook.url, "topic": True}}
     )
@@ -64,11 +69,11 @@ def test_a_webhook_hears_of_the_end_also_if_it_was_away(deployed: Deployed, hook
         time.sleep(0.2)
         key = {"id": {"S": job.id}, "part": {"S": "job"}}
         row = deployed.cloud.aws("dynamodb").get_item(TableName="spillway-local-jobs", Key=key)["Item"]
-    first, second = hook.calls
+    first, second = ((({k.lower(): v for k, v in headers.items()}), body) for headers, body in hook.calls)
+    at, digest = (part.partition("=")[2] for part in second[0]["x-spillway-signature"].split(","))
+    assert digest == hmac.new(b"s3cret", at.encode() + b"." + hook.bodies[-1], "sha256").hexdigest()
     assert second[1]["job"]["id"] == job.id
     assert second[1]["job"]["state"] == "succeeded"
-    assert [{k.lower(): v for k, v in c[0].items()}["x-spillway-delivery"] for c in (first, second)] == [
-        f"{job.id}.ended"
-    ] * 2
+    assert [headers["x-spillway-delivery"] for headers, _ in (first, second)] == [f"{job.id}.ended"] * 2
     with pytest.raises(Refused, match="https://"):
         deployed.client.submit_spec({"command": "true", "timeout_s": 30, "notify": {"webhook": "http://example.org/"}})
