@@ -25,12 +25,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from town import Town
 
-from chalicelib.control import pools, quotas, schedules
+from chalicelib.control import arrays, pools, quotas, schedules
 from chalicelib.control.cancel import cancel
 from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.retry import retry
 from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import invariants
+from chalicelib.core.arrays import Array, ArrayState
 from chalicelib.core.host import Offering
 from chalicelib.core.job import Job
 from chalicelib.core.job_spec import JobSpec, Notify
@@ -187,6 +188,7 @@ class Chaos(RuleBasedStateMachine):
         self.town.boot_s = boot_s
         self.town.cloud.secrets.values |= {f"ssm:/spillway/town/{owner}/there": VALUE for owner in OWNERS}
         self.jobs: dict[str, Job] = {}
+        self.arrays: dict[str, Array] = {}
         self.cancelled: set[str] = set()
         self.town.any_call(crashes, unanswered, overtaken)
         self.scheduled: set[str] = set()
@@ -239,6 +241,37 @@ class Chaos(RuleBasedStateMachine):
         for submitted in town.insist(lambda: submit_many(town.plane, keyed, owner)) or ():
             assert submitted.job.id not in self.jobs
             self.jobs[submitted.job.id] = submitted.job
+        town.settle()
+
+    @rule(spec=specs, owner=owners, count=st.integers(1, 12), data=st.data())
+    def submits_an_array(self, spec: JobSpec, owner: str, count: int, data: st.DataObject) -> None:
+        self._submits_an_array(replace(spec, after=self._some_of(data, owner)), owner, count)
+        self.town.settle()
+
+    def _submits_an_array(self, spec: JobSpec, owner: str, count: int) -> None:
+        keyed, town = self._keyed(spec), self.town
+        own = [{"n": index} for index in range(count)]
+        if (submitted := town.insist(lambda: arrays.submit(town.plane, keyed, count, own, owner))) is not None:
+            assert submitted.array.id not in self.arrays
+            self.arrays[submitted.array.id] = submitted.array
+
+    def _some_of(self, data: st.DataObject, owner: str) -> tuple[str, ...]:
+        """Jobs and arrays that somebody may wait for; often nobody."""
+        known = sorted(one.id for one in (*self.jobs.values(), *self.arrays.values()) if one.owner == owner)
+        return tuple(data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True))) if known else ()
+
+    @precondition(lambda self: self.jobs or self.arrays)
+    @rule(spec=specs, owner=owners, on=st.sampled_from(["success", "finish"]), data=st.data())
+    def waits_for_others(self, spec: JobSpec, owner: str, on: str, data: st.DataObject) -> None:
+        self._submits(replace(spec, after=self._some_of(data, owner), after_on=on), owner)
+        self.town.settle()
+
+    @precondition(lambda self: self.arrays)
+    @rule(data=st.data())
+    def cancels_an_array(self, data: st.DataObject) -> None:
+        array_id, town = data.draw(st.sampled_from(sorted(self.arrays))), self.town
+        self.cancelled.add(array_id)
+        town.insist(lambda: arrays.cancel(town.plane, array_id))
         town.settle()
 
     @precondition(lambda self: self.jobs)
@@ -303,7 +336,9 @@ class Chaos(RuleBasedStateMachine):
         town, end = self.town, self.town.now + seconds
         while town.now < end:
             what = chance.random()
-            if what < 0.4:
+            if what < 0.04:
+                self._submits_an_array(self._any_spec(chance), chance.choice(OWNERS), chance.choice([1, 3, 20]))
+            elif what < 0.4:
                 for _ in range(chance.choice([1, 1, 2, 5])):
                     self._submits(self._any_spec(chance), chance.choice(OWNERS))
             elif what < 0.5 and self.jobs:
@@ -585,6 +620,16 @@ class Chaos(RuleBasedStateMachine):
         ]
         assert not early, early
 
+    def _elements_are_jobs(self, world: invariants.World) -> None:
+        """Every array is there once; its elements are jobs, cancelled with it."""
+        assert {array.id for array, _ in world.arrays} == self.arrays.keys()
+        elements = {job.id: job for job in world.jobs if job.array is not None}
+        assert {job.array for job in elements.values()} <= self.arrays.keys()
+        self.jobs |= elements
+        self.cancelled |= {job.id for job in elements.values() if job.array in self.cancelled}
+        for array, _ in world.arrays:
+            assert array.state is not ArrayState.CANCELLED or array.id in self.cancelled, array.reason
+
     def _is_at_rest(self, town: Town) -> None:
         world = town.world()
         assert not (broken := invariants.at_rest(world)), broken
@@ -592,6 +637,7 @@ class Chaos(RuleBasedStateMachine):
         groups = town.cloud.groups.groups.values()
         assert not any(group.desired or group.members for group in groups), groups
         self._fires_are_jobs(town, world)
+        self._elements_are_jobs(world)
         assert {job.id for job in world.jobs} == set(self.jobs)
         began = dict.fromkeys(self.jobs, 0)
         for (job_id, _), count in world.began.items():
