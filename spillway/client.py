@@ -399,7 +399,7 @@ def _subject(subject: str) -> str:
     """The path of a job or a host by its id, of the stage's settings, else of the pool of that name."""
     if subject == "settings":
         return "/settings"
-    for prefix, kind in (("job-", "jobs"), ("host-", "hosts")):
+    for prefix, kind in (("job-", "jobs"), ("array-", "arrays"), ("host-", "hosts")):
         if subject.startswith(prefix):
             return f"/{kind}/{quote(subject, safe='')}"
     return f"/pools/{quote(subject.removeprefix('pool/'), safe='')}"

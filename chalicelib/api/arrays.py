@@ -8,10 +8,10 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import array_view, array_wire, job_wire, wire
+from chalicelib.api import array_view, array_wire, explain_view, job_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller, owner_of
-from chalicelib.control import arrays, element_parameters, families, merge
+from chalicelib.control import arrays, element_parameters, families, story
 from chalicelib.core.arrays import Array
 from chalicelib.errors import NotFound
 
@@ -69,6 +69,12 @@ def routes(authorizer: Any) -> Blueprint:
         items = [array_view.element(job.index or 0, job) for job in jobs]
         return answer(array_view.ElementsPage(items=items, next=items[-1].index if items and more else None))
 
+    @route("GET", "/arrays/{array_id}/story", gives=explain_view.StoryView)
+    def get_array_story(array_id: str) -> Response:
+        """What happened to an array as a whole, and why."""
+        _array(who(), array_id)
+        return answer(explain_view.story(story.of_array(wiring.plane(), array_id)))
+
     @route("POST", "/arrays/{array_id}/cancel", gives=array_view.ArrayView, statuses=(202,))
     def post_cancel_array(array_id: str) -> Response:
         """Cancel an array: what waits never begins, what runs is told to end."""
@@ -83,7 +89,7 @@ def routes(authorizer: Any) -> Blueprint:
         array = _array(who(), array_id)
         found = array.results
         if found is None and array.ended:
-            merge.order(plane, array_id)  # the message that ordered it was lost, or is on its way
+            arrays.order(plane, array_id)  # the message that ordered it was lost, or is on its way
         ready = found is not None and bool(found.key)
         return answer(
             array_view.ResultsView(

@@ -30,7 +30,7 @@ from chalicelib.wiring import Plane
 PAGE = 100
 STILL_S = 60.0  # what has stood still for so long, no function is at any more
 CANCELLING_S = 8.0  # what one request does of a cancellation; messages do the rest
-AGAIN_S = 5
+AGAIN_S, LOOKS = 5, 12  # what runs is ended within seconds; what cannot be reached, a minute later the tick sees to
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,15 @@ def cancel(plane: Plane, array_id: str) -> Array:
     array = plane.stores.arrays.request_cancel(array_id) or get(plane, array_id)
     if not array.ended:
         _work(plane, array, plane.clock() + CANCELLING_S)
-    return get(plane, array_id)
+    array = get(plane, array_id)
+    if not array.ended:
+        order(plane, array_id, AGAIN_S, looks=LOOKS)
+    return array
+
+
+def order(plane: Plane, array_id: str, delay_s: int = 0, *, looks: int = 0) -> None:
+    """Have an array looked at by a message (control/merge.py); while it is being cancelled, that often in a row, then by the tick alone."""
+    plane.cloud.queues.timer({"v": 1, "kind": "array", "array": array_id, "looks": looks}, delay_s)
 
 
 def look(plane: Plane, array_id: str, until: float = math.inf) -> bool:
@@ -283,7 +291,6 @@ def _stopped(plane: Plane, array: Array, until: float) -> bool:
             alive -= cancel_placed(plane, job.id).ended
             done += 1
     if alive:
-        plane.cloud.queues.timer({"v": 1, "kind": "array", "array": array.id}, AGAIN_S)
         return bool(done)
     tally = plane.stores.arrays.tally(array.id)
     moved = array_ends.closed(plane, array, tally, rest_never_begins=True)
@@ -297,7 +304,7 @@ def expire(plane: Plane, array_id: str) -> None:
     array = plane.stores.arrays.expire(array_id)
     if array is not None:
         plane.stores.backlog.remove([entry_of(array)])
-        plane.cloud.queues.timer({"v": 1, "kind": "array", "array": array.id}, 0)
+        order(plane, array.id)
 
 
 def _rows(plane: Plane, array: Array, indices: Sequence[int]) -> list[Job]:

@@ -27,16 +27,16 @@ def merged_key(array_id: str) -> str:
     return f"arrays/{array_id}/results.csv"
 
 
-def order(plane: Plane, array_id: str, delay_s: int = 0) -> None:
-    """Ask for it; asking twice makes it twice, the same."""
-    plane.cloud.queues.timer({"v": 1, "kind": "array", "array": array_id}, delay_s)
+def due(plane: Plane, array_id: str, looks: int = 0) -> None:
+    """An array is to be looked at: to be cancelled further, to be ended, to have its results merged.
 
-
-def due(plane: Plane, array_id: str) -> None:
-    """An array is to be looked at: to be cancelled further, to be ended, to have its results merged."""
+    `looks`: how many more looks in a row may be ordered, while it is being cancelled.
+    """
     until = plane.clock() + TIME_S
     arrays.look(plane, array_id, until)
     array = plane.stores.arrays.get(array_id)
+    if array is not None and array.cancel_requested and not array.ended and looks > 0:
+        arrays.order(plane, array_id, arrays.AGAIN_S, looks=looks - 1)
     if array is not None and array.ended and array.results is None:
         _merge(plane, array, until)
 
@@ -49,7 +49,7 @@ def _merge(plane: Plane, array: Array, until: float) -> None:
         if key in there:
             continue
         if plane.clock() > until:
-            order(plane, array.id)
+            arrays.order(plane, array.id)
             return
         body = msgspec.json.encode(_part(plane, array, range(first, min(first + PART, array.count))))
         plane.cloud.blobs.put(key, body)

@@ -34,6 +34,11 @@ def of_host(plane: Plane, host_id: str, host: Host | None) -> list[Line]:
     return story.of_host(host, told) if host is not None else story.distinct(told)
 
 
+def of_array(plane: Plane, array_id: str) -> list[Line]:
+    """What was told of an array as a whole; its elements have stories of their own."""
+    return story.distinct(plane.stores.story.of(array_id))
+
+
 def of_pool(plane: Plane, name: str) -> list[Line]:
     """What was told of a pool as a whole: changes of its settings, refusals of EC2, orphans."""
     return story.distinct(plane.stores.story.of(story.of_pool(name)))

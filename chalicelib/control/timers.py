@@ -69,7 +69,7 @@ def _fire(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
 
 
 def _array(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
-    return partial(merge.due, plane, str(message["array"]))
+    return partial(merge.due, plane, str(message["array"]), int(message.get("looks", 0)))
 
 
 def _follow(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
