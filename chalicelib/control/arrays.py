@@ -46,7 +46,7 @@ def submit(
 ) -> Submitted:
     """One array of `count` elements; `own`: the parameters that each has beside the spec's. Raises BadRequest or Conflict."""
     if spec.not_before is not None:
-        raise _refusal(f"{prefix}not_before", "is not for arrays; a schedule submits one at a time to come")
+        raise _refusal(f"{prefix}not_before", "is not for arrays; submit it when its time has come")
     check(plane, [spec], owner, prefix=lambda index: prefix)
     array_id, first = plane.new_id("array"), True
     now = plane.clock()

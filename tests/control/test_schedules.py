@@ -11,8 +11,9 @@ import pytest
 from fragile import fragile
 from town import Crash, Town
 
-from chalicelib.control import fires, quotas, schedules, tick
+from chalicelib.control import families, fires, quotas, schedules, tick
 from chalicelib.core.cron import local
+from chalicelib.core.family import Family
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.quota import Quota
 from chalicelib.core.schedule import Fired, Outcome, Schedule
@@ -341,3 +342,31 @@ def test_a_schedule_that_is_in_no_agenda_is_mended() -> None:
     town.run(1900)
     assert len(jobs_of(town)) >= 3
     assert Crash is not None
+
+
+def test_a_pool_whose_hosts_do_not_come_up_gets_no_more_work_by_the_clock() -> None:
+    """Protected mode, with its reason."""
+    town = Town()
+    schedules.put(town.plane, said())
+    pool = town.stores.registry.begin_pass("default")
+    assert pool is not None
+    supply = replace(pool.supply, protected_at=town.now)
+    assert town.stores.registry.note_pass("default", pool.pass_no, supply=supply)
+    at = schedules.known(town.plane, "nightly").next_at
+    assert at is not None
+    town.now = at
+    fires.fire(town.plane, "nightly", at)
+    assert not jobs_of(town)
+    assert "protected mode" in fired(town)[0].reason
+
+
+def test_a_schedule_submits_what_its_family_says_at_that_time() -> None:
+    """The newest version when it fires, unless it names one."""
+    town = Town()
+    for name, pinned in (("follows", {}), ("stays", {"family_version": 1})):
+        families.put(town.plane, Family(name="nightly-job", version=0, defaults=JOB))
+        schedules.put(town.plane, said(name=name, job={"family": "nightly-job", **pinned}))
+    families.put(town.plane, Family(name="nightly-job", version=0, defaults={**JOB, "timeout_s": 77}))
+    town.run(301)
+    assert [jobs_of(town, name)[0].spec.timeout_s for name in ("follows", "stays")] == [77, 60]
+    assert [jobs_of(town, name)[0].spec.family_version for name in ("follows", "stays")] == [2, 1]
