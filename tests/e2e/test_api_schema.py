@@ -32,7 +32,7 @@ from chalicelib.api import stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(0 if "SPILLWAY_LONG" in os.environ else 180)]
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "200")) if "SPILLWAY_LONG" in os.environ else 8
+EXAMPLES = int(os.environ.get("EXAMPLES", "200")) if "SPILLWAY_LONG" in os.environ else 6
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -74,7 +74,10 @@ def names(town: Town) -> dict[str, list[str]]:
     town.api.put("schedules/nightly", json=schedule).raise_for_status()
     town.api.put("owners/bob", json={"jobs_max": 1000}).raise_for_status()
     token = town.api.post("tokens", json={"role": "submitter", "owner": "bob"}).raise_for_status().json()
+    array = {"count": 3, "job": {"pool": "other", "command": "true", "timeout_s": 9}}
+    many = town.api.post("arrays", json=array).raise_for_status().json()
     return {
+        "array_id": [many["id"]],
         "job_id": [ran, waits],
         "host_id": [ended["host"]],
         "pool": ["fuzzed", "other"],
@@ -91,6 +94,34 @@ def test_the_deployed_api_describes_itself_to_anybody(town: Town) -> None:
     answer = httpx.get(f"{town.url}/openapi.json", timeout=60)
     assert answer.status_code == 200
     assert answer.json() == httpx.Response(200, text=_json(stage.described())).json()
+
+
+def test_the_deployed_stage_is_healthy(town: Town, names: dict[str, list[str]]) -> None:
+    """It has looked at the pool that had work: no wake can be older than that."""
+    checks = httpx.get(f"{town.url}/healthz", timeout=60).raise_for_status().json()["checks"]
+    assert checks["tables"]["pools"] >= 3
+    assert set(checks["queues"]["depths"]) >= {"submissions", "heartbeats", "wakes", "timers", "wakes-dead"}
+    assert 0 <= checks["wakes"]["oldest_s"] < 180
+
+
+def test_lists_are_filtered_and_paged_by_the_deployed_indexes(town: Town, names: dict[str, list[str]]) -> None:
+    """Under the function's own policy: by owner, by pool, and of those that have not ended."""
+    ran, waits = names["job_id"]
+
+    def listed(**query: Any) -> list[str]:
+        found: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = town.api.get("jobs", params={**query, **cursor, "limit": 1}).raise_for_status().json()
+            found += [job["id"] for job in page["items"]]
+            if page["next"] is None:
+                return found
+            cursor = {"cursor": page["next"]}
+
+    assert {ran, waits} <= set(listed(owner="admin"))
+    assert listed(owner="admin", pool="fuzzed", state=["succeeded", "failed"]) == [ran]
+    assert listed(pool="other", label="course:c1", state="pending") == [waits]
+    assert listed(pool="fuzzed", until=1.0) == []
 
 
 @each_operation

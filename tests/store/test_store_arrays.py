@@ -95,6 +95,8 @@ def test_an_array_is_listed_beside_jobs_and_never_among_them(stores: Stores) -> 
     assert stores.arrays.active("other")[0] == []
     assert stores.jobs.active("p")[0] == [job.id for job in jobs]
     assert stores.jobs.of_pool("p")[0] == [job.id for job in reversed(jobs)]
+    assert stores.jobs.of_owner("ann")[0] == [job.id for job in reversed(jobs)]
+    assert stores.jobs.active_newest("p")[0] == [job.id for job in reversed(jobs)]
     assert stores.arrays.get_many([ids[1], "array-unknown"]).keys() == {ids[1]}
     assert stores.jobs.get_many(ids) == {}
     assert stores.arrays.move(ids[0], ArrayEvent.SUCCEED, at=LATER, reason="r", untold=False) is not None
