@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from store_records import NOW, a_job, race
 
+from chalicelib.cloud.memory import memory_cloud
+from chalicelib.config import Settings
+from chalicelib.control.submit import submit
 from chalicelib.core.arrays import Array, ArrayEvent, ArrayState
+from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.pool import PoolSpec
 from chalicelib.core.quota import OwnerQuota, Quota
+from chalicelib.store.open import DynamoStores
 from chalicelib.store.ports import Stores
+from chalicelib.store.told import told
+from chalicelib.wiring import Plane
 
 LATER = NOW + 86_400.0
 
@@ -47,7 +56,7 @@ def test_an_owners_arrays_are_found_until_they_end_and_are_no_jobs(stores: Store
     assert stores.arrays.active_of("alice") == [an_array(0).id, an_array(1).id]
     assert stores.arrays.active_of("alice", limit=1) == [an_array(0).id]
     assert stores.jobs.active_of("alice") == 1
-    assert stores.arrays.move(an_array(0).id, ArrayEvent.SUCCEED, at=NOW, reason="all did") is not None
+    assert stores.arrays.move(an_array(0).id, ArrayEvent.SUCCEED, at=NOW, reason="all did", untold=False) is not None
     assert stores.arrays.active_of("alice") == [an_array(1).id]
 
 
@@ -63,3 +72,29 @@ def an_array(number: int, owner: str = "alice") -> Array:
         rank=f"05#{number}",
         step_ms=1,
     )
+
+
+def test_a_quota_costs_three_requests_in_some_seconds_and_none_in_between(dynamo: DynamoStores) -> None:
+    """Its jobs, its arrays, what it has spent; the quota itself is remembered for longer."""
+    now = [NOW]
+    plane = Plane(
+        settings=Settings(stage="t"),
+        stores=told(dynamo),
+        cloud=memory_cloud(lambda: now[0], stage="t"),
+        clock=lambda: now[0],
+    )
+    dynamo.registry.put_pool("p", PoolSpec(), version=None)
+    dynamo.owners.put_quota("ann", Quota(jobs_max=9, cpu_max=9, usd_per_day=9), version=0, by="root", at=NOW)
+    spec = JobSpec(command="true", timeout_s=60, pool="p")
+
+    def asked() -> Counter[str]:
+        before = Counter(dynamo.requests.by_operation())
+        submit(plane, spec, "ann")
+        return Counter(dynamo.requests.by_operation()) - before
+
+    asked()  # a cold process reads the pool, what was learned of it, and the quota
+    usual = Counter({"BatchExecuteStatement": 1, "UpdateItem": 1, "GetItem": 1})
+    assert asked() == usual
+    now[0] += 6
+    assert asked() == usual + Counter({"Query": 3})
+    assert asked() == usual
