@@ -51,6 +51,20 @@ def submit(
     ] = None,
     priority: Annotated[int, typer.Option(help="0 first … 9 last.")] = 5,
     attempts: Annotated[int, typer.Option(help="Begin it at most this often.")] = 1,
+    retry_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--retry-on",
+            help="What is worth another attempt: infrastructure, interruption, timeout, failure, exit:75. Repeatable; else all.",
+        ),
+    ] = None,
+    queue_ttl: Annotated[
+        int | None, typer.Option(min=1, help="Skip it when it has waited for so many seconds.")
+    ] = None,
+    instance_types: Annotated[
+        list[str] | None, typer.Option("--instance-type", help="Only on such hosts: c7i.*, or a name. Repeatable.")
+    ] = None,
+    market: Annotated[str | None, typer.Option(help="Only on spot or on_demand hosts.")] = None,
     network: Annotated[bool, typer.Option("--network", help="Let it use the network.")] = False,
     trusted: Annotated[bool, typer.Option("--trusted", help="It needs no sandbox.")] = False,
     inputs: Annotated[
@@ -103,6 +117,10 @@ def submit(
         "not_before": moment(not_before, "--not-before") if not_before else None,
         "after": list(after or ()),
         "after_on": "finish" if after_any else None,
+        "retry_on": retry_on,
+        "queue_ttl_s": queue_ttl,
+        "instance_types": instance_types,
+        "market": market,
         "name": name,
         "owner": owner,
         "result": result,

@@ -27,6 +27,10 @@ from spillway import Client
 
 TOKEN = "spw_" + "t" * 43
 KNOWN = {
+    "queue_ttl_s",
+    "market",
+    "instance_types",
+    "retry_on",
     *("pool", "command", "family", "name", "owner", "cpu", "memory_mib", "slots", "timeout_s", "priority"),
     *("max_attempts", "network", "untrusted", "environment", "inputs", "outputs", "result", "labels"),
     *("idempotency_key", "secrets", "disk_mib", "image", "archive", "notify", "folder"),

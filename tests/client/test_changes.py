@@ -93,3 +93,13 @@ def test_jobs_are_named_or_described(here: CliRunner, words: list[str]) -> None:
 def test_nothing_that_matches_is_no_error(here: CliRunner) -> None:
     done = here.invoke(app, ["retry", "--state", "failed", "--yes"])
     assert (done.exit_code, done.stdout.strip()) == (0, "No job matches.")
+
+
+def test_a_submission_says_how_long_it_may_wait_where_it_may_run_and_what_is_tried_again(
+    here: CliRunner, server: Any
+) -> None:
+    words = ["--queue-ttl", "600", "--market", "spot", "--instance-type", "c7i.*", "--instance-type", "m7i.*"]
+    job = here.invoke(app, ["submit", "true", *words, "--attempts", "3", "--retry-on", "exit:75"]).stdout.strip()
+    spec = server.jobs[job]["spec"]
+    assert (spec["queue_ttl_s"], spec["market"], spec["instance_types"]) == (600, "spot", ["c7i.*", "m7i.*"])
+    assert (spec["max_attempts"], spec["retry_on"]) == (3, ["exit:75"])
