@@ -31,6 +31,7 @@ class MemoryOutside:
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     posts: list[Post] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)  # of the coming calls of webhooks; then 200
+    meanwhile: Callable[[], None] = lambda: None  # what happens while a webhook is called
 
     def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
         with self.calls.call("sqs.SendMessage", queue=queue_url, body=body):
@@ -49,5 +50,6 @@ class MemoryOutside:
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         with self.calls.call("http.Post", url=url):
+            self.meanwhile()
             self.posts.append(Post(self.clock(), url, json.loads(body), dict(headers)))
             return self.answers.pop(0) if self.answers else 200

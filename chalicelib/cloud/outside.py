@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Collection, Mapping
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from chalicelib.errors import CloudUnavailable
 
 CONNECT_TIMEOUT_S = 4.0
 ANSWER_TIMEOUT_S = 8.0
+PATIENCE_S = 10.0  # for a whole call
 ANSWER_BYTES_MAX = 4096  # that are read at all
 
 Resolve = Callable[[str, int], list[str]]  # name and port → addresses
@@ -26,10 +28,13 @@ Resolve = Callable[[str, int], list[str]]  # name and port → addresses
 class AwsOutside:
     """`ports.Outside` on SQS, S3 and plain HTTP."""
 
-    def __init__(self, clients: Clients, settings: Settings, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self, clients: Clients, settings: Settings, resolve: Resolve | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
         self._clients = clients
         self._settings = settings
         self._resolve = resolve or _addresses
+        self._patience_s = patience_s
 
     def send(self, queue_url: str, body: Mapping[str, Any]) -> None:
         with asking("a message was sent to the results queue"):
@@ -59,6 +64,24 @@ class AwsOutside:
         own = self._settings.webhook_hosts
         if fault := webhook.fault(url, own):
             raise CloudUnavailable(f"the webhook {fault}")
+        answered: list[int | Exception] = []
+
+        def call() -> None:
+            try:
+                answered.append(self._post(url, body, headers, own))
+            except Exception as error:  # raised below, in the caller's own thread
+                answered.append(error)
+
+        # Each read may take as long as it is allowed, and who answers byte by byte would hold us for ever: so all of it has an end.
+        thread = Thread(target=call, daemon=True)
+        thread.start()
+        thread.join(self._patience_s)
+        answer = answered[0] if answered else CloudUnavailable(f"{urlsplit(url).hostname} does not answer in time")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _post(self, url: str, body: bytes, headers: Mapping[str, str], own: Collection[str]) -> int:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         try:

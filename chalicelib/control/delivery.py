@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,6 +27,7 @@ from chalicelib.wiring import Plane
 
 EARLY_S = 5.0  # a timer that comes so early is on time
 STILL_S = 60.0  # the sweep leaves alone what is younger: its message is on its way
+DEAF_S = 60.0
 PAGE = 500
 PAGES_MAX = 10
 
@@ -127,9 +129,22 @@ def _to_webhook(plane: Plane, record: Record) -> None:
     }
     if key := secrets.webhook_key(plane, record.owner):
         headers["x-spillway-signature"] = signature(key, int(plane.clock()), body)
-    status = plane.cloud.outside.post(url, body, headers)
+    status = _called(plane, url, body, headers)
     if not 200 <= status < 300:
         raise CloudUnavailable(f"it answered {status}")
+
+
+def _called(plane: Plane, url: str, body: bytes, headers: dict[str, str]) -> int:
+    """Its answer. Who did not answer is not called again for a minute by this process: others wait for their timers meanwhile."""
+    deaf, now = f"deaf/{urlsplit(url).netloc}", plane.clock()
+    if (said := plane.recall.get(deaf, now, DEAF_S, lambda: None)) is not None:
+        raise CloudUnavailable(str(said))
+    try:
+        return plane.cloud.outside.post(url, body, headers)
+    except CloudUnavailable as error:
+        fault = str(error)
+        plane.recall.get(deaf, now, -1.0, lambda: fault)
+        raise
 
 
 def _document(plane: Plane, record: Record) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from chalicelib.wiring import Plane
 
 QUEUE_OWNER = "queue"
 OWN_KEY = "sqs:"
+REASON_MAX = 2000  # characters: it may quote what was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def refuse(plane: Plane, record: Record, reason: str) -> None:
     message = dialects.recognise(record.body)
     if message.dialect is Dialect.PRAIRIELEARN:
         prairielearn.refused(plane, message.document, reason)
-    quarantine(plane, "submissions", record.message_id, record.body, reason)
+    quarantine(plane, "submissions", record.message_id, record.body, reason[:REASON_MAX])
 
 
 def first_of(message_id: str, body: str) -> Record:

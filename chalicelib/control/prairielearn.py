@@ -18,6 +18,8 @@ from chalicelib.core.s3_places import Place, place
 from chalicelib.errors import BadRequest, CloudUnavailable, Fault
 from chalicelib.wiring import Plane
 
+REASON_MAX = 2000  # characters: it may quote what was sent, and a message has an end
+
 
 def installation(plane: Plane, bucket: str) -> Place:
     """The installation's bucket. Raises BadRequest where this stage was told of another, or of none."""
@@ -48,8 +50,8 @@ def accepted(plane: Plane, job: Job) -> None:
 def refused(plane: Plane, document: Mapping[str, Any], reason: str) -> None:
     """Tell PrairieLearn that nothing comes of a message: nobody is to wait for ever."""
     job = document.get("jobId")
-    if isinstance(job, str | int):
-        results = dialect.refused(job, iso(plane.clock()), reason)
+    if isinstance(job, str | int) and len(str(job)) <= dialect.ID_MAX:
+        results = dialect.refused(job, iso(plane.clock()), reason[:REASON_MAX])
         answer(plane, dialect.result_message(job, results))
 
 

@@ -24,6 +24,7 @@ FOLDER = "/grade"
 RESULTS = "results/results.json"
 ARCHIVE = "archive.tar.gz"
 RESULTS_BYTES_MAX = 1024 * 1024
+ID_MAX, ROOT_MAX = 128, 512
 INLINE_CHARS_MAX = 250 * 1024
 
 
@@ -67,6 +68,10 @@ def read(document: Mapping[str, Any]) -> GradingJob:
         faults.append(Fault("timeout", "must be a number of seconds above 0"))
     if any(not isinstance(value, str | None) for value in environment.values()):
         faults.append(Fault("environment", "must be names and texts"))
+    if len(str(job)) > ID_MAX or len(root) > ROOT_MAX:
+        faults.append(
+            Fault("jobId" if len(str(job)) > ID_MAX else "s3RootKey", "is longer than any that PrairieLearn makes")
+        )
     if not job or not root or root.startswith("/"):
         faults.append(Fault("s3RootKey" if job else "jobId", "is missing, or no such name"))
     if faults:

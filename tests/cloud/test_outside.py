@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -88,6 +89,28 @@ def test_who_does_not_answer_is_told_in_words() -> None:
         port = free.getsockname()[1]
     with pytest.raises(CloudUnavailable, match=r"own.test does not answer: .*refused"):
         outside("own.test").post(f"http://own.test:{port}/", b"{}", {})
+
+
+def test_who_answers_byte_by_byte_is_not_waited_for_for_ever() -> None:
+    """Every byte would start the patience of a socket anew: the whole call has an end."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        stop = threading.Event()
+
+        def drip() -> None:
+            taken, _ = listening.accept()
+            with taken, contextlib.suppress(OSError):
+                while not stop.wait(0.02):
+                    taken.sendall(b"H")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        settings = Settings(stage="dev", webhook_hosts=("own.test",))
+        there = AwsOutside(Clients(Requests()), settings, lambda host, port: ["127.0.0.1"], patience_s=0.3)
+        with pytest.raises(CloudUnavailable, match="does not answer in time"):
+            there.post(f"http://own.test:{port}/", b"{}", {})
+        stop.set()
+        thread.join(5)
 
 
 def test_a_certificate_must_be_the_names(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import pytest
 from fragile import fragile
 from town import Town
 
-from chalicelib.control import delivery, explain
+from chalicelib.control import delivery, explain, timers
 from chalicelib.core.job_spec import Notify
 from chalicelib.core.telling import PAUSE_MAX_S, TRIES_MAX, Telling
 from chalicelib.core.webhook import signature
@@ -83,13 +84,57 @@ def test_a_message_that_comes_too_early_or_twice_tries_nothing() -> None:
     assert len(posts(town)) == 4
 
 
+def test_who_does_not_answer_holds_up_nobody_else() -> None:
+    """A webhook that hangs is waited for once a minute, however many jobs want it told; and what is urgent is handled first."""
+    town = Town()
+    jobs = [town.submit("run 1", notify=Notify(webhook=HOOK)) for _ in range(30)]
+    town.run(20)
+
+    def hangs() -> None:
+        town.now += 10
+        raise CloudUnavailable("it does not answer in time")
+
+    town.cloud.outside.meanwhile = hangs
+    before, wakes = town.now, town.cloud.queues.wakes.sent
+    batch = [(job.id, json.dumps({"v": 1, "kind": "ended", "job": job.id})) for job in jobs[:9]]
+    timers.receive(town.plane, [*batch, ("w", json.dumps({"v": 1, "kind": "wake", "pool": "default"}))])
+    assert town.cloud.queues.wakes.sent == wakes + 1
+    assert town.now - before <= 10
+    town.cloud.outside.meanwhile = lambda: None
+    town.run(300)
+    assert all(town.job(job.id).delivered_at is not None for job in jobs)
+
+
+def test_a_batch_that_took_long_puts_its_calls_off() -> None:
+    """A function has 30 seconds: a call that might not end in time is ordered anew, and lost by nobody."""
+    town = Town()
+    jobs = [town.submit("run 1", notify=Notify(webhook=f"https://h{n}.example.org/")) for n in range(6)]
+    real, town.cloud.queues.timer = town.cloud.queues.timer, unreachable  # type: ignore[method-assign]
+    town.run(60)
+    town.cloud.queues.timer = real  # type: ignore[method-assign]
+    before = town.now
+
+    def slow() -> None:
+        town.now += 9
+
+    town.cloud.outside.meanwhile = slow
+    timers.receive(town.plane, [(job.id, json.dumps({"v": 1, "kind": "ended", "job": job.id})) for job in jobs])
+    assert town.now - before <= 18
+    town.run(300)
+    assert len(town.cloud.outside.posts) == 6
+    assert all(town.job(job.id).delivered_at is not None for job in jobs)
+
+
 def test_nobody_answers_for_ever() -> None:
     """After three hours it is given up: people are told, the row says why, and nothing is tried any more."""
     town = Town()
     town.cloud.calls.fail("http.Post", CloudUnavailable("nobody is there"), times=1000)
     job = town.submit("run 5", notify=Notify(webhook=HOOK))
     town.run(5 * 3600)
-    assert town.cloud.calls.count("http.Post") == TRIES_MAX
+    assert town.job(job.id).telling.tries == TRIES_MAX
+    assert town.cloud.calls.count("http.Post") == TRIES_MAX - 2, (
+        "the tries that follow within a minute of another call nobody"
+    )
     found = town.job(job.id)
     assert (found.delivered_at, found.telling.given_up) == (None, True)
     (notice,) = [n for n in town.cloud.notices.published if n["type"] == "delivery_failed"]

@@ -275,6 +275,17 @@ def test_a_refused_grading_message_is_answered(over: dict[str, Any], sentence: s
     assert len(kept(town)) == 1
 
 
+@pytest.mark.parametrize("over", [{"s3Bucket": "x" * 200_000}, {"jobId": "7" * 200_000}, {"s3RootKey": "r" * 200_000}])
+def test_a_refusal_fits_into_a_message_whatever_was_sent(over: dict[str, Any]) -> None:
+    """It may quote what came; an answer that no queue takes would be tried for ever."""
+    town = a_town()
+    take(town, GRADING | over)
+    town.run(1)
+    assert len(kept(town)) == 1
+    assert all(len(json.dumps(message)) < 10_000 for message in answers(town))
+    assert all(len(n["reason"]) < 3000 for n in town.cloud.notices.published)
+
+
 def test_only_grading_jobs_may_read_the_graders_bucket() -> None:
     """Others' submissions lie there: a job that merely names one of them is refused."""
     town = a_town()
