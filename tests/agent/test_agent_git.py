@@ -135,6 +135,15 @@ def test_a_cancel_ends_the_fetching(machine, server):
     assert one.wait("finish")["outcome"] == "cancelled"
 
 
+def test_what_git_says_is_told_without_the_token():
+    """Whatever a server echoes: the sentence is for the API and for logs."""
+    hidden = git.secrets(Git("https://h/r"), TOKEN)
+    header = next(value for name, value in hidden.items() if name.startswith("GIT_CONFIG_VALUE")).rpartition(" ")[2]
+    said = "remote: you sent %s\nfatal: %s is not known: %s" % (header, TOKEN, header)
+    told = git.failure(Git("https://h/r", token="ssm:t"), 128, "", said, (TOKEN, header))
+    assert told.sentence == "the repository https://h/r could not be fetched: fatal: *** is not known: ***"
+
+
 def test_words_of_the_spec_are_never_options_or_commands():
     """A branch or a path could begin with a dash, or hold a quote."""
     text = git.command("-x/y'$(touch /tmp/z)", Git("https://h/`id`.git", "a;b"))

@@ -107,6 +107,19 @@ def test_a_missing_secret_fails_its_job_and_no_other_of_the_host(town: Town) -> 
     assert not any(host.assignments for host in town.hosts())
 
 
+def test_a_secret_that_was_just_made_is_found(town: Town) -> None:
+    """That there was none is not remembered: who reads the sentence makes it, and submits again at once."""
+    town.submit()
+    town.run(40)
+    first = town.submit("run 1", secrets={"X": "ssm:new"})
+    town.run(1)
+    assert town.job(first.id).state is JobState.FAILED
+    town.cloud.secrets.values["ssm:/spillway/town/alice/new"] = "new"
+    again = town.submit("run 1", secrets={"X": "ssm:new"})
+    town.run(3)
+    assert town.job(again.id).state is JobState.SUCCEEDED
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_service_that_does_not_answer_is_asked_again(town: Town, warm: bool) -> None:
     """The job is handed over late; others of the same host are not held up."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from deployed_once import ELSEWHERE, Deployed
+from git_server import TOKEN, GitServer
 
 from spillway.errors import Refused
 
@@ -42,3 +46,32 @@ def test_secrets_of_both_services_reach_their_job_and_nobody_elses(deployed: Dep
         tables.scan(TableName=f"spillway-local-{name}")["Items"] for name in ("backlog", "hosts", "registry", "claims")
     ]
     assert "value-one" not in str(rows)
+
+
+def test_a_repository_its_parameters_and_named_outputs(deployed: Deployed, tmp_path: Path) -> None:
+    """A course's private grader, fetched with its token, told by parameters what to grade; what it leaves has names."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    (tmp_path / "private").mkdir()
+    server = GitServer(tmp_path)
+    try:
+        marks = "import json; print(json.load(open('parameters.json'))['weights'])"
+        script = f'python3 -c "{marks}" > marks.txt; echo $SPILLWAY_PARAM_EXERCISE'
+        url = server.make("private/grader", {"grade.sh": script})
+        parameters = deployed.cloud.aws("ssm")
+        parameters.put_parameter(Name="/spillway/local/admin/git", Value=TOKEN, Type="SecureString")
+        job = deployed.client.submit(
+            "sh grader/grade.sh",
+            timeout_s=30,
+            parameters={"exercise": 3, "weights": [1, 2]},
+            inputs=[{"path": "grader", "git": {"url": url, "branch": "main", "token": "ssm:git"}}],
+            outputs=[{"name": "marks", "glob": "marks.*"}],
+        )
+        (done,) = deployed.client.wait([job.id], timeout_s=60)
+        assert done.succeeded, done
+        assert deployed.client.log(job.id).text == "3\n"
+        (kept,) = deployed.client.outputs(job.id)
+        assert (kept.name, kept.path) == ("marks", "marks.txt")
+        assert deployed.client.download(kept, tmp_path / "into").read_text() == "[1, 2]\n"
+    finally:
+        server.close()
