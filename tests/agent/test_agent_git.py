@@ -139,7 +139,7 @@ def test_what_git_says_is_told_without_the_token():
     """Whatever a server echoes: the sentence is for the API and for logs."""
     hidden = git.secrets(Git("https://h/r"), TOKEN)
     header = next(value for name, value in hidden.items() if name.startswith("GIT_CONFIG_VALUE")).rpartition(" ")[2]
-    said = "remote: you sent %s\nfatal: %s is not known: %s" % (header, TOKEN, header)
+    said = f"remote: you sent {header}\nfatal: {TOKEN} is not known: {header}"
     told = git.failure(Git("https://h/r", token="ssm:t"), 128, "", said, (TOKEN, header))
     assert told.sentence == "the repository https://h/r could not be fetched: fatal: *** is not known: ***"
 
