@@ -16,7 +16,7 @@ def noted(plane: Plane, job: Job) -> Array | None:
     """An element has ended; its array, if that was the last one and the array has ended by it."""
     if job.array is None or job.index is None:
         return None
-    in_chunk = plane.stores.arrays.count(job.array, job.index, job.state, kept_until(plane, job.pool, plane.clock()))
+    in_chunk = plane.stores.arrays.count(job.array, job.index, job.state, kept_until(plane, job, plane.clock()))
     if not completes_chunk(job, in_chunk):
         return None
     array = plane.stores.arrays.get(job.array)
@@ -38,6 +38,6 @@ def closed(plane: Plane, array: Array, tally: Tally, *, rest_never_begins: bool 
         event,
         at=now,
         reason=reason,
-        expires_at=kept_until(plane, array.pool, now),
+        expires_at=kept_until(plane, array, now),
         untold=bool(array.listeners),
     )

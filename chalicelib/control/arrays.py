@@ -257,7 +257,7 @@ def _blocked(plane: Plane, array: Array) -> bool:
         ArrayEvent.WITHDRAW,
         at=now,
         reason="cancelled before it began",
-        expires_at=kept_until(plane, array.pool, now),
+        expires_at=kept_until(plane, array, now),
         untold=bool(array.listeners),
     )
     if moved is not None:

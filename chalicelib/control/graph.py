@@ -137,7 +137,7 @@ def _job(plane: Plane, job: Job, ruling: Ruling) -> Job | None:
         at=now,
         reason=ruling.reason,
         rank=job.rank,
-        expires_at=kept_until(plane, job.pool, now),
+        expires_at=kept_until(plane, job, now),
         untold=bool(job.listeners),
     )
     if moved is not None and not moved.ended:
@@ -153,7 +153,7 @@ def _array(plane: Plane, array: Array, ruling: Ruling) -> Array | None:
         event,
         at=now,
         reason=ruling.reason,
-        expires_at=kept_until(plane, array.pool, now),
+        expires_at=kept_until(plane, array, now),
         untold=bool(array.listeners),
     )
     if moved is not None and not moved.ended:

@@ -107,7 +107,7 @@ def withdraw(plane: Plane, job: Job) -> Job | None:
         attempt=job.attempt,
         at=now,
         reason="cancelled before it began",
-        expires_at=kept_until(plane, job.pool, now),
+        expires_at=kept_until(plane, job, now),
         untold=bool(job.listeners),
     )
     if moved is not None:
@@ -124,7 +124,7 @@ def skip(plane: Plane, job: Job, reason: str) -> Job | None:
         attempt=job.attempt,
         at=now,
         reason=reason,
-        expires_at=kept_until(plane, job.pool, now),
+        expires_at=kept_until(plane, job, now),
         untold=bool(job.listeners),
     )
     if moved is not None:
@@ -182,7 +182,7 @@ def _apply(
         charge=ruling.charge,
         fault=ruling.fault,
         interruption=ruling.interruption,
-        expires_at=kept_until(plane, job.pool, now),
+        expires_at=kept_until(plane, job, now),
         untold=bool(job.listeners),
     )
     if moved is None:

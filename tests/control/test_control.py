@@ -8,7 +8,7 @@ import pytest
 from town import OFFERING, Town
 
 from chalicelib.control.cancel import cancel
-from chalicelib.control.submit import submit, submit_many
+from chalicelib.control.submit import KEY_AHEAD_MAX_S, TIMED_KEY_AGE_MAX_S, submit, submit_many
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import HostState
 from chalicelib.core.job import JobState
@@ -308,3 +308,13 @@ def test_an_entry_that_is_seen_before_its_job_keeps_its_place(hosts: int) -> Non
     town.plane.stores.jobs.put(job)
     town.run(60)
     assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+def test_a_row_outlives_the_key_that_leads_to_it() -> None:
+    """However short a pool keeps its jobs: who repeats a submission finds the job and does not run it again."""
+    town = Town(PoolSpec(offerings=(OFFERING,), job_ttl_s=86_400))
+    keyed, unkeyed = town.submit(idempotency_key="k"), town.submit()
+    town.run(60)
+    expires = town.plane.stores.jobs.expires  # type: ignore[attr-defined]  # the memory store's
+    assert expires[keyed.id] >= keyed.submitted_at + TIMED_KEY_AGE_MAX_S + KEY_AHEAD_MAX_S
+    assert expires[unkeyed.id] <= town.now + 86_400
