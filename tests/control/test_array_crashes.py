@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from typing import Any
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from town import OFFERING, Crash, Town
 
-from chalicelib.control import arrays
+from chalicelib.control import arrays, passes
+from chalicelib.control.cancel import cancel
 from chalicelib.control.submit import submit
 from chalicelib.core import invariants
 from chalicelib.core.arrays import ArrayState
+from chalicelib.core.backlog import entry_of
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec
@@ -117,3 +120,59 @@ def test_many_crashes_and_messages_that_come_twice_lose_and_double_nothing(point
     """Crashes anywhere, together with duplicated wakes, timers and pings."""
     town, ids, _ = scenario(points, seed, duplicate=0.3)
     check(town, ids)
+
+
+def overtaken(at: int, meanwhile: Any) -> tuple[Town, str]:
+    """An array of eight, a failed launch among what happens to it; at one call of whatever runs, something else comes in between."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=2, slots_per_host=2, linger_s=30))
+    town.cloud.compute.limit(OFFERING, 1)
+    fuse = fragile(town)
+    array = arrays.submit(town.plane, spec("run 5", "a"), 8, [{"n": n} for n in range(8)], "alice").array
+    fuse.order(at, lambda _: meanwhile(town, array.id))
+    town.run(20)
+    town.cloud.compute.limit(OFFERING, None)
+    town.run_until_quiet()
+    return town, array.id
+
+
+@pytest.mark.parametrize("at", range(1, 200, 7))
+def test_a_cancellation_may_come_between_any_two_calls(at: int) -> None:
+    """Whatever makes elements meanwhile: none runs on, none is forgotten."""
+    town, array_id = overtaken(at, lambda town, one: arrays.cancel(town.plane, one))
+    assert not (broken := invariants.at_rest(town.world())), broken
+    array = arrays.get(town.plane, array_id)
+    assert array.state is ArrayState.CANCELLED
+    assert arrays.counts(town.plane, array).get("cancelled", 0) + sum(town.began.values()) >= 8
+
+
+@pytest.mark.parametrize("at", range(1, 200, 7))
+def test_a_second_pass_may_come_between_any_two_calls(at: int) -> None:
+    """Two passes that make elements at the same time make each once."""
+    town, array_id = overtaken(
+        at, lambda town, one: passes.receive(town.plane, json.dumps({"v": 1, "pool": "default"}))
+    )
+    assert not (broken := invariants.at_rest(town.world())), broken
+    assert arrays.get(town.plane, array_id).state is ArrayState.SUCCEEDED
+    assert set(town.began.values()) == {1}
+    assert {job for job, _ in town.began} == {f"job-{array_id[6:]}-{index:05d}" for index in range(8)}
+
+
+@pytest.mark.parametrize("at", range(1, 40))
+def test_what_is_waited_for_may_end_while_somebody_begins_to_wait(at: int) -> None:
+    """Between the flag and the end there is no moment in which nobody is told; and no sweep is needed for it."""
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=0))
+    first = town.submit("run 1")
+    array = arrays.submit(town.plane, spec("run 1", "array"), 3, None, "alice").array
+    fuse = fragile(town)
+
+    def end(_: Any) -> None:
+        cancel(town.plane, first.id)
+        arrays.cancel(town.plane, array.id)
+
+    fuse.order(at, end)
+    waits = spec("run 1", "late", after=(first.id, array.id), after_on="finish")
+    late = submit(town.plane, waits, "alice").job
+    if fuse.orders:  # it was done before that many calls
+        end(None)
+    assert town.job(late.id).state is JobState.PENDING
+    assert town.stores.backlog.has(entry_of(town.job(late.id)))
