@@ -8,6 +8,7 @@ goes on through the timers queue with the sender that SQS proved. What dies a se
 | what | what becomes of it |
 |---|---|
 | a submission | its sender is told, where one waits for an answer (PrairieLearn) |
+| an answer for PrairieLearn's queue | tried for three hours, then kept: it is the only word that it gets of a refused job |
 | a `finish` ping | nobody will ever know how the attempt ended: it is lost, or repeated where the job allows that, and not charged |
 | an `ended` timer | counts as one more try that reached nobody |
 | a wake, any other ping or timer | nothing: the tick does all of that by itself |
@@ -30,6 +31,7 @@ from chalicelib.core.dialects import Dialect, recognise
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
+ANSWER_LIVES_MAX = 12  # of a quarter of an hour each
 BODY_MAX = 240_000  # a message with another around it must still be one
 
 
@@ -92,7 +94,21 @@ def _ping_again(plane: Plane, letter: DeadLetter) -> bool:
     return True
 
 
-_AGAIN: dict[str, Callable[[Plane, DeadLetter], bool]] = {"submissions": _submission_again, "heartbeats": _ping_again}
+def _answer_again(plane: Plane, letter: DeadLetter) -> bool:
+    """An answer for PrairieLearn's queue is the only word that it gets of a refused job: it is tried for three hours."""
+    document = _document(letter.body)
+    lives = document.get("lives", 1)
+    if document.get("kind") != "answer" or not isinstance(lives, int) or lives >= ANSWER_LIVES_MAX:
+        return False
+    plane.cloud.queues.timer({**document, "lives": lives + 1}, 0)
+    return True
+
+
+_AGAIN: dict[str, Callable[[Plane, DeadLetter], bool]] = {
+    "submissions": _submission_again,
+    "heartbeats": _ping_again,
+    "timers": _answer_again,
+}
 
 
 def _unheard(plane: Plane, sender: str, body: Any, key: str) -> None:

@@ -132,6 +132,19 @@ def test_an_end_that_nobody_could_hear_marks_the_job_and_charges_nobody(attempts
     assert len(told) == (state is JobState.LOST)
 
 
+def test_an_answer_is_tried_for_three_hours_and_then_kept() -> None:
+    """PrairieLearn's queue was away, or its rights were missing: whoever waits for a grade hears in the end, or people do."""
+    town = a_town()
+    message = {"jobId": "7", "event": "grading_result", "data": {"succeeded": False}}
+    kill(town, "timers", {"v": 1, "kind": "answer", "message": message, "lives": 11})
+    town.run(61)
+    assert answers(town) == [message]
+    kill(town, "timers", {"v": 1, "kind": "answer", "message": message, "lives": 12})
+    town.run(61)
+    assert answers(town) == [message]
+    assert len(kept(town)) == 1
+
+
 def test_a_telling_that_died_counts_as_a_try() -> None:
     town = Town()
     town.cloud.outside.answers[:] = [500]
