@@ -11,6 +11,7 @@ from chalicelib import wiring
 from chalicelib.api import array_view, array_wire, explain_view, job_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller, owner_of
+from chalicelib.api.view import fitting
 from chalicelib.control import arrays, element_parameters, families, story
 from chalicelib.core.arrays import Array
 from chalicelib.errors import NotFound
@@ -52,7 +53,8 @@ def routes(authorizer: Any) -> Blueprint:
         found = [
             array for array in plane.stores.arrays.get_many(ids).values() if me.runs_things or array.owner == me.owner
         ]
-        return answer(array_view.ArraysPage(items=[array_view.array(array, {}) for array in found], next=cursor))
+        items, cut = fitting(array_view.array(array, {}) for array in found)
+        return answer(array_view.ArraysPage(items=items, next=items[-1].id if cut else cursor))
 
     @route("GET", "/arrays/{array_id}", gives=array_view.ArrayView)
     def get_array(array_id: str) -> Response:
@@ -66,8 +68,8 @@ def routes(authorizer: Any) -> Blueprint:
         array = _array(who(), array_id)
         asked = wire.query(bp.current_request.query_params, array_wire.ElementsQuery)
         jobs, more = arrays.elements(wiring.plane(), array, after=asked.cursor, limit=asked.limit, state=asked.state)
-        items = [array_view.element(job.index or 0, job) for job in jobs]
-        return answer(array_view.ElementsPage(items=items, next=items[-1].index if items and more else None))
+        items, cut = fitting(array_view.element(job.index or 0, job) for job in jobs)
+        return answer(array_view.ElementsPage(items=items, next=items[-1].index if items and (more or cut) else None))
 
     @route("GET", "/arrays/{array_id}/story", gives=explain_view.StoryView)
     def get_array_story(array_id: str) -> Response:

@@ -12,6 +12,7 @@ from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import caller
 from chalicelib.api.family_wire import FamilyQuery, FamilyWire, family
 from chalicelib.api.pool_wire import version_of
+from chalicelib.api.view import fitting
 from chalicelib.control import families
 from chalicelib.errors import NotFound
 
@@ -28,7 +29,8 @@ def routes(authorizer: Any) -> Blueprint:
         """Families by name, each at its newest version."""
         asked = wire.query(bp.current_request.query_params, wire.NamesQuery)
         found, following = families.page(wiring.plane(), asked.limit, asked.cursor)
-        return answer(family_view.FamiliesPage(items=[family_view.family(f) for f in found], next=following))
+        items, cut = fitting(family_view.family(f) for f in found)
+        return answer(family_view.FamiliesPage(items=items, next=items[-1].name if cut else following))
 
     @route("GET", "/families/{family}", query=FamilyQuery, gives=family_view.FamilyView)
     def get_family(family: str) -> Response:
@@ -43,7 +45,7 @@ def routes(authorizer: Any) -> Blueprint:
         found = wiring.plane().stores.families.versions(_name(family))
         if not found:
             raise NotFound(f"there is no family {family}")
-        return answer(family_view.FamiliesView(items=[family_view.family(f) for f in found]))
+        return answer(family_view.FamiliesView(items=fitting(family_view.family(f) for f in found)[0]))
 
     @route("PUT", "/families/{family}", takes=FamilyWire, gives=family_view.FamilyView)
     def put_family(family: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.api.view import View
+from chalicelib.api.view import View, fitting
 from chalicelib.core.host import Host, HostState
 
 
@@ -49,11 +49,10 @@ class HostsPage(View, frozen=True, kw_only=True):
 
 
 def page(hosts: Iterable[Host], states: frozenset[HostState], after: str, limit: int) -> HostsPage:
-    """Those of the hosts that are in one of these states (none: any) and come after an id."""
+    """Those of the hosts that are in one of these states (none: any) and come after an id; fewer where they are too large together."""
     wanted = sorted((h for h in hosts if h.id > after and (not states or h.state in states)), key=lambda h: h.id)
-    return HostsPage(
-        items=[host(h) for h in wanted[:limit]], next=wanted[limit - 1].id if len(wanted) > limit else None
-    )
+    items, cut = fitting(host(h) for h in wanted[:limit])
+    return HostsPage(items=items, next=items[-1].id if cut or len(wanted) > limit else None)
 
 
 def host(record: Host) -> HostView:

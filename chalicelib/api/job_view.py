@@ -7,15 +7,11 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.api.view import View
+from chalicelib.api.view import View, fitting
 from chalicelib.control.logs import Piece
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.phases import phases
-
-PAGE_BYTES_MAX = (
-    2_900_000  # Lambda refuses an answer over 6 MB, in which every quote and backslash is escaped once more
-)
 
 
 class OutputView(View, frozen=True, kw_only=True):
@@ -140,15 +136,8 @@ def job(record: Job, expected_wait_s: float | None = None) -> JobView:
 
 def page(jobs: Sequence[Job], following: str | None, wait_s: Callable[[Job], float | None]) -> JobsPage:
     """A page of jobs, cut where it would grow over what Lambda can answer: then `next` is its own last job."""
-    items: list[JobView] = []
-    room = PAGE_BYTES_MAX
-    for record in jobs:
-        shown = job(record, wait_s(record))
-        room -= len(msgspec.json.encode(shown))
-        if room < 0 and items:
-            return JobsPage(items=items, next=items[-1].id)
-        items.append(shown)
-    return JobsPage(items=items, next=following)
+    items, cut = fitting(job(record, wait_s(record)) for record in jobs)
+    return JobsPage(items=items, next=items[-1].id if cut else following)
 
 
 def log(piece: Piece) -> LogPiece:

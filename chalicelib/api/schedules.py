@@ -12,6 +12,7 @@ from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller, owner_of
 from chalicelib.api.pool_wire import version_of
 from chalicelib.api.schedule_wire import FiresQuery, ScheduleWire, schedule
+from chalicelib.api.view import fitting
 from chalicelib.control import schedules
 from chalicelib.core.paging import paged
 from chalicelib.core.schedule import Schedule
@@ -38,8 +39,8 @@ def routes(authorizer: Any) -> Blueprint:
         names = wire.query(bp.current_request.query_params, wire.NamesQuery)
         found = [s for s in plane.stores.schedules.all() if me.runs_things or s.owner == me.owner]
         shown, following = paged(found, names.limit, names.cursor)
-        items = [schedule_view.schedule(s, plane.clock()) for s in shown]
-        return answer(schedule_view.SchedulesPage(items=items, next=following))
+        items, cut = fitting(schedule_view.schedule(s, plane.clock()) for s in shown)
+        return answer(schedule_view.SchedulesPage(items=items, next=items[-1].name if cut else following))
 
     @route("GET", "/schedules/{schedule}", gives=schedule_view.ScheduleView)
     def get_schedule(schedule: str) -> Response:
