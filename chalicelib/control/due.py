@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from chalicelib.control.fairness import ranked
@@ -63,7 +62,7 @@ def begin(plane: Plane, job_ids: Sequence[str]) -> None:
     found = plane.stores.jobs.get_many(job_ids)
     waiting = [job for job in found.values() if job.state is JobState.SCHEDULED]
     ripe = [job for job in waiting if _due_at(job) <= now]
-    placed = ranked(plane, [_in_its_class(job) for job in ripe], partial(known_pool, plane))
+    placed = ranked(plane, ripe, partial(known_pool, plane))
     begun = [moved for job in placed if (moved := _move(plane, job, now)) is not None]
     begun += [j for j in found.values() if _has_just_begun(j)]  # who did that may have died before it wrote the entry
     plane.stores.backlog.put_many([entry_of(job) for job in begun])
@@ -72,11 +71,6 @@ def begin(plane: Plane, job_ids: Sequence[str]) -> None:
     early = {job.id for job in waiting} - {job.id for job in ripe}
     plane.stores.agenda.remove([_item(job) for job in found.values() if job.id not in early and job.spec.not_before])
     _set(plane, [_item(found[job_id]) for job_id in sorted(early)])
-
-
-def _in_its_class(job: Job) -> Job:
-    """To be ranked by the priority that somebody may have given it since it was submitted."""
-    return replace(job, spec=replace(job.spec, priority=job.priority))
 
 
 def _move(plane: Plane, job: Job, now: float) -> Job | None:
