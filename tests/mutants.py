@@ -73,6 +73,8 @@ NOT_MUTATED = frozenset({"__init__.py"})
 # (file, code of the changed line, kind): why that change is none. Lines are named by their text, so that they survive edits elsewhere.
 READY = "asked of ready and draining hosts only, which have been ready"
 EQUIVALENT: dict[tuple[str, str, str], str] = {  # (file, line of code, kind) → why the change is none
+    ("core/quota.py", "if not quotas:", "branch"): "only quicker",
+    ("core/quota.py", "if not waits:", "branch"): "only quicker",
     **{
         ("core/retirement.py", "since = max(assignment.assigned_at, host.ready_at or 0.0)", kind): READY
         for kind in ("operand", "figure")

@@ -14,7 +14,7 @@ from chalicelib.core import quota
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity
 from chalicelib.core.host import Host
-from chalicelib.core.quota import Quota
+from chalicelib.core.quota import OwnerQuota, Quota
 from chalicelib.core.reconcile import reconcile
 
 OWNERS = ("alice", "bob", "cs101")
@@ -168,3 +168,31 @@ def test_no_host_is_launched_for_who_must_wait_and_the_plan_says_why() -> None:
     plan = reconcile(a_snapshot(held=((entry, "its quota"),)))
     assert plan.actions == ()
     assert plan.waits == ((entry, "its quota"),)
+
+
+def test_a_job_is_too_wide_where_it_needs_more_than_its_owner_may_ever_have() -> None:
+    """Exactly as much is not too wide, sums of tenths are not, and without a limit nothing is."""
+    assert quota.too_wide("alice", Quota(), 1024.0) is None
+    assert quota.too_wide("alice", Quota(cpu_max=0.3), 0.1 + 0.2) is None
+    assert quota.too_wide("alice", Quota(cpu_max=2.0), 2.5) == "is 2.5; alice may have 2 cores of a pool at work"
+
+
+def test_a_pass_minds_only_limits_that_it_can_hold() -> None:
+    """How many jobs there are is asked at submit; an owner without a row has no limit, version 0, and nobody said so."""
+    rows = [
+        OwnerQuota(owner="jobs", quota=Quota(jobs_max=1)),
+        OwnerQuota(owner="cpu", quota=Quota(cpu_max=0.0)),
+        OwnerQuota(owner="usd", quota=Quota(usd_per_day=0.0)),
+        OwnerQuota(owner="none"),
+    ]
+    assert [owner for owner, _ in quota.limited(rows)] == ["cpu", "usd"]
+    assert (rows[3].version, rows[3].by, rows[3].at, rows[3].quota) == (0, "", 0.0, Quota())
+
+
+def test_what_nobody_can_price_costs_nothing() -> None:
+    """A pool whose offerings the catalogue does not know: its jobs begin, until what ended has used up the money."""
+    costs = replace(COSTS, usual=None)
+    limit = {"alice": Quota(usd_per_day=0.1)}
+    backlog = [an_entry(f"job-{n}") for n in range(9)]
+    assert quota.over(NOW, backlog, [], limit, {}, costs) == {}
+    assert len(quota.over(NOW, backlog, [], limit, {"alice": 0.1}, costs)) == 9
