@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Optional
 
-from agent import folder, git, inputs, outputs, parameters, processes, verdict, wire
+from agent import errand, folder, git, inputs, outputs, parameters, processes, verdict, wire
 from agent.aws import Aws, Refused
 from agent.cache import Cache
 from agent.cgroups import Group, Places, Use
@@ -197,40 +197,22 @@ class Attempt(threading.Thread):
         return ""
 
     def _clone(self) -> None:
-        """Fetch its repositories, each in the sandbox. Raises NotUsable, OSError."""
-        sandbox = self._host.sandbox.default
+        """Fetch its repositories, each in the sandbox, with network. Raises NotUsable, OSError."""
+        sandbox, assignment, top = self._host.sandbox.default, self.assignment, self._folder
         assert sandbox is not None
-        for one in self.assignment.inputs:
+
+        def run(command: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> git.Ran:
+            ask = Ask(
+                command, self._work, top + "/tmp", True, environment, assignment.job, assignment.attempt, self.uid
+            )
+            return errand.run(sandbox, ask._replace(secrets=secrets), top, self._disk_bytes, self._stopper)
+
+        for one in assignment.inputs:
             if one.git is not None and not self._stopper.why:
                 if sandbox.drops_uid:
-                    folder.give(self._folder, self.uid)
-                git.fetch(
-                    one.path,
-                    one.git,
-                    self.assignment.values.get(one.git.token, ""),
-                    self._run_in_sandbox,
-                    lambda: bool(self._stopper.why),
-                )
-
-    def _run_in_sandbox(self, command: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> git.Ran:
-        """A program of ours for this attempt, with network, under its limits; what it said, at most its last part."""
-        sandbox, assignment = self._host.sandbox.default, self.assignment
-        assert sandbox is not None
-        tmp = self._folder + "/tmp"
-        ask = Ask(
-            command, self._work, tmp, True, environment, assignment.job, assignment.attempt, self.uid, secrets=secrets
-        )
-        limits = Limits(self._disk_bytes, git.TIMEOUT_S, git.MEMORY_BYTES, 0)
-        said = bytearray()
-
-        def feed(data: bytes) -> None:
-            said.extend(data)
-            del said[: -git.SAID_MAX_BYTES]
-
-        running = Command(sandbox.launch(ask), None, limits.pairs())
-        disk_full = folder.Watch(self._folder, self._disk_bytes, lambda: processes.tree(running.pid))
-        ended = running.run(Bounds(git.TIMEOUT_S, 0, disk_full), self._stopper, feed)
-        return git.Ran(ended.exit_code, ended.killed, said.decode("utf-8", "replace"))
+                    folder.give(top, self.uid)
+                token = assignment.values.get(one.git.token, "")
+                git.fetch(one.path, one.git, token, run, lambda: bool(self._stopper.why))
 
     def _claim(self) -> bool:
         """Win the claim; False when it is this host's own from a time of which nothing is known. Raises Refusal when it is lost."""
