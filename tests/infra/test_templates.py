@@ -144,6 +144,7 @@ def test_the_bucket_is_private_encrypted_and_tidies_up(home: dict[str, Any]) -> 
         "hosts/": {"Ref": "HostFilesDays"},
         "uploads/": 30,
         "quarantine/": 90,
+        "arrays/": 120,
     }
 
 
