@@ -8,7 +8,7 @@ from town import Town
 from chalicelib.control import cancel, due, explain, sweep, tick
 from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.submit import submit_many
-from chalicelib.core.job import JobState
+from chalicelib.core.job import JobEvent, JobState
 from chalicelib.core.job_spec import JobSpec
 
 
@@ -88,6 +88,8 @@ def test_a_lost_timer_costs_a_minute_and_a_second_one_nothing() -> None:
     job = town.submit(not_before=town.now + 10)
     town.cloud.queues.timers.messages.clear()
     due.begin(town.plane, [job.id])  # too early: put on a timer again
+    assert town.job(job.id).state is JobState.SCHEDULED
+    assert len(town.cloud.queues.timers.messages) == 1
     town.cloud.queues.timers.messages.clear()
     town.run(62)
     assert started(town, job.id) <= town.now
@@ -115,3 +117,15 @@ def test_two_ticks_at_a_time_begin_a_job_once() -> None:
     tick.run(town.plane)
     town.run_until_quiet()
     assert [a for a in town.began if a[0] == job.id] == [(job.id, 1)]
+
+
+def test_a_timer_that_died_before_the_entry_is_finished_by_its_next_delivery() -> None:
+    """The job was pending and in no backlog: SQS delivers again long before the sweep would look."""
+    town = Town()
+    job = town.submit(not_before=town.now + 10)
+    town.cloud.queues.timers.messages.clear()
+    town.now += 11
+    town.stores.jobs.move(job.id, JobEvent.DUE, attempt=1, at=town.now, reason="its time has come", rank="05#1")
+    due.begin(town.plane, [job.id])
+    assert [entry.job for entry in town.stores.backlog.head("default", 10)] == [job.id]
+    assert not town.stores.agenda.due(town.now, 10)

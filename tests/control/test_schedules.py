@@ -12,6 +12,7 @@ from fragile import fragile
 from town import Crash, Town
 
 from chalicelib.control import families, fires, quotas, schedules, tick
+from chalicelib.core import schedule as schedule_core
 from chalicelib.core.cron import local
 from chalicelib.core.family import Family
 from chalicelib.core.job import Job, JobState
@@ -150,6 +151,23 @@ def test_an_owner_has_at_most_a_hundred_schedules() -> None:
     schedules.put(town.plane, said(name="s7"))
     town.run(301)
     assert sum(len(jobs_of(town, f"s{number}")) for number in range(100)) == 100
+
+
+def test_what_was_decided_is_done_though_the_schedule_was_paused_meanwhile() -> None:
+    """A crash between the decision and the job: whoever reads that it was submitted finds it."""
+    town = Town()
+    at = schedules.put(town.plane, said()).next_at
+    assert at is not None
+    town.now = at
+    row = schedules.known(town.plane, "nightly")
+    decided = Fired(
+        schedule="nightly", at=at, outcome="submit", reason="due", decided_at=at, job=schedule_core.job_of(row, at)
+    )
+    town.stores.schedules.decide(decided, at + 1000)
+    schedules.pause(town.plane, "nightly", by="bob")
+    town.run(70)
+    assert [job.id for job in jobs_of(town)] == [decided.job]
+    assert not town.stores.agenda.due(town.now + 1e6, 10)
 
 
 def test_a_timer_that_comes_again_changes_nothing_of_what_was_done() -> None:
