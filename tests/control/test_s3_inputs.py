@@ -57,7 +57,7 @@ def test_a_repository_is_named_to_the_host_and_its_token_comes_by_the_inbox() ->
     source = GitSource(url="https://git.example.org/course.git", branch="main", token="secretsmanager:git")
     spec = JobSpec(command="run 9", timeout_s=60, inputs=(Input(path="code", git=source),))
     job = submit(town.plane, spec, "alice").job
-    town.run(22)  # it has booted, and its attempt runs
+    town.run(10)  # it boots
     (agent,) = town.agents.values()
     (given,) = json.loads(town.cloud.blobs.objects[f"inbox/{agent.userid}/inbox.json"])["assignments"]
     named = {"url": "https://git.example.org/course.git", "branch": "main", "token": "secretsmanager:git"}
