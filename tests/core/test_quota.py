@@ -196,3 +196,10 @@ def test_what_nobody_can_price_costs_nothing() -> None:
     backlog = [an_entry(f"job-{n}") for n in range(9)]
     assert quota.over(NOW, backlog, [], limit, {}, costs) == {}
     assert len(quota.over(NOW, backlog, [], limit, {"alice": 0.1}, costs)) == 9
+
+
+def test_who_has_waited_too_long_is_not_held_but_left_to_be_skipped() -> None:
+    """Else nobody would end it: only what a plan sees is skipped by it."""
+    backlog = [an_entry("job-1", give_up_at=NOW), an_entry("job-2", give_up_at=NOW + 1)]
+    waits = quota.over(NOW, backlog, [], {"alice": Quota(cpu_max=0.0)}, {}, COSTS)
+    assert list(waits) == ["05#job-2"]
