@@ -434,8 +434,8 @@ def unexplained(job: Job, began: int, cancelled: bool) -> str | None:
         return f"{job.id} succeeded and its command fails"
     if job.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.TIMED_OUT) and not began:
         return f"{job.id} is {job.state} and never began"
-    if job.state is JobState.SKIPPED and job.spec.queue_ttl_s is None:
-        return f"{job.id} is skipped, and may wait for ever"
+    if job.state is JobState.SKIPPED and job.spec.queue_ttl_s is None and not job.spec.after:
+        return f"{job.id} is skipped, may wait for ever, and waited for nobody"
     # A launch that stayed in doubt for so long that what it brought may have come and gone (launch_answers.looked_up): nobody can tell.
     forgotten = job.reason.startswith("EC2 does not list its instance any more")
     if job.state is JobState.LOST and not began and job.faults < 10 and not forgotten:
