@@ -29,12 +29,13 @@ _LAUNCHING = TIERS[HostState.LAUNCHING]
 class Outlook:
     """What there is before anything is decided: rooms for work now (`have`), hosts without any (`idle`), what could be launched for whom.
 
-    `sizes`: offerings that may be tried. `spare`: how many further hosts the pool may have; `money_usd_h`: what they may cost (None: no
-    budget). `opened`: rooms on new hosts for jobs that need one. `begins`: rank → moment, of jobs that are believed to begin soon enough
-    on hosts that are there.
+    `sizes`: offerings that may be tried. `counted`: hosts that stay, as the pool's maximum counts them. `spare`: how many further hosts
+    the pool may have; `money_usd_h`: what they may cost (None: no budget). `opened`: rooms on new hosts for jobs that need one.
+    `begins`: rank → moment, of jobs that are believed to begin soon enough on hosts that are there.
     """
 
     sizes: list[tuple[Offering, Capacity]]
+    counted: int
     spare: int
     money_usd_h: float | None
     have: list[Room]
@@ -77,6 +78,7 @@ def outlook(
     view = replace(_view(s, fleet, left, have, len(opened), per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
     return Outlook(
         sizes=sizes,
+        counted=len(counted),
         spare=spare,
         money_usd_h=money_usd_h,
         have=have,

@@ -66,7 +66,7 @@ def decide(
     have = len(o.have)
     rooms = _allowed(o, target.hosts - o.view.busy_hosts if spec.scaling_enabled else 0)
     short = target.hosts - have - len(rooms) if spec.scaling_enabled else 0
-    recaptured = _newest(fleet, short)
+    recaptured = _newest(fleet, short, retiring, spec.hosts_max - o.counted - len(rooms))
     back = [host for host in recaptured if host.id in retiring]  # these count again
     spare = o.spare - len(rooms) - len(back)
     rooms += _empty(o.sizes, min(short - len(recaptured), spare), exclusive(s))
@@ -115,12 +115,18 @@ def _paid_for(o: Outlook, back: Sequence[Host], rooms: Sequence[Room], spec: Poo
     return len(rooms)
 
 
-def _newest(fleet: Fleet, short: int) -> tuple[Host, ...]:
-    """Draining hosts to be taken back although no job needs them now: the newest first, which have the most life left."""
+def _newest(fleet: Fleet, short: int, retiring: set[str], spare: int) -> tuple[Host, ...]:
+    """Draining hosts to be taken back although no job needs them now: the newest first, which have the most life left.
+
+    Of those that would leave by this plan, and so are not counted any more, at most `spare`.
+    """
     if short <= 0:
         return ()
     draining = [fleet.fit[room.key] for room in fleet.rooms if room.tier == _DRAINING and not room.taken]
-    return tuple(sorted(draining, key=lambda host: (-host.launched_at, host.id))[:short])
+    draining.sort(key=lambda host: (-host.launched_at, host.id))
+    leaving = [host for host in draining if host.id in retiring]
+    beyond = {host.id for host in leaving[max(0, spare) :]}
+    return tuple([host for host in draining if host.id not in beyond][:short])
 
 
 def _empty(sizes: list[tuple[Offering, Capacity]], count: int, exclusive: bool) -> list[Room]:

@@ -305,3 +305,15 @@ def test_everybody_who_waits_is_told_what_for_within_some_passes(count: int, pas
     for told in passes:
         assert len(told) == len(set(told)) == min(count, 25)
         assert list(told[:5]) == waits[:5]
+
+
+def test_no_host_is_taken_back_where_a_launch_has_taken_its_place() -> None:
+    """A draining host that leaves by this plan is not counted any more; the place it left goes to one host only."""
+    wide = Offering(region="us-east-1", instance_type="c7i.xlarge")
+    pool = a_pool(offerings=(OFFERING, wide), hosts_max=4, hosts_desired=4)
+    going = busy("going", state=HostState.LAUNCHING, interrupt_at=NOW + 60)
+    hosts = (busy("a"), busy("b"), going, a_host("spare", state=HostState.DRAINING))
+    made = plan(pool=pool, hosts=hosts, backlog=jobs(1, slots=3))
+    assert Start in made.kinds()
+    assert Recapture not in made.kinds()
+    assert [a.host.id for a in made.actions if isinstance(a, Retire)] == ["spare"]
