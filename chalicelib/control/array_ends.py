@@ -11,12 +11,16 @@ from chalicelib.core.arrays import Array, ArrayState, Tally, completes_chunk, ve
 from chalicelib.core.job import Job
 from chalicelib.wiring import Plane
 
+TALLY_KEPT_S = 366 * 86_400.0  # an array that lost count of its elements would never end; so small, they may outlive it
+
 
 def noted(plane: Plane, job: Job) -> Array | None:
     """An element has ended; its array, if that was the last one and the array has ended by it."""
     if job.array is None or job.index is None:
         return None
-    in_chunk = plane.stores.arrays.count(job.array, job.index, job.state, kept_until(plane, job, plane.clock()))
+    now = plane.clock()
+    kept = max(kept_until(plane, job, now), now + TALLY_KEPT_S)
+    in_chunk = plane.stores.arrays.count(job.array, job.index, job.state, kept)
     if not completes_chunk(job, in_chunk):
         return None
     array = plane.stores.arrays.get(job.array)

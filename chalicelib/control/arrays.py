@@ -232,6 +232,9 @@ def _work(plane: Plane, array: Array, until: float) -> bool:
         return _blocked(plane, array)
     if array.stops:
         return _stopped(plane, array, until)
+    if not array.made and (entry_of(array).give_up_at or math.inf) + STILL_S < plane.clock():
+        expire(plane, array.id)  # passes read the head of the backlog, and it may stand far behind
+        return True
     repaired = _entered(plane, array)
     tally = plane.stores.arrays.tally(array.id)
     entry = plane.stores.backlog.find(entry_of(array))
@@ -266,8 +269,14 @@ def _blocked(plane: Plane, array: Array) -> bool:
 
 
 def _entered(plane: Plane, array: Array) -> bool:
-    """An open array that is not made has an entry. One that was lost is put anew: whoever makes elements of it sees which are there."""
+    """An open array that is not made has an entry. One that was lost is put anew: whoever makes elements of it sees which are there.
+
+    Who takes an entry away says why on the array's row before: so the row is read again, it may have been taken in this moment.
+    """
     if array.made or plane.clock() - array.opened_at < STILL_S or plane.stores.backlog.has(entry_of(array)):
+        return False
+    array = get(plane, array.id)
+    if array.made or array.stops or array.ended:
         return False
     log.warning("an open array was not in the backlog", extra={"array": array.id})
     plane.stores.backlog.put_if_absent(entry_of(array))
@@ -301,10 +310,12 @@ def _stopped(plane: Plane, array: Array, until: float) -> bool:
 
 def expire(plane: Plane, array_id: str) -> None:
     """It has waited for too long: what has not begun never will."""
-    array = plane.stores.arrays.expire(array_id)
-    if array is not None:
+    expired = plane.stores.arrays.expire(array_id)
+    array = expired or plane.stores.arrays.get(array_id)
+    if array is not None and (array.stops or array.ended):
         plane.stores.backlog.remove([entry_of(array)])
-        order(plane, array.id)
+    if expired is not None:
+        order(plane, array_id)
 
 
 def _rows(plane: Plane, array: Array, indices: Sequence[int]) -> list[Job]:

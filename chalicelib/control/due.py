@@ -56,8 +56,11 @@ def send_timers(plane: Plane) -> None:
     _set(plane, items)
 
 
-def begin(plane: Plane, job_ids: Sequence[str]) -> None:
-    """The time of these jobs has come: they wait for a host now. Those for which it is too early are put on a timer again."""
+def begin(plane: Plane, job_ids: Sequence[str], at: int | None = None) -> None:
+    """The time of these jobs has come: they wait for a host now. Those for which it is too early are put on a timer again.
+
+    `at`: the second under which the agenda has them; it forgets even those whose rows have expired (cancelled long before their time).
+    """
     now = plane.clock()
     found = plane.stores.jobs.get_many(job_ids)
     waiting = [job for job in found.values() if job.state is JobState.SCHEDULED]
@@ -69,7 +72,10 @@ def begin(plane: Plane, job_ids: Sequence[str]) -> None:
     for pool in dict.fromkeys(job.pool for job in begun):
         wake(plane, pool)
     early = {job.id for job in waiting} - {job.id for job in ripe}
-    plane.stores.agenda.remove([_item(job) for job in found.values() if job.id not in early and job.spec.not_before])
+    done = [_item(job) for job in found.values() if job.id not in early and job.spec.not_before]
+    if at is not None:
+        done += [Item(at, JOB, job_id) for job_id in job_ids if job_id not in found]
+    plane.stores.agenda.remove(done)
     _set(plane, [_item(found[job_id]) for job_id in sorted(early)])
 
 
@@ -91,8 +97,8 @@ def _set(plane: Plane, items: Sequence[Item]) -> None:
         size = JOBS_PER_TIMER if kind == JOB else FIRES_PER_TIMER
         for start in range(0, len(all_of_them), size):
             some = all_of_them[start : start + size]
-            message = {"kind": "due", "jobs": some} if kind == JOB else {"kind": "fire", "at": at, "schedules": some}
-            plane.cloud.queues.timer({"v": 1, **message}, delay_s(at, now))
+            message = {"kind": "due", "jobs": some} if kind == JOB else {"kind": "fire", "schedules": some}
+            plane.cloud.queues.timer({"v": 1, **message, "at": at}, delay_s(at, now))
 
 
 def _item(job: Job) -> Item:

@@ -93,7 +93,7 @@ def _overtaken(plane: Plane, name: str, at: float, schedule: Schedule | None) ->
     """It was done, or the schedule was changed since: finish what a crash left half done, and forget the row."""
     fired = plane.stores.schedules.fired_at(name, at)
     if schedule is not None:
-        if fired is not None and fired.outcome == Outcome.SUBMIT and plane.clock() - fired.decided_at < HALF_DONE_S:
+        if fired is not None and fired.job == job_of(schedule, at) and plane.clock() - fired.decided_at < HALF_DONE_S:
             _carry_out(plane, schedule, fired)
         if schedule.next_at is not None:
             plane.stores.agenda.put([item(schedule.next_at, SCHEDULE, name)])

@@ -6,7 +6,7 @@ than any handler may run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chalicelib.control import arrays, due, endings, graph, settle
@@ -24,9 +24,12 @@ from chalicelib.wiring import Plane
 STILL_S = 60.0
 PAGES_MAX = 10
 PAGE = 500
+OLDEST_PAGES = 5  # of the jobs, in each tick; the other pages of the tick go through those behind them
 FORGOTTEN_MAX = 500  # rows a tick
 BLOCKED_PAGE = 200  # jobs that are looked at together
 ARRAY_S = 5.0  # for one array's cancellation; the next tick goes on
+ARRAYS_S = 10.0  # for all arrays of a pool; where that is too short, each tick begins with others
+STRIDE = 7919  # a prime: from minute to minute far apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +66,7 @@ def swept(plane: Plane, pool: str) -> Swept:
     repairs += _arrays(plane, pool)
     cancelled = _Cancelled(plane)
     blocked: list[Job] = []
-    after: str | None = None
-    for _page in range(PAGES_MAX):
-        ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
+    for ids in _active(plane, pool, tally):
         for job in plane.stores.jobs.get_many(ids).values():
             if job.ended:
                 continue
@@ -75,14 +76,39 @@ def swept(plane: Plane, pool: str) -> Swept:
                 repairs += _job(plane, job, carried, queued) or cancelled.with_its_array(job)
                 if job.state is JobState.BLOCKED:
                     blocked.append(job)
-        if after is None:
-            break
-    repairs += _left_behind(plane, entries)
+    repairs += _left_behind(plane, entries) + _of_ended_arrays(plane, backlog)
     repairs += _blocked(plane, blocked)
     if repairs:
         wake(plane, pool)
-    tally.complete = after is None
     return Swept(repairs=repairs, hosts=hosts, launches=launches, backlog=backlog, jobs=tally)
+
+
+def _active(plane: Plane, pool: str, tally: Tally) -> Iterator[list[str]]:
+    """Ids of jobs that have not ended: the oldest, and of those behind them as many from where the last sweep left off.
+
+    Thousands may be deferred by months: without that, whoever comes after them would never be looked at.
+    """
+    after: str | None = None
+    for _page in range(OLDEST_PAGES):
+        ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
+        yield ids
+        if after is None:
+            return
+    place = f"sweep/{pool}"
+    left_off = (plane.stores.registry.setting(place) or {}).get("after")
+    tally.complete = not left_off
+    after = max(after or "", left_off or "")
+    for _page in range(PAGES_MAX - OLDEST_PAGES):
+        ids, after = plane.stores.jobs.active(pool, after=after, limit=PAGE)
+        if after is not None or left_off:
+            plane.stores.registry.put_setting(
+                place, {"after": after}
+            )  # first: what cannot be repaired stops nobody else
+        yield ids
+        left_off = after
+        if after is None:
+            return
+    tally.complete = False
 
 
 def _by_job(backlog: list[Entry]) -> dict[str, list[Entry]]:
@@ -95,8 +121,9 @@ def _by_job(backlog: list[Entry]) -> dict[str, list[Entry]]:
 
 def _strays(plane: Plane, job: Job, entries: Sequence[Entry]) -> int:
     """Remove entries where a job does not stand any more: what was read of the backlog before its row is older than that. A later attempt's
-    entry is left alone: the attempt may be newer than the row that was read."""
-    place = entry_of(job).rank
+    entry is left alone: the attempt may be newer than the row that was read.
+    An attempt that is on a host never comes back to the backlog."""
+    place = None if job.state in (JobState.ASSIGNED, JobState.RUNNING) else entry_of(job).rank
     strays = [entry for entry in entries if entry.rank != place and entry.attempt <= job.attempt]
     if strays:
         log.warning("a job stood in the backlog where it is not", extra={"job": job.id, "entries": len(strays)})
@@ -113,14 +140,30 @@ def _left_behind(plane: Plane, entries: dict[str, list[Entry]]) -> int:
     return len(ended)
 
 
+def _of_ended_arrays(plane: Plane, backlog: list[Entry]) -> int:
+    """Remove entries of arrays that have ended: who put them was overtaken by that end."""
+    entries = {entry.job: entry for entry in backlog if entry.size}
+    ended = [one.id for one in plane.stores.arrays.get_many(list(entries)[:FORGOTTEN_MAX]).values() if one.ended]
+    for array_id in ended:
+        log.warning("an array that has ended was in the backlog", extra={"job": array_id})
+        plane.stores.backlog.remove([entries[array_id]])
+    return len(ended)
+
+
 def _arrays(plane: Plane, pool: str) -> int:
     """Every array that has not ended is looked at: its entry, its cancellation, its end."""
-    repairs, after = 0, None
+    began, after, found = plane.clock(), None, list[str]()
     for _page in range(PAGES_MAX):
         ids, after = plane.stores.arrays.active(pool, after=after, limit=PAGE)
-        repairs += sum(arrays.look(plane, array_id, plane.clock() + ARRAY_S) for array_id in ids)
+        found += ids
         if after is None:
             break
+    first, repairs = int(began // 60) * STRIDE % max(1, len(found)), 0
+    for array_id in found[first:] + found[:first]:
+        if plane.clock() - began > ARRAYS_S:
+            log.warning("a sweep had no time for all arrays", extra={"pool": pool, "arrays": len(found)})
+            break
+        repairs += arrays.look(plane, array_id, plane.clock() + ARRAY_S)
     return repairs
 
 
@@ -134,7 +177,7 @@ def _blocked(plane: Plane, jobs: list[Job]) -> int:
 
 
 class _Cancelled:
-    """Elements whose array was cancelled while a pass made them, which died before it could cancel them too."""
+    """Elements whose array was cancelled, or ended, while a pass made them, which died before it could cancel them too."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
@@ -145,7 +188,7 @@ class _Cancelled:
             return 0
         if job.array not in self._arrays:
             array = self._plane.stores.arrays.get(job.array)
-            self._arrays[job.array] = array is not None and array.cancel_requested
+            self._arrays[job.array] = array is not None and (array.cancel_requested or array.ended)
         if self._arrays[job.array]:
             cancel(self._plane, job.id)
         return int(self._arrays[job.array])

@@ -71,7 +71,8 @@ def _answer(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
 
 
 def _due(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:
-    return partial(due.begin, plane, [str(job) for job in message["jobs"]])
+    at = message.get("at")
+    return partial(due.begin, plane, [str(job) for job in message["jobs"]], None if at is None else int(at))
 
 
 def _fire(plane: Plane, message: Mapping[str, Any], message_id: str) -> Due:

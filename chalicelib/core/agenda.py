@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 AHEAD_S = 75.0  # what is due so soon is put on a timer: the tick looks once a minute
+DELAY_MAX_S = 900  # SQS's; a clock that runs behind may ask for more
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,5 +34,5 @@ def read(key: str) -> Item:
 
 
 def delay_s(at: float, now: float) -> int:
-    """Whole seconds until then, never too few: a timer that comes too early would have to wait again."""
-    return max(0, math.ceil(at - now))
+    """Whole seconds until then, too few only where a timer cannot wait so long: one that comes too early waits again."""
+    return min(DELAY_MAX_S, max(0, math.ceil(at - now)))
