@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 PROVE = """
 import sys
 sys.path[:] = [p for p in sys.path if "site-packages" not in p] + [sys.argv[1]]
-import aws_lambda_powertools, boto3, botocore.session, chalice, msgspec, pynamodb.models
+import aws_lambda_powertools, boto3, botocore.session, chalice, croniter, fastjsonschema, msgspec, pynamodb.models, tzdata
 from aws_lambda_powertools import Logger, Metrics
 Logger(service="x").info("hello")
 session = boto3.Session(region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")
@@ -177,3 +178,10 @@ def test_an_app_that_does_not_compile_is_told_as_such(project: Path, built: pack
     (tmp_path / "copy" / "chalicelib" / "broken.py").write_text("def (:\n")
     with pytest.raises(InfraError, match=r"broken\.py"):
         package.build(tmp_path / "copy")
+
+
+def test_a_checkout_has_all_that_lambda_has() -> None:
+    """In the same versions: else tests and the embedded cloud would run other code than what is deployed."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    shipped = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    assert {pin for pin in shipped if pin} <= set(extras["cloud"])
