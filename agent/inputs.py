@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import os
 import random
+import re
 import shutil
 import time
 from urllib.parse import urlsplit
@@ -21,6 +22,20 @@ from agent.unpack import Hostile, place, safe_parts, unpack
 INPUT_MAX_BYTES = 2 << 30
 TRIES_MAX = 4
 BLOCK_BYTES = 1 << 18
+CODE = re.compile(rb"<Code>(\w{1,100})</Code>")
+ADDRESS_CODES = frozenset(  # of S3, which mean the address and not the object: a fresh one may do
+    (
+        b"AccessDenied",
+        b"AuthorizationQueryParametersError",
+        b"ExpiredToken",
+        b"InvalidAccessKeyId",
+        b"InvalidToken",
+        b"RequestExpired",
+        b"RequestTimeTooSkewed",
+        b"SignatureDoesNotMatch",
+        b"TokenRefreshRequired",
+    )
+)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -95,6 +110,10 @@ def _refusal(status: int, body: bytes, name: str) -> Exception:
     if status == 403 and b"<Code>AccessDenied<" in body and b"expired" not in body:
         # What S3 says of an object that is not there to those who may not list; fresh URLs would be asked for without end.
         return NotUsable("bad_input", "input %s is not in the store, or may not be read" % name)
+    code = CODE.search(body)
+    if status in (400, 403) and code is not None and code.group(1) not in ADDRESS_CODES:
+        said = code.group(1).decode()
+        return NotUsable("bad_input", "the store does not give input %s away: %s" % (name, said))
     if status in (400, 401, 403):
         detail = body.decode("utf-8", "replace")[:200]
         return NotUsable("urls_expired", "the signed address of input %s is not accepted: %s" % (name, detail))

@@ -15,6 +15,7 @@ from typing import IO, Any
 UNPACKED_MAX_BYTES = 2 << 30
 MEMBERS_MAX = 50000
 BLOCK_BYTES = 1 << 20
+HEADER_MAX_BYTES = 1 << 20  # of what a tar says about one member
 HOSTS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the archive is not to blame
 
 
@@ -51,6 +52,32 @@ def place(folder: str, path: str) -> str:
     except OSError as error:
         raise Hostile("the path %r cannot be made: %s" % (path, error.strerror)) from error
     return os.path.join(real, parts[-1])
+
+
+def _careful() -> Any:
+    """tarfile's header, without what makes it read at once whatever an archive says: a few hundred kilobytes would fill our memory."""
+    import tarfile
+
+    large = (
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    )
+
+    class Header(tarfile.TarInfo):
+        def _proc_member(self, tar: Any) -> Any:
+            if self.type in large and self.size > HEADER_MAX_BYTES:
+                raise Hostile("the archive has a header of %d bytes" % self.size)
+            return super()._proc_member(tar)  # type: ignore[misc]
+
+        def _proc_sparse(self, *_: Any) -> Any:
+            raise Hostile("the archive's member %r is a sparse file" % self.name)
+
+        _proc_gnusparse_10 = _proc_sparse  # a map without end, in blocks that follow the header
+
+    return Header
 
 
 class _Budget:
@@ -119,7 +146,7 @@ def unpack(archive: str, folder: str, bytes_max: int = UNPACKED_MAX_BYTES, membe
 def _tar(archive: str, folder: str, budget: _Budget, links: list[tuple[str, str]]) -> None:
     import tarfile
 
-    with tarfile.open(archive, "r|*") as tar:
+    with tarfile.open(archive, "r|*", tarinfo=_careful()) as tar:
         for member in tar:
             budget.member()
             tar.members = []  # type: ignore[attr-defined]  # or a million tiny members fill our memory

@@ -1,9 +1,11 @@
 """What goes into a work folder, and what may come out of it."""
 
+import gzip
 import io
 import json
 import os
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -194,3 +196,43 @@ def test_a_result_is_never_read_from_outside(tmp_path):
     assert read_result(str(tmp_path / "work"), "result.json")[0] is None
     assert read_result(str(tmp_path / "work"), "../secret.json")[0] is None
     assert read_result(str(tmp_path / "work"), "pipe")[0] is None
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_of_an_archive_does_not_fill_the_agents_memory(tmp_path, kind):
+    """It is read at once: 300 kB of archive, 600 MB of the agent, which is root and in nobody's limits."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 64 << 20
+    with gzip.open(str(tmp_path / "a.tgz"), "wb") as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(64):
+            file.write(b"\0" * (1 << 20))
+    (tmp_path / "in").mkdir()
+    tracemalloc.start()
+    try:
+        with pytest.raises(Hostile, match="header"):
+            unpack(str(tmp_path / "a.tgz"), str(tmp_path / "in"))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_map_of_a_sparse_file_does_not_fill_the_agents_memory(tmp_path):
+    """Its own author says how long it is, too."""
+    path = str(tmp_path / "a.tgz")
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("GNUSparseFile.0/x")
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
+        member.pax_headers["GNU.sparse.realsize"] = "1"
+        data = b"1000000000\n" + b"1\n" * (4 << 20)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    (tmp_path / "in").mkdir()
+    with pytest.raises(Hostile, match="sparse"):
+        unpack(path, str(tmp_path / "in"))
+    header = tarfile.TarInfo("x")
+    header.type = tarfile.GNUTYPE_SPARSE
+    with gzip.open(path, "wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(Hostile, match="sparse"):
+        unpack(path, str(tmp_path / "in"))

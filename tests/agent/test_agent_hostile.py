@@ -189,3 +189,22 @@ def test_an_input_that_is_not_in_the_store_fails_and_an_expired_address_does_not
         "urls_expired",
         "urls_expired",
     ]
+
+
+@pytest.mark.parametrize("code", ["InvalidObjectState", "KeyTooLongError", "InvalidRequest"])
+def test_what_no_fresh_address_would_mend_is_not_asked_for_again(code):
+    """An archived object, a key too long, one under its owner's own key: S3 says 400 or 403 for ever, and the job would never end."""
+    from agent.inputs import _refusal
+
+    assert [_refusal(status, b"<Error><Code>%s</Code></Error>" % code.encode(), "x").why for status in (400, 403)] == [
+        "bad_input"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"]
+)
+def test_what_is_wrong_with_an_address_asks_for_a_fresh_one(code):
+    from agent.inputs import _refusal
+
+    assert _refusal(403, b"<Error><Code>%s</Code></Error>" % code.encode(), "x").why == "urls_expired"
