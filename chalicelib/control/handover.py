@@ -157,8 +157,8 @@ def _write_inbox(
             stale.append(a.key)
         elif a.cancel or job.cancel_requested:
             cancels.append({"job": a.job, "attempt": a.attempt})
-        elif a.started_at is None and handed[job.id].fault:
-            refused[a.key] = handed[job.id].fault
+        elif a.started_at is None and (fault := handed[job.id].fault or s3_inputs.lacks(plane, job)):
+            refused[a.key] = fault
         elif a.started_at is None and not handed[job.id].later:
             values = {"values": handed[job.id].values} if handed[job.id].values else {}
             documents.append({**assignment(job, a.attempt), "urls": _urls(plane, job), **values})

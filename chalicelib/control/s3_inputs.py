@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from chalicelib.core.job import Job
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.prairielearn import LISTENER
 from chalicelib.core.s3_places import Place, find, place
@@ -33,6 +34,14 @@ def faults(plane: Plane, spec: JobSpec, owner: str, origin: Mapping[str, Any] | 
                 f"{one.s3} is in no place that jobs of {owner} may read; an operator allows one by "
                 f"`spillway bootstrap --stage {plane.settings.stage} --s3-input s3://bucket/prefix/`",
             )
+
+
+def lacks(plane: Plane, job: Job) -> str:
+    """The sentence of a job that was accepted, and since then may not read one of its inputs any more; "" of all others."""
+    for one in job.spec.inputs:
+        if one.s3 is not None and place_of(plane, one.s3, job.owner, job.origin) is None:
+            return f"its input {one.s3} is in no place that jobs of {job.owner} may read any more"
+    return ""
 
 
 @cache

@@ -74,3 +74,16 @@ def test_a_token_never_travels_in_the_open(url: str) -> None:
     spec = JobSpec(command="x", timeout_s=60, inputs=(Input(path="x", git=GitSource(url=url, token="ssm:t")),))
     with pytest.raises(BadRequest, match="is not https"):
         submit(town.plane, spec, "alice")
+
+
+def test_a_place_that_is_taken_back_ends_the_jobs_that_wait_for_it_with_a_sentence() -> None:
+    """No host could begin them, and nobody would ever say so."""
+    town = a_town("eu-west-1:courses/")
+    job = submit(town.plane, taking("s3://courses/a/x.tar.gz"), "alice").job
+    town.plane = replace(town.plane, settings=replace(town.plane.settings, s3_inputs=()))
+    town.run(600)
+    ended = town.job(job.id)
+    assert ended.state is JobState.FAILED
+    assert ended.reason == "its input s3://courses/a/x.tar.gz is in no place that jobs of alice may read any more"
+    assert ended.charged == 0
+    assert not town.began
