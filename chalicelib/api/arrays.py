@@ -12,7 +12,7 @@ from chalicelib.api import array_view, array_wire, explain_view, job_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller, owner_of
 from chalicelib.api.view import fitting
-from chalicelib.control import arrays, element_parameters, families, story
+from chalicelib.control import arrays, element_parameters, families, listing, story
 from chalicelib.core.arrays import Array
 from chalicelib.errors import NotFound
 
@@ -49,10 +49,8 @@ def routes(authorizer: Any) -> Blueprint:
         """The arrays of a pool, newest first, a page at a time."""
         plane, me = wiring.plane(), who()
         asked = wire.query(bp.current_request.query_params, array_wire.ArraysQuery)
-        ids, cursor = plane.stores.arrays.of_pool(asked.pool, before=asked.cursor, limit=asked.limit)
-        found = [
-            array for array in plane.stores.arrays.get_many(ids).values() if me.runs_things or array.owner == me.owner
-        ]
+        only = None if me.runs_things else me.owner
+        found, cursor = listing.find_arrays(plane, asked.pool, only, asked.cursor, asked.limit)
         items, cut = fitting(array_view.array(array, {}) for array in found)
         return answer(array_view.ArraysPage(items=items, next=items[-1].id if cut else cursor))
 

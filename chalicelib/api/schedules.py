@@ -88,7 +88,7 @@ def routes(authorizer: Any) -> Blueprint:
     def get_fires(schedule: str) -> Response:
         """What became of the last fires of a schedule, the newest first."""
         record = _own(who(), schedule)
-        found = wiring.plane().stores.schedules.fired(record.name, asked().limit)
+        found = schedules.fired(wiring.plane(), record, asked().limit)
         return answer(schedule_view.FiresView(items=[schedule_view.fire(f, record.zone) for f in found]))
 
     return bp

@@ -1,4 +1,4 @@
-"""Jobs that a filter means, newest first, a page at a time.
+"""Jobs that a filter means, and arrays of a pool, newest first, a page at a time.
 
 Theory of operation. Three indexes hold nothing but ids, which sort by time of submission: of a pool, of an owner, and of a pool's jobs that
 have not ended. The narrowest one that fits is read, the rows behind its ids are fetched, and the filter takes of them what it means. A
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from chalicelib import ids
+from chalicelib.core.arrays import Array
 from chalicelib.core.job import Job
 from chalicelib.core.job_filter import JobFilter
 from chalicelib.wiring import Plane
@@ -50,6 +51,26 @@ def find(
         if following is None:
             return found, None
         looked, before = looked + READ_AT_ONCE, following
+    return found, before
+
+
+def find_arrays(
+    plane: Plane, pool: str, owner: str | None, before: str | None, limit: int
+) -> tuple[list[Array], str | None]:
+    """At most `limit` arrays of a pool, newest first, and the cursor of the next page. `owner`: of this one only; that others have arrays,
+    too, no cursor tells then before LOOKED_MAX of theirs have been passed over."""
+    arrays, found, looked = plane.stores.arrays, list[Array](), 0
+    while looked < LOOKED_MAX:
+        page, following = arrays.of_pool(pool, before=before, limit=limit if owner is None else READ_AT_ONCE)
+        rows = arrays.get_many(page)
+        for array_id in page:
+            if array_id in rows and owner in (None, rows[array_id].owner):
+                found.append(rows[array_id])
+                if len(found) == limit:
+                    return found, array_id if following is not None or array_id != page[-1] else None
+        if following is None:
+            return found, None
+        looked, before = looked + len(page), following
     return found, before
 
 

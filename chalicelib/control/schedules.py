@@ -42,13 +42,13 @@ def put(plane: Plane, said: Schedule, *, version: int | None = None) -> Schedule
 
     def once() -> Schedule | None:
         there, now = plane.stores.schedules.get(said.name), plane.clock()
+        if there is not None and there.owner != said.owner:  # first: its version is nobody else's affair
+            raise Conflict(f"there is a schedule {said.name} of another owner already")
         if version is not None and (there.version if there else 0) != version:
             at = f"is at version {there.version}" if there else "does not exist"
             raise PreconditionFailed(f"schedule {said.name} {at}, not {version}")
         if there is None:
             _must_be_room(plane, said.owner)
-        if there is not None and there.owner != said.owner:
-            raise Conflict(f"there is a schedule {said.name} of another owner already")
         same_rate = there is not None and there.timing == said.timing
         wanted = replace(
             said,
@@ -81,6 +81,12 @@ def delete(plane: Plane, name: str) -> Schedule:
     if gone.next_at is not None:
         plane.stores.agenda.remove([item(gone.next_at, SCHEDULE, name)])
     return gone
+
+
+def fired(plane: Plane, schedule: Schedule, limit: int) -> list[Fired]:
+    """What became of its last fires, the newest first. Those of an earlier schedule of this name, which are kept for a while and may have
+    been somebody else's, are none of them."""
+    return [f for f in plane.stores.schedules.fired(schedule.name, limit) if f.decided_at >= schedule.made_at]
 
 
 def run_now(plane: Plane, schedule: Schedule, *, by: str) -> Job:

@@ -13,7 +13,7 @@ from town import Town
 
 from chalicelib import ids
 from chalicelib.api import job_view, job_wire, wire
-from chalicelib.control import listing
+from chalicelib.control import arrays, listing
 from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.job_filter import JobFilter
 from chalicelib.core.job_spec import JobSpec
@@ -147,3 +147,23 @@ def test_every_final_state_is_one_that_a_filter_for_live_jobs_never_means() -> N
     for state in JobState:
         assert JobFilter(states=frozenset({state})).alive == (state not in FINAL)
     assert not JobFilter().alive
+
+
+def test_no_cursor_tells_of_the_arrays_of_others() -> None:
+    """Whoever pages one by one would count them, and learn when they were submitted."""
+    town = Town()
+    for owner in ("ann", "bob", "bob", "ann", "bob"):
+        arrays.submit(town.plane, JobSpec(command="run 1", timeout_s=5), 2, None, owner)
+        town.now += 1
+    seen: list[str | None] = []
+    cursor = None
+    for _ in range(5):
+        found, cursor = listing.find_arrays(town.plane, "default", "ann", cursor, 1)
+        seen += [array.owner for array in found]
+        if cursor is None:
+            break
+        assert cursor == found[-1].id
+    assert seen == ["ann", "ann"]
+    everybodys, cursor = listing.find_arrays(town.plane, "default", None, None, 3)
+    assert [array.owner for array in everybodys] == ["bob", "ann", "bob"]
+    assert [a.owner for a in listing.find_arrays(town.plane, "default", None, cursor, 3)[0]] == ["bob", "ann"]

@@ -388,3 +388,38 @@ def test_a_schedule_submits_what_its_family_says_at_that_time() -> None:
     town.run(301)
     assert [jobs_of(town, name)[0].spec.timeout_s for name in ("follows", "stays")] == [77, 60]
     assert [jobs_of(town, name)[0].spec.family_version for name in ("follows", "stays")] == [2, 1]
+
+
+def test_who_takes_the_name_of_a_schedule_that_was_somebody_elses_sees_nothing_of_it() -> None:
+    """Its fires are kept for 90 days, and tell of its jobs."""
+    town = Town()
+    schedules.put(town.plane, said())
+    town.run(301)
+    assert len(schedules.fired(town.plane, schedules.known(town.plane, "nightly"), 20)) == 1
+    schedules.delete(town.plane, "nightly")
+    town.now += 1
+    his = schedules.put(town.plane, said(owner="bob"))
+    assert schedules.fired(town.plane, his, 20) == []
+    town.run(301)
+    assert len(schedules.fired(town.plane, schedules.known(town.plane, "nightly"), 20)) == 1
+
+
+def test_what_an_earlier_schedule_of_its_name_left_half_done_is_none_of_its_jobs() -> None:
+    """A crash between the decision and the job; then the schedule is deleted, and another owner takes its name."""
+    town = Town()
+    at = schedules.put(town.plane, said()).next_at
+    assert at is not None
+    town.now = at
+    town.stores.schedules.decide(fires._decided(town.plane, schedules.known(town.plane, "nightly"), at), at + 1000)
+    schedules.delete(town.plane, "nightly")
+    town.now += 1
+    schedules.put(town.plane, said(owner="bob"))
+    fires.fire(town.plane, "nightly", at)
+    assert jobs_of(town) == []
+
+
+def test_the_version_of_a_schedule_is_told_to_its_owner_only() -> None:
+    town = Town()
+    schedules.put(town.plane, said())
+    with pytest.raises(Conflict, match="of another owner"):
+        schedules.put(town.plane, said(owner="bob"), version=7)
