@@ -68,11 +68,11 @@ def _granted(function: str, facts: Facts) -> list[dict[str, Any]]:
     if function in SIGNERS and keys:
         granted.append(_objects("SignAllowedInputs", "s3:GetObject", keys, facts))
     if facts.grading_bucket is not None:
-        bucket = facts.grading_bucket.bucket
+        root = f"{facts.grading_bucket.bucket}/{facts.grading_bucket.prefix}"
         if function in SIGNERS:
-            granted.append(_objects("SignGradingJobs", "s3:GetObject", [f"{bucket}/*/job.tar.gz"], facts))
+            granted.append(_objects("SignGradingJobs", "s3:GetObject", [f"{root}*/job.tar.gz"], facts))
         if function == ANSWERS:
-            kept = [f"{bucket}/*/{name}" for name in ("results.json", "archive.tar.gz", "output.log")]
+            kept = [f"{root}*/{name}" for name in ("results.json", "archive.tar.gz", "output.log")]
             granted.append(_objects("KeepGradingResults", "s3:PutObject", kept, facts))
             queue = {"Action": "sqs:SendMessage", "Resource": facts.grading_results_arn}
             granted.append({"Sid": "AnswerGradingJobs", "Effect": "Allow", **queue})

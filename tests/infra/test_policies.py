@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.policies import Facts, render
+from chalicelib.core.s3_places import Place
+from infra.policies import Facts, _granted, render
 from infra.stage import FUNCTIONS
 from localcloud.policy import Decision, Request, evaluate
 
@@ -307,3 +309,13 @@ def test_who_fires_schedules_writes_them_and_who_does_not_cannot(function: str) 
             request = Request(f"dynamodb:{action}", table, {"dynamodb:leadingkeys": [kind]})
             expected = Decision.ALLOW if f"{action} {kind}" in allowed else Decision.IMPLICIT_DENY
             assert evaluate([document], request) is expected, (action, kind)
+
+
+def test_a_grading_bucket_is_touched_below_the_named_prefix_only() -> None:
+    named = replace(
+        facts("a"), grading_bucket=Place("eu-central-1", "exams", "math/"), grading_results_arn="arn:aws:sqs:::r"
+    )
+    for function, action, name in (("wakes", "GetObject", "job.tar.gz"), ("timers", "PutObject", "results.json")):
+        document = json.dumps({"Statement": _granted(function, named)})
+        for key, decision in ((f"math/job_1/{name}", Decision.ALLOW), (f"art/job_1/{name}", Decision.IMPLICIT_DENY)):
+            assert evaluate([document], Request(f"s3:{action}", f"arn:aws:s3:::exams/{key}", {})) is decision
