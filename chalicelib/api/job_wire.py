@@ -77,7 +77,7 @@ class JobSpecWire(Strict, frozen=True, kw_only=True):
     pool: Name = "default"
     name: Annotated[str, Meta(max_length=256)] = ""
     owner: Name | None = None
-    cpu: Annotated[float, Meta(gt=0, le=1024)] = 1.0
+    cpu: Annotated[float, Meta(ge=0.001, le=1024)] = 1.0
     memory_mib: Annotated[int, Meta(ge=16, le=25_165_824)] = 512
     disk_mib: Annotated[int, Meta(ge=1, le=16_777_216)] = 2048
     slots: Count = 1

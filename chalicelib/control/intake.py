@@ -24,6 +24,7 @@ from chalicelib.wiring import Plane
 
 QUEUE_OWNER = "queue"
 OWN_KEY = "sqs:"
+ID_MAX = 100  # characters of a message's id: those of SQS have 36
 REASON_MAX = 2000  # characters: it may quote what was sent
 
 
@@ -149,7 +150,9 @@ def _again(plane: Plane, record: Record, document: Any) -> None:
     try:
         first = document["again"]
         known = Record(str(first["id"]), str(first["body"]), float(first["sent_at"]))
-    except (KeyError, TypeError, ValueError) as error:
+        if len(known.message_id) > ID_MAX or not 0 < known.sent_at < wire.LATEST_S:  # `not`: it may be no number at all
+            raise ValueError("no message has such an id, or was sent then")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadRequest(f"again: is none of ours: {error}", (Fault("again", "is none of ours"),)) from None
     if dialects.recognise(known.body).dialect is Dialect.AGAIN:
         raise BadRequest("again: holds another", (Fault("again", "holds another"),))

@@ -97,7 +97,7 @@ def _one(plane: Plane, message: Message, lessons: Lessons) -> set[str]:
     try:
         if (holds := self_report.holds(document["pings"])) not in (None, host.holds):
             facts["holds"] = holds
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         faults.append(str(error))
     if facts:
         plane.stores.hosts.touch(pool, host_id, **facts)
@@ -117,7 +117,7 @@ def _canary_at(plane: Plane, message: Message, document: dict[str, Any]) -> floa
         raise BadPing(f"a canary, but {message.sender} sent it")
     try:
         at = float(document["canary"]["at"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadPing(f"its canary is malformed: {type(error).__name__}: {error}") from None
     if not 0 <= at <= plane.clock() + CANARY_AHEAD_MAX_S:  # neither is NaN
         raise BadPing(f"its canary was sent at {at}, which no tick of ours says")
@@ -167,7 +167,7 @@ def _ping(plane: Plane, host: Host, ping: Any, lessons: Lessons) -> bool:
             return teacher(plane, host, ping, lessons)
         if handler is not None:
             return handler(plane, host, ping)
-    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
         raise BadPing(f"its {ping['kind']} ping is malformed: {type(error).__name__}: {error}") from None
     raise BadPing(f"no agent of ours says {ping.get('kind')!r}")
 

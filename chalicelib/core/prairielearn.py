@@ -24,6 +24,7 @@ FOLDER = "/grade"
 RESULTS = "results/results.json"
 ARCHIVE = "archive.tar.gz"
 RESULTS_BYTES_MAX = 1024 * 1024
+RESULTS_DEPTH_MAX = 200  # of lists and objects in it: whoever writes it again needs room on the stack
 ID_MAX, ROOT_MAX = 128, 512
 INLINE_CHARS_MAX = 250 * 1024
 
@@ -64,7 +65,7 @@ def read(document: Mapping[str, Any]) -> GradingJob:
     environment = take("environment", dict, "names and values", {})
     if isinstance(entrypoint, str) and not entrypoint.split():
         faults.append(Fault("entrypoint", "is empty"))
-    if not faults and not (math.isfinite(timeout_s) and timeout_s > 0):
+    if not faults and not 0 < timeout_s < math.inf:  # a whole number may be too large to be made a float
         faults.append(Fault("timeout", "must be a number of seconds above 0"))
     if any(not isinstance(value, str | None) for value in environment.values()):
         faults.append(Fault("environment", "must be names and texts"))
@@ -176,12 +177,14 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _plain(value: Any) -> Any:
-    r"""With `\u0000` spelt out: PrairieLearn's database cannot keep the character."""
+def _plain(value: Any, levels: int = RESULTS_DEPTH_MAX) -> Any:
+    r"""With `\u0000` spelt out: PrairieLearn's database cannot keep the character. Raises ValueError where it is nested too deep."""
+    if not levels:
+        raise ValueError("is nested too deep")
     if isinstance(value, str):
         return value.replace("\0", "\\u0000")
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(one, levels - 1) for one in value]
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(one, levels - 1) for key, one in value.items()}
     return value

@@ -14,6 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network(
+    "2000::/3"
+)  # all that is ever routed in public; beyond it lie forms that mean an IPv4 address, or a site's own
 
 
 def fault(url: str, own: Collection[str]) -> str:
@@ -58,6 +61,8 @@ def public(address: str) -> bool:
             found = inner
         elif found in _NAT64:
             found = IPv4Address(int(found) & 0xFFFFFFFF)
+        elif found not in _UNICAST:
+            return False
     return found.is_global and not found.is_multicast
 
 

@@ -118,3 +118,9 @@ def test_the_answer_to_the_largest_batch_passes_through_lambda() -> None:
     ]
     text = wire.to_json({"items": [job_view.job(job) for job in jobs]})
     assert len(msgspec.json.encode({"statusCode": 201, "body": text})) < 6_000_000
+
+
+def test_a_job_takes_some_cpu_that_can_be_counted() -> None:
+    """DynamoDB keeps no number below 1e-130: neither a job that asks for less nor its place on a host could be written."""
+    with pytest.raises(BadRequest, match=r"cpu: must be at least 0\.001"):
+        wire.decode(b'{"command": "x", "timeout_s": 5, "cpu": 1e-200}', job_wire.JobSpecWire)

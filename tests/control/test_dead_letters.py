@@ -214,3 +214,14 @@ def test_a_crash_while_they_are_read_buries_nothing_unread(case: str, lost_at: i
     else:
         assert len(jobs(town)) == (case == "submission")
         assert {m["event"] for m in answers(town)} >= {"job_received" if case == "submission" else "grading_result"}
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "../../hosts/x", "a/b", ""])
+def test_a_letter_that_made_up_its_own_id_is_buried_too(name: str) -> None:
+    """S3 takes no key of more than 1,024 bytes: the tick would fail on it each minute, for days."""
+    town = a_town()
+    kill(town, "submissions", {"again": {"id": name, "body": "the body", "sent_at": 1.0}})
+    tick.run(town.plane)
+    (key,) = (key for key in town.cloud.blobs.objects if key.startswith("quarantine/"))
+    assert len(key) < 200
+    assert key.count("/") == 3

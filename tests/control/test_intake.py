@@ -160,6 +160,12 @@ def test_a_family_gives_the_defaults_of_rows_and_grading_jobs() -> None:
         ("command,timeout_s\nrun 1,5\nrun 1,1000000", "timeout_s"),
         ("hello", "1 cells"),
         ({"again": {"id": "x"}}, "again"),
+        *(
+            ({"again": {"id": "x", "body": "a", "sent_at": at}}, "again")
+            for at in (float("nan"), float("inf"), 10**400)
+        ),
+        ({"again": {"id": "x" * 2000, "body": "a", "sent_at": 1.0}}, "again"),
+        ({**GRADING, "timeout": 10**400}, "timeout"),
         ([1], "body"),
     ],
 )

@@ -126,6 +126,8 @@ def test_a_ping_that_comes_before_its_instance_is_written_down_waits(town: Town)
         '{"v": 1, "pool": "default", "host": "HOST", "pings": [{"kind": "finish"}]}',
         '{"v": 1, "pool": "default", "host": "HOST", "pings": [{"kind": "start", "job": "j", "attempt": "x"}]}',
         '{"v": 1, "pool": "default", "host": "HOST", "pings": [7]}',
+        '{"v": 1, "pool": "default", "host": "HOST", "pings": [{"kind": "start", "job": "j", "attempt": 1, "at": 1%s}]}'
+        % ("0" * 400),
     ],
 )
 def test_a_malformed_ping_is_set_aside_and_its_neighbour_is_heard(town: Town, body: str) -> None:

@@ -163,3 +163,9 @@ def test_nul_is_spelt_out_and_long_results_travel_by_s3() -> None:
     small, large = {"a": "x" * 1000}, {"a": "x" * 250 * 1024}
     assert prairielearn.result_message("7", small)["data"] == small
     assert "data" not in prairielearn.result_message("7", large)
+
+
+def test_results_that_are_nested_too_deep_to_be_written_again_are_told_as_such() -> None:
+    """Else the telling would fail at each try, and PrairieLearn wait for ever."""
+    body = b"[" * 300 + b"]" * 300
+    assert prairielearn.results(graded(), TIMES, body, len(body))["message"] == "Could not parse the grading results."
