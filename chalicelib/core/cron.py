@@ -77,9 +77,12 @@ def parse(text: str) -> Timing:
         return Timing(Kind.RATE, every_s=every_s)
     if match := _AT.match(text):
         try:
-            return Timing(Kind.AT, at=datetime.fromisoformat(match[1]))
+            at = datetime.fromisoformat(match[1])
         except ValueError:
             raise BadTiming(f"{text!r} names no time; say it as at(2026-12-01T14:00:00)") from None
+        if not 1970 < at.year < 2100:  # beyond the first and the last year there is no such moment in some zones
+            raise BadTiming(f"{text!r} lies outside of the years 1971 to 2099")
+        return Timing(Kind.AT, at=at)
     if match := _AWS.match(text):
         fields = match[1].upper().split()
         if len(fields) != 6:

@@ -423,3 +423,11 @@ def test_the_version_of_a_schedule_is_told_to_its_owner_only() -> None:
     schedules.put(town.plane, said())
     with pytest.raises(Conflict, match="of another owner"):
         schedules.put(town.plane, said(owner="bob"), version=7)
+
+
+@pytest.mark.parametrize("timing", ["at(0001-01-01T00:00:00)", "at(9999-12-31T23:59:59)"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+def test_a_time_that_some_zones_have_not_is_refused(timing: str, zone: str) -> None:
+    """In UTC it would lie before the first year, or after the last: that was an error of ours."""
+    with pytest.raises(BadRequest, match="outside of the years"):
+        schedules.put(Town().plane, said(timing, zone=zone))

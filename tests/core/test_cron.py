@@ -88,6 +88,8 @@ def test_expressions_mean_what_their_dialect_says(timing: str, times: list[str])
         ("rate(0 minutes)", "between"),
         ("rate(5 weeks)", "is no schedule"),
         ("at(2027-02-30T00:00)", "names no time"),
+        ("at(0001-01-01T00:00)", "outside of the years"),
+        ("at(9999-12-31T23:59)", "outside of the years"),
         ("0 0 \u0661 * *", "is no day of month"),
     ],
     ids=ascii,
