@@ -30,6 +30,7 @@ STILL_S = 60.0  # the sweep leaves alone what is younger: its message is on its 
 DEAF_S = 60.0
 PAGE = 500
 PAGES_MAX = 10
+ORDERS_MAX = 500  # of a sweep: most of what is untold has a message that only waits its turn
 
 Record = Job | Array
 
@@ -74,16 +75,18 @@ def died(plane: Plane, record_id: str, fault: str) -> None:
 
 def sweep(plane: Plane) -> None:
     """Order again what a crash lost on its way: part of the tick."""
+    left = ORDERS_MAX
     for rows in (plane.stores.jobs, plane.stores.arrays):
         after: str | None = None
         for _page in range(PAGES_MAX):
             ids, after = rows.untold(after=after, limit=PAGE)
             for record in rows.get_many(ids).values():
                 still_s = plane.clock() - max(record.telling.due_at, *record.entered.values())
-                if still_s > STILL_S and record.delivered_at is None:
+                if still_s > STILL_S and record.delivered_at is None and left > 0:
                     log.warning("an end was not told", extra={"job": record.id})
                     order(plane, record.id)
-            if after is None:
+                    left -= 1
+            if after is None or left == 0:
                 break
 
 

@@ -15,14 +15,17 @@ from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
 FOLLOWED_MAX = 100  # ends that one call sees to; what follows those beyond is told by messages of their own
+FOLLOW_S = 5.0  # … or beyond this time: hundreds may wait for each of them
 
 
 def ended(plane: Plane, *records: Job | Array) -> None:
     """`records` are as the final write left them. An end may be followed by others: of its array, of those who waited for it."""
-    following = deque(records)
+    following, until = deque(records), plane.clock() + FOLLOW_S
     for _ in range(FOLLOWED_MAX):
         if not following:
             return
+        if plane.clock() > until:
+            break
         following += _one(plane, following.popleft())
     for record in following:
         plane.cloud.queues.timer({"v": 1, "kind": "follow", "of": record.id}, 0)

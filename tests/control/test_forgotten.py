@@ -9,12 +9,12 @@ import pytest
 from meddling import Meddled
 from town import OFFERING, Town
 
-from chalicelib.control import arrays, due, fires, schedules, sweep
+from chalicelib.control import arrays, delivery, due, fires, schedules, sweep
 from chalicelib.control.cancel import cancel
 from chalicelib.core.arrays import Array, ArrayState, element, element_id, entry_of
 from chalicelib.core.backlog import entry_of as job_entry
 from chalicelib.core.job import JobEvent, JobState
-from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.job_spec import JobSpec, Notify
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.schedule import Fired, Outcome, Schedule, job_of
 
@@ -191,6 +191,40 @@ def test_many_arrays_do_not_take_the_sweep_of_the_jobs_and_each_has_its_turn(ful
         full.now = (full.now // 60 + 1) * 60
         sweep.sweep(full.plane, "default")
     assert not [i for i in ids if not full.stores.arrays.get(i).ended]  # type: ignore[union-attr]
+
+
+def test_the_sweep_does_not_flood_a_queue_that_is_slow_already(full: Town) -> None:
+    """Thousands of ends whose webhook takes its time are all untold for minutes: each tick asks for some again, and has time for the rest."""
+    ended = full.submit(notify=Notify(webhook="https://example.org/hook"))
+    cancel(full.plane, ended.id)
+    many = [replace(full.job(ended.id), id=f"job-{n:026d}") for n in range(1000, 1700)]
+    full.stores.jobs.put_many(many)
+    full.cloud.queues.timers.messages.clear()
+    full.now += 61
+    delivery.sweep(full.plane)
+    assert len(full.cloud.queues.timers.messages) == delivery.ORDERS_MAX < len(many)
+    full.run(200)
+    assert not full.stores.jobs.untold()[0]
+
+
+def test_a_long_chain_of_ends_does_not_take_the_time_of_who_saw_the_first(full: Town) -> None:
+    """A function lasts 30 s: what follows of an end beyond some seconds is told by messages, and nobody who waits is left out."""
+    first = last = full.submit()
+    for _ in range(60):
+        last = full.submit(after=(last.id,))
+
+    class Slow(Meddled):
+        def move(self, *args: Any, **facts: Any) -> Any:
+            full.now += 1.0
+            return full.stores.jobs.move(*args, **facts)
+
+    slow: Any = Slow(full.stores.jobs, "", lambda: None)
+    plane = replace(full.plane, stores=replace(full.plane.stores, jobs=slow))
+    began = full.now
+    cancel(plane, first.id)
+    assert full.now - began < 15
+    full.run(2)
+    assert full.job(last.id).state is JobState.SKIPPED
 
 
 def test_another_schedule_of_the_same_name_does_not_finish_its_fires(full: Town) -> None:
