@@ -109,6 +109,8 @@ def _told(error: Exception) -> Response:
     """The problem that an exception is. What we did not expect is logged whole and told as ours, without its insides."""
     if isinstance(error, BadRequest):
         return problem(error.status, error.detail, error.faults)
+    if isinstance(error, RecursionError):  # it was decoded, and nothing else of what is ours recurses
+        return problem(400, "the body is nested too deep")
     if isinstance(error, StoreUnavailable | CloudUnavailable):
         log.warning("a request could not be served now", extra={"error": str(error)})
         return problem(503, "AWS did not answer in time; nothing is lost, please try again")

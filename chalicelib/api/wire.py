@@ -49,7 +49,9 @@ def decode(body: bytes | str, type_: type[W], bytes_max: int = SPEC_BYTES_MAX) -
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: thousands of brackets
+    except RecursionError:  # thousands of brackets
+        raise BadRequest("the body is nested too deep", (Fault("", "is nested too deep"),)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", (Fault("", f"is not JSON: {error}"),)) from None
 
 

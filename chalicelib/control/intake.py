@@ -63,6 +63,8 @@ def _one(plane: Plane, record: Record) -> None:
         raise  # it comes again: by then some of its owner's jobs may have ended
     except BadRequest as error:
         refuse(plane, record, error.detail)
+    except RecursionError:
+        refuse(plane, record, "it is nested too deep")
 
 
 def refuse(plane: Plane, record: Record, reason: str) -> None:

@@ -82,6 +82,11 @@ def checked(family: Family, given: Mapping[str, Any], field: str) -> dict[str, A
         raise BadRequest(
             f"{name}: {message} (family {family.name}, version {family.version})", (Fault(name, message),)
         ) from None
+    except ArithmeticError:  # a whole number may be too large to be divided by what the schema says
+        sentence = "hold a number that cannot be tried against the schema"
+        raise BadRequest(
+            f"{field} {sentence} (family {family.name}, version {family.version})", (Fault(field, sentence),)
+        ) from None
     return filled
 
 
@@ -99,6 +104,9 @@ def _faults(schema: Any, field: str, depth: int) -> list[Fault]:
     if pattern is not None and (not isinstance(pattern, str) or len(pattern) > PATTERN_CHARS_MAX):
         faults.append(Fault(f"{field}.pattern", f"must be a text of at most {PATTERN_CHARS_MAX} characters"))
     inner: list[tuple[str, Any]] = []
+    step = schema.get("multipleOf", 1)
+    if isinstance(step, int | float) and step <= 0:
+        faults.append(Fault(f"{field}.multipleOf", "must be more than 0"))
     properties = schema.get("properties", {})
     if isinstance(properties, Mapping):
         inner += [(f"properties.{name}", value) for name, value in properties.items()]

@@ -167,7 +167,7 @@ def _ping(plane: Plane, host: Host, ping: Any, lessons: Lessons) -> bool:
             return teacher(plane, host, ping, lessons)
         if handler is not None:
             return handler(plane, host, ping)
-    except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise BadPing(f"its {ping['kind']} ping is malformed: {type(error).__name__}: {error}") from None
     raise BadPing(f"no agent of ours says {ping.get('kind')!r}")
 

@@ -13,10 +13,14 @@ FILE = "parameters.json"
 PREFIX = "SPILLWAY_PARAM_"
 BYTES_MAX = 65_536
 NAME_CHARS_MAX = 128
+DEPTH_MAX = 100  # far below where the JSON of anyone on its way gives up: a pass would fail on it each time, and its pool stand still
 
 
 def faults(parameters: Mapping[str, Any]) -> Iterator[Fault]:
     """What no schema of a family can say: they are too large, or two of them would be one variable."""
+    if too_deep(parameters):
+        yield Fault("parameters", f"are nested more than {DEPTH_MAX} levels deep")
+        return
     size = len(json.dumps(parameters, ensure_ascii=False).encode("utf-8", "replace"))
     if size > BYTES_MAX:
         yield Fault(
@@ -30,6 +34,15 @@ def faults(parameters: Mapping[str, Any]) -> Iterator[Fault]:
         other = named.setdefault(variable(name), name)
         if other != name:
             yield Fault(f"parameters.{name}", f"is called {variable(name)} in the environment, and so is {other}")
+
+
+def too_deep(value: Any) -> bool:
+    """Whether lists and objects are nested in it more than DEPTH_MAX levels deep."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [one for one in level if isinstance(one, list | Mapping)]
+        level = [inner for one in level for inner in (one.values() if isinstance(one, Mapping) else one)]
+    return any(isinstance(one, list | Mapping) for one in level)
 
 
 def variable(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -124,3 +125,12 @@ def test_a_job_takes_some_cpu_that_can_be_counted() -> None:
     """DynamoDB keeps no number below 1e-130: neither a job that asks for less nor its place on a host could be written."""
     with pytest.raises(BadRequest, match=r"cpu: must be at least 0\.001"):
         wire.decode(b'{"command": "x", "timeout_s": 5, "cpu": 1e-200}', job_wire.JobSpecWire)
+
+
+@pytest.mark.parametrize(("levels", "taken"), [(100, True), (101, False), (985, False)])
+def test_parameters_are_nested_no_deeper_than_all_on_their_way_can_read(levels: int, taken: bool) -> None:
+    """A pass that hands such a job over would fail on it each time: its pool would stand still for everybody."""
+    inner = "[" * (levels - 1) + "]" * (levels - 1)
+    body = f'{{"command": "x", "timeout_s": 5, "parameters": {{"a": {inner}}}}}'
+    with nullcontext() if taken else pytest.raises(BadRequest, match="nested"):
+        assert job_wire.job_spec(wire.decode(body.encode(), job_wire.JobSpecWire)).parameters

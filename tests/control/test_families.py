@@ -174,3 +174,12 @@ def test_zones_do_not_come_from_the_machine() -> None:
     code = "from zoneinfo import ZoneInfo; print(ZoneInfo('Europe/Berlin').key)"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONTZPATH": ""}, capture_output=True, text=True)
     assert done.stdout.strip() == "Europe/Berlin", done.stderr
+
+
+def test_a_number_that_a_schema_cannot_be_asked_about_is_refused() -> None:
+    """It may be too large to be divided; and nothing can be divided by nothing."""
+    schema = {"type": "object", "properties": {"a": {"multipleOf": 0.01}}}
+    with pytest.raises(BadRequest, match="cannot be tried against"):
+        parameters.checked(Family(name="f", version=1, schema=schema), {"a": 10**400}, "parameters")
+    with pytest.raises(BadRequest, match="more than 0"):
+        parameters.must_be_schema({"properties": {"a": {"multipleOf": 0}}}, "schema")

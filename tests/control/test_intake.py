@@ -166,6 +166,8 @@ def test_a_family_gives_the_defaults_of_rows_and_grading_jobs() -> None:
         ),
         ({"again": {"id": "x" * 2000, "body": "a", "sent_at": 1.0}}, "again"),
         ({**GRADING, "timeout": 10**400}, "timeout"),
+        ('{"command": "x", "timeout_s": 5, "parameters": {"a": %s}}' % ("[" * 985 + "]" * 985), "nested"),
+        ('{"command": "x", "timeout_s": 5, "parameters": {"a": %s}}' % ("[" * 200 + "]" * 200), "nested"),
         ([1], "body"),
     ],
 )
