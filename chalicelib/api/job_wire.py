@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ SYSTEM_FOLDERS = frozenset(
 )
 PAGE_MAX = 200
 BATCH_BYTES_MAX = 2_097_152  # the answer says labels twice, and Lambda refuses one over 6 MB when all is recorded
+WHOLE_BYTES_MAX = 163_840  # of one job with what its family says: DynamoDB keeps 400 KB of a row, and its end comes to stand there too
 TEXT_BYTES_MAX = 65_536
 ENVIRONMENT_CHARS_MAX = 65_536  # of all names and values: the agent takes no more
 
@@ -206,6 +208,10 @@ def _input(wire: InputWire) -> Input:
 
 def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
     faults = []
+    if (size := _bytes(wire)) > WHOLE_BYTES_MAX:
+        faults.append(
+            ("inputs", f"are too much: the job has {size} bytes, and at most {WHOLE_BYTES_MAX} are kept; upload it")
+        )
     if wire.command is None:
         faults.append(("command", "is required where no family says it"))
     elif "\0" in wire.command:
@@ -238,6 +244,13 @@ def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
         faults.append(("inputs", f"has a {job_parameters.FILE}, which is where the parameters are written"))
     faults += [(fault.field, fault.message) for fault in job_parameters.faults(wire.parameters)]
     return faults + _environment_faults(wire)
+
+
+def _bytes(wire: JobSpecWire) -> int:
+    try:
+        return len(msgspec.json.encode(wire))
+    except UnicodeEncodeError:  # half a character, which other dialects may bring
+        return len(json.dumps(msgspec.to_builtins(wire), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _environment_faults(wire: JobSpecWire) -> list[tuple[str, str]]:

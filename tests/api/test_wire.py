@@ -134,3 +134,21 @@ def test_parameters_are_nested_no_deeper_than_all_on_their_way_can_read(levels: 
     body = f'{{"command": "x", "timeout_s": 5, "parameters": {{"a": {inner}}}}}'
     with nullcontext() if taken else pytest.raises(BadRequest, match="nested"):
         assert job_wire.job_spec(wire.decode(body.encode(), job_wire.JobSpecWire)).parameters
+
+
+def test_no_job_of_a_batch_or_an_array_is_larger_than_its_row_can_be() -> None:
+    """The whole of them may be megabytes; and DynamoDB refuses a row of more than 400 KB, at the job's end at the latest."""
+    inputs = [{"path": f"p{n}", "text": "x" * 65_000} for n in range(3)]
+    batch = wire.decode(
+        json.dumps({"jobs": [GOOD | {"inputs": inputs}]}).encode(), job_wire.BatchWire, job_wire.BATCH_BYTES_MAX
+    )
+    with pytest.raises(BadRequest, match=r"jobs\[0\]\.inputs: are too much"):
+        job_wire.job_spec(batch.jobs[0], "jobs[0].")
+    batch = wire.convert({"jobs": [GOOD | {"inputs": inputs[:2]}]}, job_wire.BatchWire)
+    assert len(job_wire.job_spec(batch.jobs[0]).inputs) == 2
+
+
+def test_half_a_character_of_another_dialect_is_taken() -> None:
+    """Its tables write "?" for it: a grading message is not refused for what a student typed."""
+    said = wire.convert(GOOD | {"environment": {"A": "\ud800"}}, job_wire.JobSpecWire)
+    assert job_wire.job_spec(said).environment == {"A": "\ud800"}
