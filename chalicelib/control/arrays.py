@@ -196,7 +196,7 @@ def _cancel_unmade(plane: Plane, job_id: str) -> Job | None:
         reason="cancelled before it began",
         cancel_requested=True,
     )
-    if not plane.stores.jobs.put(over):
+    if not plane.stores.jobs.put(over, kept_until(plane, over, now)):
         return None
     endings.ended(plane, over)
     return over

@@ -66,22 +66,30 @@ def begin(plane: Plane, job_ids: Sequence[str], at: int | None = None) -> None:
     waiting = [job for job in found.values() if job.state is JobState.SCHEDULED]
     ripe = [job for job in waiting if _due_at(job) <= now]
     placed = ranked(plane, ripe, partial(known_pool, plane))
-    begun = [moved for job in placed if (moved := _move(plane, job, now)) is not None]
+    begun = [moved for job, was in zip(placed, ripe, strict=True) if (moved := _move(plane, job, was.rank, now))]
+    again = {job.id for job in waiting} - {
+        job.id for job in begun
+    }  # too early, or it was given another place in this moment
     begun += [j for j in found.values() if _has_just_begun(j)]  # who did that may have died before it wrote the entry
     plane.stores.backlog.put_many([entry_of(job) for job in begun])
     for pool in dict.fromkeys(job.pool for job in begun):
         wake(plane, pool)
-    early = {job.id for job in waiting} - {job.id for job in ripe}
-    done = [_item(job) for job in found.values() if job.id not in early and job.spec.not_before]
+    done = [_item(job) for job in found.values() if job.id not in again and job.spec.not_before]
     if at is not None:
         done += [Item(at, JOB, job_id) for job_id in job_ids if job_id not in found]
     plane.stores.agenda.remove(done)
-    _set(plane, [_item(found[job_id]) for job_id in sorted(early)])
+    _set(plane, [_item(found[job_id]) for job_id in sorted(again)])
 
 
-def _move(plane: Plane, job: Job, now: float) -> Job | None:
+def _move(plane: Plane, job: Job, rank_before: str, now: float) -> Job | None:
     return plane.stores.jobs.move(
-        job.id, JobEvent.DUE, attempt=job.attempt, at=now, reason="its time has come", rank=job.rank
+        job.id,
+        JobEvent.DUE,
+        attempt=job.attempt,
+        at=now,
+        reason="its time has come",
+        rank=job.rank,
+        rank_before=rank_before,
     )
 
 

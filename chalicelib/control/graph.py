@@ -126,8 +126,10 @@ def _look(plane: Plane, waiting: Sequence[Record]) -> list[Record]:
 
 
 def _job(plane: Plane, job: Job, ruling: Ruling) -> Job | None:
-    now, event = plane.clock(), JobEvent.SKIP
+    """The job then; None where somebody was quicker. Who was given another place in this moment is looked at anew by the sweep."""
+    now, event, before = plane.clock(), JobEvent.SKIP, None
     if ruling.fate is Fate.UNBLOCK:
+        before = job.rank
         (job,) = ranked(plane, [job], partial(known_pool, plane))
         event = JobEvent.UNBLOCK
     moved = plane.stores.jobs.move(
@@ -137,6 +139,7 @@ def _job(plane: Plane, job: Job, ruling: Ruling) -> Job | None:
         at=now,
         reason=ruling.reason,
         rank=job.rank,
+        rank_before=before,
         expires_at=kept_until(plane, job, now),
         untold=bool(job.listeners),
     )

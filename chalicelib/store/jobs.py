@@ -26,9 +26,11 @@ class DynamoJobs:
     def __init__(self, row: type[JobRow], key: type[KeyRow]) -> None:
         self._row, self._key = row, key
 
-    def put(self, job: Job) -> bool:
+    def put(self, job: Job, expires_at: float | None = None) -> bool:
+        row = self.row_of(job)
+        row.expires_at = expires_at
         try:
-            self.row_of(job).save(condition=self._row.id.does_not_exist())
+            row.save(condition=self._row.id.does_not_exist())
         except ConditionFailed:
             return False
         return True
@@ -65,6 +67,7 @@ class DynamoJobs:
         expires_at: float | None = None,
         untold: bool | None = None,
         rank: str | None = None,
+        rank_before: str | None = None,
     ) -> Job | None:
         row, state = self._row, target(event)
         changes: list[Action] = [
@@ -97,7 +100,10 @@ class DynamoJobs:
             changes.append(row.active_pool.set(UNTOLD) if untold else row.active_pool.remove())
             if expires_at is not None:
                 changes.append(row.expires_at.set(expires_at))
-        return self._change(job_id, changes, row.state.is_in(*map(str, sources(event))) & (row.attempt == attempt))
+        as_read = row.state.is_in(*map(str, sources(event))) & (row.attempt == attempt)
+        if rank_before is not None:
+            as_read &= row.rank == rank_before
+        return self._change(job_id, changes, as_read)
 
     def rerank(self, job_id: str, *, attempt: int, before: str, rank: str) -> Job | None:
         row = self._row

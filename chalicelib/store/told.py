@@ -78,9 +78,9 @@ class ToldJobs:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._jobs, name)
 
-    def put(self, job: Job) -> bool:
+    def put(self, job: Job, expires_at: float | None = None) -> bool:
         """A new job tells nothing, but an element of an array, which begins its life on a host."""
-        put = self._jobs.put(job)
+        put = self._jobs.put(job, expires_at)
         if put and job.array is not None:
             self._teller.changed(
                 Line(at=job.entered[job.state], subject=job.id, event=str(job.state), reason=job.reason)

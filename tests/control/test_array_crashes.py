@@ -68,6 +68,7 @@ def scenario(burn_at: set[int], seed: int = 0, duplicate: float = 0.0) -> tuple[
     town.run(20)
     insist(lambda: arrays.cancel(plane, ids["stopped"]))
     town.run_until_quiet()
+    town.run(240)  # a merge that died comes again when its message shows again
     return town, ids, fuse.calls
 
 

@@ -11,6 +11,7 @@ from town import OFFERING, Town
 
 from chalicelib.control import arrays, delivery, due, fires, schedules, sweep
 from chalicelib.control.cancel import cancel
+from chalicelib.control.reprioritise import reprioritise
 from chalicelib.core.arrays import Array, ArrayState, element, element_id, entry_of
 from chalicelib.core.backlog import entry_of as job_entry
 from chalicelib.core.job import JobEvent, JobState
@@ -82,6 +83,13 @@ def test_an_open_array_remembers_for_months_which_of_its_elements_have_ended() -
     for index in range(2):
         assert town.stores.jobs.expires[element_id(array.id, index)] > town.now + 89 * DAY_S
     assert town.stores.jobs.expires[job.id] < town.now + DAY_S, "a job by itself goes when its pool says"
+
+
+def test_an_element_that_was_cancelled_before_it_was_made_expires_as_all_others_do(full: Town) -> None:
+    """Its row is written as one that has ended, and would be kept for ever."""
+    array = array_of(full, 3)
+    assert arrays.cancel_job(full.plane, element_id(array.id, 1)).state is JobState.CANCELLED
+    assert full.stores.jobs.expires[element_id(array.id, 1)] > full.now + 89 * DAY_S  # type: ignore[attr-defined]
 
 
 def test_a_time_that_comes_when_its_job_is_no_more_is_forgotten(full: Town) -> None:
@@ -194,7 +202,7 @@ def test_many_arrays_do_not_take_the_sweep_of_the_jobs_and_each_has_its_turn(ful
 
 
 def test_the_sweep_does_not_flood_a_queue_that_is_slow_already(full: Town) -> None:
-    """Thousands of ends whose webhook takes its time are all untold for minutes: each tick asks for some again, and has time for the rest."""
+    """Thousands of ends whose webhook takes its time are untold for minutes: each tick asks for some again, and has time for the rest."""
     ended = full.submit(notify=Notify(webhook="https://example.org/hook"))
     cancel(full.plane, ended.id)
     many = [replace(full.job(ended.id), id=f"job-{n:026d}") for n in range(1000, 1700)]
@@ -225,6 +233,30 @@ def test_a_long_chain_of_ends_does_not_take_the_time_of_who_saw_the_first(full: 
     assert full.now - began < 15
     full.run(2)
     assert full.job(last.id).state is JobState.SKIPPED
+
+
+@pytest.mark.parametrize("kind", ["deferred", "blocked"])
+def test_a_place_that_is_given_in_the_moment_of_the_beginning_is_kept(full: Town, kind: str) -> None:
+    """Somebody was told that the job is first now: its beginning must not give it the place that was worked out a moment before."""
+    first = full.submit()
+    job = (
+        full.submit(after=(first.id,), after_on="finish") if kind == "blocked" else full.submit(not_before=full.now + 9)
+    )
+    full.now += 10
+
+    def hurries() -> None:
+        reprioritise(full.plane, job.id, 0)
+
+    full.plane, plane = meddled(full, "shares", "advance", hurries), full.plane
+    if kind == "deferred":
+        due.begin(full.plane, [job.id])
+    else:
+        cancel(full.plane, first.id)
+    full.plane = plane
+    full.run(130)
+    assert full.job(job.id).state is JobState.PENDING
+    assert full.job(job.id).priority == 0
+    assert [e.rank[:2] for e in full.stores.backlog.head("default", 10) if e.job == job.id] == ["00"]
 
 
 def test_another_schedule_of_the_same_name_does_not_finish_its_fires(full: Town) -> None:

@@ -31,6 +31,17 @@ def move(stores: Stores, job: Job, event: JobEvent, **facts: object) -> Job | No
     return stores.jobs.move(job.id, event, **given)  # type: ignore[arg-type]
 
 
+def test_a_place_that_was_given_meanwhile_is_not_overwritten(stores: Stores) -> None:
+    """A move that brings a rank says which one it replaces; an empty one, of a job that had no place yet, is one too."""
+    for number, before in enumerate(("", "05#a")):
+        job = replace(a_job_in(JobState.BLOCKED, number), rank=before)
+        stores.jobs.put(job)
+        assert move(stores, job, JobEvent.UNBLOCK, rank="05#b", rank_before="00#x") is None
+        moved = move(stores, job, JobEvent.UNBLOCK, rank="05#b", rank_before=before)
+        assert moved is not None
+        assert moved.rank == "05#b"
+
+
 def test_what_was_put_is_read_back_to_the_last_bit(stores: Stores) -> None:
     """Every field of a job survives, also a result of nested JSON, NUL and non-ASCII text."""
     spec = JobSpec(

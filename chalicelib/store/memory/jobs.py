@@ -21,11 +21,13 @@ class MemoryJobs:
         self._untold: set[str] = set()
         self.expires: dict[str, float] = {}
 
-    def put(self, job: Job) -> bool:
+    def put(self, job: Job, expires_at: float | None = None) -> bool:
         with self._lock:
             if job.id in self._rows:
                 return False
             self._put(job)
+            if expires_at is not None:
+                self.expires[job.id] = expires_at
             return True
 
     def put_many(self, jobs: Sequence[Job]) -> None:
@@ -63,10 +65,13 @@ class MemoryJobs:
         expires_at: float | None = None,
         untold: bool | None = None,
         rank: str | None = None,
+        rank_before: str | None = None,
     ) -> Job | None:
         with self._lock:
             job = self._rows.get(job_id)
             if job is None or job.attempt != attempt or job.state not in sources(event):
+                return None
+            if rank_before not in (None, job.rank):
                 return None
             state = target(event)
             if state in FINAL:
