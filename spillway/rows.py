@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from spillway.config import why
 from spillway.errors import BadInput, FieldError, Refused
 
 if TYPE_CHECKING:
+    from _csv import Reader
+
     from spillway.client import Client
     from spillway.records import Job
 
@@ -130,10 +133,20 @@ def _json_rows(text: str) -> list[Row]:
     return rows
 
 
-def _csv_rows(file: Path, text: str) -> list[Row]:
+@contextmanager
+def read_csv(file: Path, text: str) -> Iterator[Reader]:
+    """Its rows. What is no CSV is BadInput, with the line."""
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
-    rows: list[Row] = []
     try:
+        yield reader
+    except csv.Error as error:
+        wrong = "a quoted cell does not end" if str(error) == "unexpected end of data" else str(error)
+        raise BadInput(f"{file}, line {reader.line_num}: {wrong}.") from error
+
+
+def _csv_rows(file: Path, text: str) -> list[Row]:
+    rows: list[Row] = []
+    with read_csv(file, text) as reader:
         headers = [header.strip() for header in next(reader, [])]
         unknown = [h for h in headers if h not in CONVERT and h.partition(".")[0] not in DOTTED]
         if unknown or len(set(headers)) < len(headers):
@@ -146,8 +159,6 @@ def _csv_rows(file: Path, text: str) -> list[Row]:
             if cells:
                 rows.append(_csv_row(start, headers, cells))
             start = reader.line_num + 1
-    except csv.Error as error:
-        raise BadInput(f"{file}, line {reader.line_num}: {error}.") from error
     return rows
 
 

@@ -29,14 +29,17 @@ COLUMNS = frozenset({"instance_type", *_TEXTS, *_NUMBERS})
 def read(body: str) -> list[dict[str, Any]]:
     """A job's document for each row; what a row does not say is left out. Raises BadRequest with the row and the column."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(body.lstrip("\ufeff"), newline="")) if any(row)]
+        rows = [row for row in csv.reader(io.StringIO(body.lstrip("\ufeff"), newline=""), strict=True) if any(row)]
     except csv.Error as error:
-        raise _refusal("", f"is neither JSON nor CSV: {error}") from None
+        raise _refusal("", f"is neither JSON nor CSV: {_said(error)}") from None
     if not rows:
         raise _refusal("", "is empty")
     header: tuple[str, ...] = tuple(cell.strip() for cell in rows[0])
-    if "command" in header:
+    headed = "command" in header
+    if headed:
         del rows[0]
+    elif "instance_type" in header:
+        raise _refusal("the header", f"has no column `command`, only {', '.join(header)}")
     else:
         header = HEADER
     if unknown := [name for name in header if name not in COLUMNS]:
@@ -47,6 +50,10 @@ def read(body: str) -> list[dict[str, Any]]:
         raise _refusal("", "has a header and no rows")
     if len(rows) > ROWS_MAX:
         raise _refusal("", f"has {len(rows)} rows; at most {ROWS_MAX} are taken in one message")
+    if not headed and len(rows[0]) != len(header):
+        raise _refusal(
+            "", f"is neither JSON nor a header and rows, nor a row `{','.join(HEADER)}`; cells are separated by commas"
+        )
     return [_document(header, row, f"row {number}") for number, row in enumerate(rows, 1)]
 
 
@@ -70,6 +77,10 @@ def _document(header: tuple[str, ...], row: list[str], where: str) -> dict[str, 
     if "command" not in document and "family" not in document:
         raise _refusal(where, "has no command")
     return document
+
+
+def _said(error: csv.Error) -> str:
+    return "a quoted cell does not end" if str(error) == "unexpected end of data" else str(error)
 
 
 def _refusal(where: str, message: str) -> BadRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -16,6 +15,7 @@ from spillway.cli.submit import input_option
 from spillway.cli.table import table
 from spillway.config import why
 from spillway.errors import BadInput
+from spillway.rows import read_csv
 
 if TYPE_CHECKING:
     from spillway.client import Client
@@ -181,25 +181,50 @@ def cancel(array_id: Id, url: Url = None, token: Token = None, stage: Stage = No
 
 
 def read_elements(path: Path) -> list[dict[str, Any]]:
-    """The parameters of each element. Cells of a CSV that are JSON (numbers, true, lists) are taken so, all others as text."""
+    """The parameters of each element. Cells of a CSV that are JSON (numbers, true, lists) are taken so, all others as text.
+
+    Raises BadInput with the line: an element that is lost, or has another's cells, would be found when all have run.
+    """
     try:
-        if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                found = [{name: _plain(cell) for name, cell in row.items() if name} for row in csv.DictReader(file)]
-        else:
-            found = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read: {why(error)}") from None
+    found = _csv_elements(path, text) if path.suffix.lower() == ".csv" else _json_elements(path, text)
     if not found or not all(isinstance(one, dict) for one in found):
         raise BadInput(f"{path} holds no parameters: one object in JSON a line, or a CSV with a head, is wanted.")
     return found
 
 
-def _plain(cell: str | None) -> Any:
+def _csv_elements(path: Path, text: str) -> list[dict[str, Any]]:
+    found = []
+    with read_csv(path, text) as reader:
+        head = [name.strip() for name in next(reader, [])]
+        if not all(head) or len(set(head)) < len(head):
+            raise BadInput(f"{path}, line 1: each column needs a name of its own, and these are {', '.join(head)}.")
+        for cells in reader:
+            if cells and len(cells) != len(head):
+                raise BadInput(f"{path}, line {reader.line_num}: {len(cells)} cells, and the head has {len(head)}.")
+            if cells:
+                found.append({name: _plain(cell) for name, cell in zip(head, cells, strict=True)})
+    return found
+
+
+def _json_elements(path: Path, text: str) -> list[Any]:
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            if line.strip():
+                found.append(json.loads(line))
+        except ValueError as error:
+            raise BadInput(f"{path}, line {number}: is not JSON: {error}") from None
+    return found
+
+
+def _plain(cell: str) -> Any:
     try:
-        return json.loads(cell or "")
+        return json.loads(cell, parse_constant=lambda name: name)  # `NaN` is somebody's name, and no JSON
     except ValueError:
-        return cell or ""
+        return cell
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -77,6 +77,13 @@ def test_jobdetails_are_a_job_a_row() -> None:
         ("instance_type,command\nt2.small,\n", "row 1 has no command"),
         ("command,command\na,b\n", "twice"),
         ("command\n" + "a\n" * 501, "501 rows"),
+        (
+            'command\n"echo one\necho two\n',
+            "a quoted cell does not end",
+        ),  # else the rows after it are lost in its command
+        ("instance_type,comand\nt2.small,a\n", "the header has no column `command`"),
+        ("instance_type;command\nt2.small;a\n", "separated by commas"),
+        ("hello", "is neither JSON nor a header and rows"),
     ],
 )
 def test_a_bad_csv_is_refused_by_row_and_column(text: str, sentence: str) -> None:
