@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def resolve(
     token = token or environ.get("SPILLWAY_TOKEN")
     if url:
         return Target(url, token or "", url_source)
-    for found in (*_local(environ, folder), *_staged(stage or environ.get("SPILLWAY_STAGE"), folder)):
+    for found in chain(_local(environ, folder), _staged(stage or environ.get("SPILLWAY_STAGE"), folder)):
         return Target(found.url, token or found.token, found.source)
     raise BadInput(
         "No Spillway is named: give --url and --token, set SPILLWAY_URL and SPILLWAY_TOKEN, start one here with "

@@ -34,6 +34,15 @@ def test_the_embedded_cloud_comes_before_a_stage(tmp_path: Path) -> None:
     assert resolve(environ={}, folder=tmp_path / "below").token == "spw_embedded"
 
 
+def test_what_comes_first_is_not_stopped_by_what_comes_after(tmp_path: Path) -> None:
+    """A stage that is not deployed yet, or several stages, are nothing to who has an embedded cloud."""
+    put(tmp_path / ".spillway-local" / "status.json", EMBEDDED)
+    put(tmp_path / ".spillway" / "dev.json", {"api_url": None, "token": "s"})
+    assert resolve(environ={}, folder=tmp_path).token == "spw_embedded"
+    put(tmp_path / ".spillway" / "prod.json", {"api_url": "http://prod", "token": "s"})
+    assert resolve(environ={}, folder=tmp_path).token == "spw_embedded"
+
+
 def test_an_embedded_cloud_that_has_ended_is_passed_over(tmp_path: Path) -> None:
     put(tmp_path / ".spillway-local" / "status.json", {**EMBEDDED, "pid": 2**22 + 1})
     put(tmp_path / ".spillway" / "dev.json", {"api_url": "http://stage", "token": "s"})
