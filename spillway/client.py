@@ -125,7 +125,8 @@ class Client(Changes, Definitions):
                 cursor = {"cursor": answer["next"]} if answer.get("next") else None
         missing = [job_id for job_id in wanted if job_id not in found]
         if missing:
-            raise Refused(f"There is no job {missing[0]}." if len(missing) == 1 else f"Unknown jobs: {missing}.")
+            array = ": that is an array, see `spillway array`" if missing[0].startswith("array-") else ""
+            raise Refused(f"There is no job {missing[0]}{array}." if len(missing) == 1 else f"Unknown jobs: {missing}.")
         return [found[job_id] for job_id in wanted]
 
     def list_jobs(
@@ -216,6 +217,10 @@ class Client(Changes, Definitions):
     def why(self, subject: str) -> Why:
         """Why a job or a host is where it is, in sentences. Pools are explained by `plan`."""
         path = _subject(subject)
+        if path.startswith("/arrays/"):
+            raise BadInput(
+                f"{subject} is an array: `spillway array show` says what it waits for, and `why` of its elements."
+            )
         if not path.startswith(("/jobs/", "/hosts/")):
             raise BadInput(f"{subject!r} is no id of a job or a host; what a pool is about to do, its plan says.")
         return Why.from_json(self._http.call("GET", f"{path}/why"))

@@ -35,8 +35,10 @@ class SpillwayError(Exception):
     def __str__(self) -> str:
         if len(self.fields) == 1:
             field, message = self.fields[0].field, self.fields[0].message
-            if self.sentence in (f"{field} {message}", f"{field}: {message}"):
-                return f"{field}: {message}"  # a server that has one thing to say says it once
+            if self.sentence == f"{field} {message}":
+                return f"{field}: {message}"
+            if self.sentence.startswith(f"{field}: ") or message in self.sentence:
+                return self.sentence  # a server that has one thing to say says it once
         return "\n  ".join([self.sentence, *map(str, self.fields)])
 
 

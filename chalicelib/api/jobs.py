@@ -173,6 +173,7 @@ def _owner_of(me: Caller, wanted: str | None) -> str | None:
 def _job(me: Caller, job_id: str) -> Job:
     job = arrays.find_job(wiring.plane(), job_id) if _ID.match(job_id) else None
     if job is None:
-        raise NotFound(f"there is no job {job_id}")
+        array = ": that is an array (/arrays, `spillway array`)" if job_id.startswith("array-") else ""
+        raise NotFound(f"there is no job {job_id}{array}")
     me.must_see(job.owner, f"job {job_id}")
     return job

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from chalicelib.core.job import JobState
 from chalicelib.errors import Fault
 
 _NAME = "letters, digits, '.', '_' and '-', beginning with a letter or a digit, at most 64"
@@ -43,7 +44,7 @@ LOOKS = {
     "schedule": _NAME,
     "secrets": "a secret's name, such as ssm:grader-token or secretsmanager:grader-token",
     "sha256": "64 hexadecimal digits, in small letters",
-    "state": "one of the states that docs/states.md names",
+    "state": f"one of {', '.join(JobState)}",
     "token": "a secret's name, such as ssm:grader-token or secretsmanager:grader-token",
     "types": "named like an instance type, such as c9i.large",
     "url": "an address that begins with https:// or http://, without a user's name in it",
@@ -62,6 +63,7 @@ _KINDS = {
 _BOUNDS = {">": "more than", ">=": "at least", "<": "less than", "<=": "at most"}
 
 _AT = re.compile(r" - at `(?:key` in `)?\$\.?(?P<path>[^`]*)`$")
+_INDEX = re.compile(r"\[[^\]]*\]")  # of a list, or `[...]`: so msgspec hides the key of a mapping
 _UNKNOWN = re.compile(r"unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _KIND = re.compile(r"Expected `([^`]+)`, got `([^`]+)`$")
@@ -92,7 +94,7 @@ def _in_words(message: str, path: str) -> str:
         return f"must have {_BOUNDS[sign]} {length} {unit if length == '1' else many}"
     if found := _BOUND.match(message):
         return f"must be {_BOUNDS[found[1]]} {float(found[2]):g}"
-    looks = LOOKS.get(path.rpartition(".")[2].partition("[")[0])
+    looks = LOOKS.get(_INDEX.sub("", path).rpartition(".")[2])
     if looks and (found := _CHOICE.match(message)):
         return f"must be {looks}" + (f", not {found['value']}" if found["value"] else "")
     return message

@@ -21,6 +21,7 @@ from chalicelib.control.kept import kept_until
 from chalicelib.control.submit import KEY_TTL_S, check, known_pool, wake_for
 from chalicelib.core.arrays import Array, ArrayEvent, ArrayState, element, element_id, element_of, entry_of
 from chalicelib.core.backlog import rank
+from chalicelib.core.graph import waits
 from chalicelib.core.job import Job, JobEvent, JobState, sources
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.errors import BadRequest, Conflict, Fault, NotFound
@@ -96,7 +97,7 @@ def _record(
         step_ms=step_ms,
         listed=own is not None,
         entered={str(state): now},
-        reason="submitted",
+        reason=waits(spec.after) if spec.after else "submitted",
     )
     if own is not None:
         element_parameters.keep(plane, array_id, own)

@@ -15,6 +15,7 @@ from chalicelib.control.reprioritise import reprioritise
 from chalicelib.control.retry import retry
 from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.job_filter import JobFilter
+from chalicelib.core.spoken import count
 from chalicelib.errors import BadRequest, Conflict, Fault
 from chalicelib.wiring import Plane
 
@@ -57,8 +58,8 @@ def bulk(
         return Bulk(jobs=tuple(job.id for job in found), more=more)
     if len(found) != expect:
         raise Conflict(
-            f"{len(found)} jobs match now, and {expect} were expected: nothing was done",
-            (Fault("expect", f"is {expect}, and {len(found)} jobs match"),),
+            f"{count(len(found), 'job matches', 'jobs match')} now, and {expect} were expected: nothing was done",
+            (Fault("expect", f"is {expect}, not {len(found)}"),),
         )
 
     def do(job: Job) -> Job:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.control import story
+from chalicelib.control import graph, story
 from chalicelib.control.decide import decide
 from chalicelib.control.reconcile_pool import observe
 from chalicelib.core import invariants
@@ -57,11 +57,18 @@ def job(plane: Plane, record: Job) -> Why:
     now = plane.clock()
     host = plane.stores.hosts.get(record.pool, record.host) if record.host and not record.ended else None
     outlook = _outlook(plane, record) if record.state is JobState.PENDING else None
+    awaited = graph.awaited(plane, record) if record.state is JobState.BLOCKED else None
     unanswered = host is not None and host.state is HostState.LAUNCHING and host.instance_id is None
     pool = plane.stores.registry.pool(record.pool) if unanswered else None
     backoff_until = pool.supply.backoff_until if pool is not None else 0.0
     sentences = why_job(
-        record, story.of_job(plane, record), now, host=host, outlook=outlook, backoff_until=backoff_until
+        record,
+        story.of_job(plane, record),
+        now,
+        host=host,
+        outlook=outlook,
+        awaited=awaited,
+        backoff_until=backoff_until,
     )
     return Why(subject=record.id, state=str(record.state), at=now, sentences=tuple(sentences))
 

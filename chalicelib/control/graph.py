@@ -97,12 +97,22 @@ def held_again(plane: Plane, blocked: Sequence[Record]) -> list[Record]:
     return hold(plane, blocked, awaited=frozenset(flagged))
 
 
+def awaited(plane: Plane, record: Record) -> Ruling:
+    """What is to become of who is blocked, by the rows of whom it waits for as they are now. Nothing is written."""
+    return graph.ruling(record.spec.after, record.spec.after_on, _ends(plane, [record]))
+
+
+def _ends(plane: Plane, blocked: Sequence[Record]) -> dict[str, str | None]:
+    """The final states of those whom these wait for; None of one that has not ended."""
+    subjects = rows(plane, {subject for one in blocked for subject in one.spec.after})
+    return {subject: str(row.state) if row.ended else None for subject, row in subjects.items()}
+
+
 def _look(plane: Plane, waiting: Sequence[Record]) -> list[Record]:
     blocked = [one for one in waiting if one.state in (JobState.BLOCKED, ArrayState.BLOCKED)]
     if not blocked:
         return []
-    subjects = rows(plane, {subject for one in blocked for subject in one.spec.after})
-    ends = {subject: str(row.state) if row.ended else None for subject, row in subjects.items()}
+    ends = _ends(plane, blocked)
     ended, pools = [], set()
     for one in blocked:
         ruling = graph.ruling(one.spec.after, one.spec.after_on, ends)

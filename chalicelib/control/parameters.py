@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from chalicelib.core.family import Family
 from chalicelib.errors import BadRequest, Fault
+
+if TYPE_CHECKING:
+    from fastjsonschema import JsonSchemaValueException
 
 WORDS = frozenset(
     (
@@ -77,17 +80,28 @@ def checked(family: Family, given: Mapping[str, Any], field: str) -> dict[str, A
     try:
         filled: dict[str, Any] = _compiled(_text(family.schema))(copy)
     except JsonSchemaValueException as error:
-        name = ".".join([field, *map(str, error.path[1:])])
-        message = str(error.message).removeprefix(str(error.name)).strip()
-        raise BadRequest(
-            f"{name}: {message} (family {family.name}, version {family.version})", (Fault(name, message),)
-        ) from None
+        fault = _in_words(error, field)
+        message = f"{fault.message} (family {family.name}, version {family.version})"
+        raise BadRequest(f"{fault.field}: {message}", (Fault(fault.field, message),)) from None
     except ArithmeticError:  # a whole number may be too large to be divided by what the schema says
         sentence = "hold a number that cannot be tried against the schema"
         raise BadRequest(
             f"{field} {sentence} (family {family.name}, version {family.version})", (Fault(field, sentence),)
         ) from None
     return filled
+
+
+def _in_words(error: JsonSchemaValueException, field: str) -> Fault:
+    """The two mistakes that are made daily, a missing name and one too many, by that name; all others as the library says them."""
+    at = ".".join([field, *map(str, error.path[1:])])
+    given = error.value if isinstance(error.value, dict) else {}
+    if error.rule == "required" and (missing := [name for name in error.rule_definition if name not in given]):
+        return Fault(f"{at}.{missing[0]}", "is required")
+    if error.rule == "additionalProperties" and "patternProperties" not in error.definition:
+        known = error.definition.get("properties", {})
+        if unknown := [name for name in given if name not in known]:
+            return Fault(f"{at}.{unknown[0]}", f"is not known here; known are {', '.join(known) or 'none'}")
+    return Fault(at, str(error.message).removeprefix(str(error.name)).strip())
 
 
 def _faults(schema: Any, field: str, depth: int) -> list[Fault]:

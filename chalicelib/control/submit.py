@@ -20,6 +20,7 @@ from chalicelib.control.fairness import ranked
 from chalicelib.control.wake import wake
 from chalicelib.core import admission, secrets, webhook
 from chalicelib.core.backlog import entry_of
+from chalicelib.core.graph import waits
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.spoken import moment
@@ -94,12 +95,12 @@ def _ranked(plane: Plane, jobs: Sequence[Job]) -> list[Job]:
 def _named(held: Sequence[tuple[Job, bool]]) -> list[tuple[Job, bool]]:
     """`#3` in what a job of a batch waits for is the batch's fourth job: its id now."""
     ids = [job.id for job, _ in held]
-    return [
-        (replace(job, spec=replace(job.spec, after=graph.named(job.spec.after, ids))), new)
-        if job.spec.after
-        else (job, new)
-        for job, new in held
-    ]
+    return [(_after(job, graph.named(job.spec.after, ids)), new) if job.spec.after else (job, new) for job, new in held]
+
+
+def _after(job: Job, after: tuple[str, ...]) -> Job:
+    reason = waits(after) if job.state is JobState.BLOCKED else job.reason
+    return replace(job, spec=replace(job.spec, after=after), reason=reason)
 
 
 def wake_for(plane: Plane, pool: str) -> None:
@@ -148,7 +149,7 @@ def _new_job(plane: Plane, spec: JobSpec, owner: str) -> Job:
     if spec.not_before is not None and spec.not_before > now:
         state, reason = JobState.SCHEDULED, f"submitted; waits until {moment(spec.not_before)}"
     elif spec.after:
-        state, reason = JobState.BLOCKED, "submitted; waits for others"
+        state, reason = JobState.BLOCKED, waits(spec.after)
     return Job(
         id=plane.new_id("job"),
         pool=spec.pool,

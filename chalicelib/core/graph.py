@@ -22,6 +22,15 @@ class Ruling:
     reason: str
 
 
+def waits(after: Sequence[str]) -> str:
+    """What is told of who has just been submitted, and has others to wait for."""
+    return f"submitted; waits for {_some(after)}"
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ids[0] + (f" and {len(ids) - 1} more" if len(ids) > 1 else "")
+
+
 def ruling(after: Sequence[str], after_on: str, ends: Mapping[str, str | None]) -> Ruling:
     """`ends`: id → its final state, None while it has not ended; one that is missing here is known to nobody any more.
 
@@ -33,8 +42,7 @@ def ruling(after: Sequence[str], after_on: str, ends: Mapping[str, str | None]) 
             if state is not None and state != SUCCEEDED:
                 said = "is not known any more" if state == UNKNOWN else f"is {state.replace('_', ' ')}"
                 return Ruling(Fate.SKIP, f"it was to begin after {one} succeeds, and that {said}")
-    waits = [one for one, state in ended.items() if state is None]
-    if waits:
-        more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
-        return Ruling(Fate.WAIT, f"{waits[0]}{more} to {'succeed' if after_on == 'success' else 'end'}")
+    going = [one for one, state in ended.items() if state is None]
+    if going:
+        return Ruling(Fate.WAIT, f"{_some(going)} to {'succeed' if after_on == 'success' else 'end'}")
     return Ruling(Fate.UNBLOCK, "all that it waited for has ended")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.job import Finish, Job, JobEvent
 from chalicelib.core.job_spec import RetryOn
+from chalicelib.core.spoken import count
 
 FAULTS_MAX = 10  # hosts of ours that may fail a job before we stop trying and say so
 
@@ -44,7 +45,7 @@ def verdict(job: Job, finish: Finish, *, interrupted: bool = False) -> Verdict:
         return Verdict(event, finish.reason, charge=True)
     if not _worth_another(job, event, finish.exit_code):
         return Verdict(event, f"{finish.reason}; not tried again: {_unlisted(job)}", charge=True)
-    return Verdict(JobEvent.RETRY, f"{finish.reason}; trying again ({left} attempts left)", charge=True)
+    return Verdict(JobEvent.RETRY, f"{finish.reason}; trying again ({count(left, 'attempt')} left)", charge=True)
 
 
 def began_and_was_lost(job: Job, reason: str, *, interrupted: bool = False) -> Verdict:

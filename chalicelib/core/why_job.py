@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.graph import Fate, Ruling
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.rationing import throttled_until
@@ -51,13 +52,15 @@ def why_job(
     *,
     host: Host | None,
     outlook: Outlook | None,
+    awaited: Ruling | None = None,
     backoff_until: float = 0.0,
 ) -> list[str]:
-    """Sentences, the most important first. `host`: the row of the host it names, while there is one. `backoff_until`: until when its pool
-    asks nothing of EC2."""
+    """Sentences, the most important first. `host`: the row of the host it names, while there is one. `awaited`: of a blocked job, how
+    those stand whom it waits for. `backoff_until`: until when its pool asks nothing of EC2."""
     told = [
         _state(job, now),
         *_reasons(job, outlook),
+        *_others(job, awaited),
         *_place(job, host, now, backoff_until),
         *_next(job, outlook, now),
     ]
@@ -81,6 +84,18 @@ def _reasons(job: Job, outlook: Outlook | None) -> Iterator[str]:
         waits = (outlook.waits if outlook else "") or job.waiting_for
         if waits and not (outlook and outlook.coming):
             yield f"What it waits for: {waits}"
+
+
+def _others(job: Job, awaited: Ruling | None) -> Iterator[str]:
+    if awaited is None:
+        return
+    if awaited.fate is not Fate.WAIT:
+        yield f"That is over, and the next sweep settles it: {awaited.reason}"
+        return
+    yield f"What it waits for: {awaited.reason}"
+    yield (
+        "It is skipped if one of those ends badly" if job.spec.after_on == "success" else "How they end does not matter"
+    )
 
 
 def _place(job: Job, host: Host | None, now: float, backoff_until: float) -> Iterator[str]:
@@ -200,7 +215,8 @@ def _told(job: Job, now: float) -> Iterator[str]:
         yield f"Nobody could be told of its end ({who}) in {count(telling.tries, 'try', 'tries')}, and it was given up: {telling.fault}"
     elif telling.tries:
         left = ", ".join(name for name in job.listeners if name not in telling.told)
-        yield f"Of its end {left} could not be told yet: {telling.fault}; the next try is {ago(telling.due_at, now)}"
+        fault = telling.fault.removeprefix(f"{left}: ")  # where one alone is left, it is named already
+        yield f"Its end could not be told to {left} yet: {fault}; the next try is {ago(telling.due_at, now)}"
     else:
         yield f"Its end is being told ({who})"
 

@@ -41,9 +41,10 @@ def show(name: Owner, url: Url = None, token: Token = None, stage: Stage = None,
         emit(found)
         return
     used = found["used"]
-    typer.echo(f"{name} has {used['jobs']} jobs that have not ended; at most {_limit(found, 'jobs_max')}")
-    typer.echo(f"cores of a pool at work: at most {_limit(found, 'cpu_max')}")
-    typer.echo(f"USD today: {used['usd_today']:.2f}; at most {_limit(found, 'usd_per_day')}")
+    limits = {each: "no limit" if found[each] is None else f"at most {_limit(found, each)}" for each in LIMITS}
+    typer.echo(f"{name} has {used['jobs']} jobs that have not ended; {limits['jobs_max']}")
+    typer.echo(f"cores of a pool at work: {limits['cpu_max']}")
+    typer.echo(f"USD today: {used['usd_today']:.2f}; {limits['usd_per_day']}")
 
 
 @owner.command(name="set")

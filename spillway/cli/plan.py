@@ -43,7 +43,10 @@ def plan(
 
 def _head(document: Mapping[str, Any]) -> list[str]:
     target, backlog, wake_at = document.get("target"), document["backlog"], document.get("wake_at")
-    waiting = f"{backlog['seen']} {'job waits' if backlog['seen'] == 1 else 'jobs wait'}"
+    seen = max(
+        backlog["seen"], len(document["waits"]) + document["waits_more"]
+    )  # whom a quota holds is not among the seen
+    waiting = f"{seen} {'job waits' if seen == 1 else 'jobs wait'}"
     if not backlog["complete"]:
         waiting = f"more than {waiting}"
     count = len(document["actions"])

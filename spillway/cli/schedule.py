@@ -143,6 +143,8 @@ def next_fires(
         found = spillway.next_fires(name, limit)
     if as_json:
         emit({"items": found})
+    elif not found:
+        typer.echo(f"{name} fires no more: it is over, or paused (`spillway schedule resume {name}`).")
     else:
         table(("when", "note"), [[f["local"], f["note"]] for f in found])
 

@@ -28,7 +28,7 @@ def status(
     owner: Annotated[str | None, typer.Option(help="Only jobs of this owner, whatever their pool.")] = None,
     family: Annotated[str | None, typer.Option(help="Only jobs of this family.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="Only jobs with this label: NAME or NAME:VALUE (may be repeated).")
+        list[str] | None, typer.Option(help="Only jobs with this label: NAME or NAME=VALUE (may be repeated).")
     ] = None,
     since: Annotated[float | None, typer.Option(min=0, help="Only jobs of the last so many hours.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest jobs.")] = 20,
@@ -39,7 +39,12 @@ def status(
 ) -> None:
     """Show jobs (the given ones, or the newest that fit), or with --pool a pool, its hosts and its newest jobs."""
     with connect(url, token, stage) as spillway:
-        filters: dict[str, Any] = {"owner": owner, "family": family, "state": state or (), "label": label or ()}
+        filters: dict[str, Any] = {
+            "owner": owner,
+            "family": family,
+            "state": state or (),
+            "label": [_label(one) for one in label or ()],
+        }
         chosen = {name: value for name, value in filters.items() if value}
         if since is not None:
             chosen["since"] = time.time() - since * 3600
@@ -74,10 +79,17 @@ def status(
         )
 
 
+def _label(said: str) -> str:
+    """As the API has it, `name:value`: on the command line it is `name=value` everywhere."""
+    name, equals, value = said.partition("=")
+    return f"{name}:{value}" if equals and ":" not in name else said
+
+
 def _why(job: Job) -> str | None:
     """What it waits for, and how soon it is expected to begin."""
     why = job.waiting_for or job.reason
-    return why if job.expected_wait_s is None else f"{why} (begins in about {job.expected_wait_s:.0f} s)"
+    soon = job.expected_wait_s is not None and job.state != "scheduled"  # that says when by itself
+    return f"{why} (begins in about {job.expected_wait_s:.0f} s)" if soon else why
 
 
 def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:

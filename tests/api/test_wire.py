@@ -66,6 +66,15 @@ def test_a_mistake_is_named_by_its_field(change: dict[str, Any], field: str) -> 
     assert [name for name, _ in faults(GOOD | change)] == [field]
 
 
+def test_a_wrong_choice_is_told_what_to_say_instead() -> None:
+    """In words, not in the pattern that it broke; also below the names of a mapping. What is no secret's name is not repeated."""
+    assert faults(GOOD | {"secrets": {"KEY": "hunter2"}}) == [
+        ("secrets[...]", "must be a secret's name, such as ssm:grader-token or secretsmanager:grader-token")
+    ]
+    with pytest.raises(BadRequest, match=r"state\[0\]: must be one of scheduled, blocked, pending, .*, not 'faild'"):
+        wire.decode(b'{"state": ["faild"]}', job_wire.JobsQuery)
+
+
 def test_what_is_missing_is_named() -> None:
     assert faults({"command": "true"}) == [("timeout_s", "is required")]
 

@@ -221,6 +221,9 @@ class Server:
             start, limit = int(query.get("cursor", 0)), int(query["limit"])
             wanted = {name: value for name, value in query.items() if name in ("pool", "owner", "state")}
             found = [j for j in reversed(self.jobs.values()) if all(j.get(k) == v for k, v in wanted.items())]
+            if label := query.get("label"):
+                name, _, value = label.partition(":")
+                found = [j for j in found if j["spec"].get("labels", {}).get(name) == value]
             more = str(start + limit) if start + limit < len(found) else None
             return 200, {"items": found[start : start + limit], "next": more}
         if method == "POST" and parts == ["bulk"]:

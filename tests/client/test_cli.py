@@ -145,6 +145,8 @@ def test_one_mistake_is_told_once() -> None:
     one = FieldError("cpu", "is 500; at most 2")
     for sentence in ("cpu is 500; at most 2", "cpu: is 500; at most 2"):
         assert str(Refused(sentence, fields=[one])) == "cpu: is 500; at most 2"
+    longer = "owner: this token submits for ada only"
+    assert str(Refused(longer, fields=[FieldError("owner", "must be ada")])) == longer
     assert str(Refused("The job is wrong", fields=[one])).splitlines() == [
         "The job is wrong",
         "  cpu: is 500; at most 2",
@@ -210,6 +212,10 @@ def test_status_chooses_jobs_and_says_where_none_fits(here: CliRunner, server: A
     chosen = here.invoke(app, ["status", "--pool", "default", "--state", "pending", "--json"])
     assert [job["id"] for job in json.loads(chosen.stdout)["items"]] == [waits]
     assert "No job fits." in here.invoke(app, ["status", "--owner", "eve"]).stdout
+    labelled = here.invoke(app, ["submit", "true", "--label", "course=cs101"]).stdout.strip()
+    for label in ("course=cs101", "course:cs101"):  # as it was said at submission, and as the API says it
+        fits = here.invoke(app, ["status", "--label", label, "--json"])
+        assert [job["id"] for job in json.loads(fits.stdout)["items"]] == [labelled]
 
 
 def test_cancel_asks_and_tells_what_became_of_it(here: CliRunner, server: Any) -> None:

@@ -38,6 +38,8 @@ def test_why_of_what_is_neither_job_nor_host_says_what_to_do(here: CliRunner) ->
     assert done.exit_code == 2
     assert "its plan says" in done.stderr
     assert here.invoke(app, ["why", "host-2"]).exit_code == 2
+    done = here.invoke(app, ["why", "array-1"])
+    assert (done.exit_code, "`spillway array show` says" in done.stderr) == (2, True)
 
 
 def test_a_story_is_a_table_of_its_lines(here: CliRunner) -> None:

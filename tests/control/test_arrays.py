@@ -160,6 +160,7 @@ def test_an_array_waits_for_a_job_and_is_skipped_when_that_fails() -> None:
     town = Town()
     first = town.submit("fail 5")
     array = array_of(town, 3, after=(first.id,))
+    assert now(town, array).reason == f"submitted; waits for {first.id}"
     last = submit(town.plane, spec(after=(array.id,)), "alice").job
     anyway = submit(town.plane, spec(after=(array.id,), after_on="finish"), "alice").job
     town.run_until_quiet()

@@ -201,7 +201,7 @@ def test_why_says_how_the_telling_goes() -> None:
 
     while not town.job(job.id).ended:
         town.run(1)
-    assert "webhook could not be told yet: webhook: it answered 500; the next try is in" in why()
+    assert "Its end could not be told to webhook yet: it answered 500; the next try is in" in why()
     town.run(60)
     assert why().startswith("Its end was told (webhook, topic)")
     lost = replace(town.job(job.id), delivered_at=None, telling=Telling(tries=18, fault="x", given_up=True))

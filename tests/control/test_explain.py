@@ -12,9 +12,11 @@ from town import OFFERING, Town
 from chalicelib.api import explain_view
 from chalicelib.control import explain
 from chalicelib.control.cancel import cancel
+from chalicelib.control.submit import submit, submit_many
 from chalicelib.core import why_job
 from chalicelib.core.host import HostEvent, HostState
 from chalicelib.core.job import JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.plan import Start
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.story import Line
@@ -103,6 +105,25 @@ def test_a_plan_and_every_why_only_read() -> None:
     explain_view.plan(planned)
     assert rows(town) == before
     assert {"of_pool", "head", "instances"} <= asked
+
+
+def after(others: tuple[str, ...], **said: Any) -> JobSpec:
+    return JobSpec(command="run 5", timeout_s=90, after=others, **said)
+
+
+def test_who_waits_for_others_is_told_for_whom() -> None:
+    """By id, in its row and in its why, which looks anew; in a batch by the id that `#0` has become; of an array as well."""
+    town = a_town()
+    first, last = submit_many(town.plane, [JobSpec(command="run 60", timeout_s=90), after(("#0",))], "alice")
+    other = submit(town.plane, JobSpec(command="run 5", timeout_s=90), "alice").job
+    both = submit(town.plane, after((first.job.id, other.id), after_on="finish"), "alice").job
+    assert town.job(last.job.id).reason == f"submitted; waits for {first.job.id}"
+    assert town.job(both.id).reason == f"submitted; waits for {first.job.id} and 1 more"
+    assert f"What it waits for: {first.job.id} to succeed." in explain.job(town.plane, town.job(last.job.id)).sentences
+    assert f"What it waits for: {first.job.id} and 1 more to end." in explain.job(town.plane, both).sentences
+    town.run(40)
+    assert town.job(other.id).ended
+    assert f"What it waits for: {first.job.id} to end." in explain.job(town.plane, town.job(both.id)).sentences
 
 
 def test_a_plan_is_what_the_next_pass_does() -> None:

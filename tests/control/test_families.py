@@ -92,10 +92,10 @@ def test_a_job_runs_the_version_it_names(town: Town) -> None:
 @pytest.mark.parametrize(
     ("said", "field", "words"),
     [
-        ({}, "parameters", "student"),
+        ({}, "parameters.student", "is required"),
         ({"parameters": {"student": "Alice"}}, "parameters.student", "pattern"),
         ({"parameters": {"student": "a", "tries": 9}}, "parameters.tries", "smaller than or equal to 5"),
-        ({"parameters": {"student": "a", "more": 1}}, "parameters", "more"),
+        ({"parameters": {"student": "a", "more": 1}}, "parameters.more", "is not known here; known are student, tries"),
         ({"family_version": 7}, "family_version", "has no version 7"),
         ({"family": "other"}, "family", "no family named 'other'"),
         ({"family": None, "command": "true", "timeout_s": 1, "family_version": 1}, "family_version", "needs a family"),
