@@ -152,8 +152,10 @@ def _timing(fields: list[str], *, sunday: int) -> Timing:
     if not seconds.isdigit() or int(seconds) > 59:
         raise BadTiming(f"{seconds!r}: seconds are one number, 0 to 59, since a schedule fires at most once a minute")
     free = [field[0] in "*?" for field in (days, weekdays)]
-    if sunday == 1 and not any(free):
-        raise BadTiming("say ? for the day of month or for the day of week: here both cannot be chosen at once")
+    if sunday == 1 and "?" not in (days, weekdays):  # who means cron and counts seconds would get something else
+        raise BadTiming(
+            "Quartz and AWS want ? as the day of month or as the day of week (cron's own five fields begin with the minute)"
+        )
     near_end, last_weekday = _NEAR_END.match(days), days == "LW"
     if near_end and int(near_end[1]) > 27:
         raise BadTiming(f"{days!r}: at most 27 days before the last of the month, since February has no more")
@@ -178,8 +180,19 @@ def _timing(fields: list[str], *, sunday: int) -> Timing:
     except BadTiming:
         raise
     except ValueError as error:
-        raise BadTiming(f"croniter cannot read it: {error}") from None
+        raise BadTiming(_misread(timing.fields.split(), fields, str(error))) from None
     return timing
+
+
+def _misread(read: list[str], typed: list[str], error: str) -> str:
+    """Which of the fields is none, each looked at alone; else croniter's own words."""
+    from croniter import croniter
+
+    for index, field in enumerate(read):
+        alone = " ".join(field if index == other else "0" if other == 0 else "*" for other in range(len(read)))
+        if not croniter.is_valid(alone, second_at_beginning=True):
+            return f"{typed[index]!r} is no {_NAMES[index]}"
+    return error
 
 
 def _weekday(part: str, sunday: int) -> str:
