@@ -158,7 +158,7 @@ def test_a_family_gives_the_defaults_of_rows_and_grading_jobs() -> None:
         ({"jobs": []}, "jobs"),
         ({"jobs": [{"command": "x", "timeout_s": 5, "owner": o} for o in ("a", "b")]}, "same owner"),
         ("command,timeout_s\nrun 1,5\nrun 1,1000000", "timeout_s"),
-        ("hello", "1 cells"),
+        ("hello", "neither JSON nor"),
         ({"again": {"id": "x"}}, "again"),
         *(
             ({"again": {"id": "x", "body": "a", "sent_at": at}}, "again")
