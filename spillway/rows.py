@@ -225,7 +225,9 @@ def submit_rows(
             problems = [problem for found in by_line.values() for problem in found]
             if not by_line or not skip_bad:
                 before = f"the {submitted} jobs before these are submitted" if submitted else "nothing was submitted"
-                raise BadInput(f"{file}: {error.sentence} ({before})", fields=problems or error.fields) from error
+                rows_refused = f"{len(by_line)} {'row is' if len(by_line) == 1 else 'rows are'} refused"
+                said = rows_refused if by_line else error.sentence  # its own words count from 0 and know no lines
+                raise BadInput(f"{file}: {said} ({before})", fields=problems or error.fields) from error
             skipped += problems
             left = [row for n, row in enumerate(left) if n not in by_line]
     return [], skipped
