@@ -9,8 +9,9 @@ import pytest
 from town import OFFERING, Town
 
 from chalicelib.control import arrays
+from chalicelib.control.elements import Elements
 from chalicelib.control.submit import submit, submit_many
-from chalicelib.core.arrays import Array, ArrayState, element_id
+from chalicelib.core.arrays import Array, ArrayState, element_id, unfolded
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import JobSpec, Notify
 from chalicelib.core.pool import PoolSpec
@@ -267,3 +268,18 @@ def test_each_elements_parameters_are_checked_with_those_that_all_have() -> None
         checked([{}])
     with pytest.raises(BadRequest, match=r"elements\[1\].a_b: is called"):
         checked([{"student": "x"}, {"student": "x", "a-b": 1, "a_b": 2}])
+
+
+def test_what_a_pass_makes_of_an_array_while_it_is_cancelled_is_cancelled_by_that_pass() -> None:
+    """It had read the array before: the sweep would find what it made too, but a minute later."""
+    town = Town(PoolSpec(offerings=(OFFERING,), scaling_enabled=False))
+    array = array_of(town, 3)
+    making = Elements(town.plane)
+    (first, *_), _ = unfolded(town.plane.stores.backlog.head(array.pool, 10), 10)
+    bound = making.bind(first)
+    assert bound is not None
+    arrays.cancel(town.plane, array.id)
+    made = making.make(bound, "host-1", town.now, "assigned")
+    assert made is not None
+    making.advance()
+    assert town.job(made.id).cancel_requested
