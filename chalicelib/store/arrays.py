@@ -15,7 +15,7 @@ from chalicelib.core.job import FINAL as ENDS
 from chalicelib.core.job import JobState
 from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import done
 from chalicelib.store.jobs import UNTOLD
 from chalicelib.store.ports import must_say
 from chalicelib.store.tables import ArrayRow, TallyRow
@@ -31,11 +31,7 @@ class DynamoArrays:
         self._row, self._tally = row, tally
 
     def put(self, array: Array) -> bool:
-        try:
-            self._of(array).save(condition=self._row.id.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self._of(array).save(condition=self._row.id.does_not_exist()))
 
     def get(self, array_id: str) -> Array | None:
         try:
@@ -138,11 +134,7 @@ class DynamoArrays:
 
     def _change(self, array_id: str, changes: list[Action], condition: Condition) -> Array | None:
         row = self._row(array_id, PART)
-        try:
-            row.update(changes, condition=condition)
-        except ConditionFailed:
-            return None
-        return _array(row)
+        return _array(row) if done(lambda: row.update(changes, condition=condition)) else None
 
     def _of(self, array: Array) -> ArrayRow:
         return self._row(

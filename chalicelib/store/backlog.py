@@ -14,7 +14,7 @@ from itertools import islice
 
 from chalicelib.core.backlog import Entry
 from chalicelib.store.batches import write_batch
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import ConditionFailed, done
 from chalicelib.store.tables import EntryRow
 
 BACKLOG_SHARDS = 1
@@ -32,11 +32,7 @@ class DynamoBacklog:
         self.row_of(entry).save()
 
     def put_if_absent(self, entry: Entry) -> bool:
-        try:
-            self.row_of(entry).save(condition=self._row.job.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self.row_of(entry).save(condition=self._row.job.does_not_exist()))
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         latest = {(entry.pool, entry.rank): entry for entry in entries}

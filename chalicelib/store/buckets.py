@@ -9,7 +9,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib.core import bucket
 from chalicelib.core.bucket import Ask, Bucket, Taken
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import done
 from chalicelib.store.tables import BucketRow
 
 TRIES_MAX = 5  # pools that launch in the same moment; who is overtaken so often waits for the next token
@@ -45,8 +45,4 @@ class DynamoBuckets:
             shape.at.set(after.at),
             shape.takes.set(after.takes),
         ]
-        try:
-            shape("bucket", region).update(changes, condition=same)
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: shape("bucket", region).update(changes, condition=same))

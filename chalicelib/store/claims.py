@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import done
 from chalicelib.store.tables import ClaimRow
 
 
@@ -14,11 +14,7 @@ class DynamoClaims:
 
     def take(self, userid: str, job_id: str, attempt: int, *, by: str, at: float, expires_at: float) -> bool:
         claim = self._row(userid, f"{job_id}#{attempt}", by=by, at=at, expires_at=expires_at)
-        try:
-            claim.save(condition=self._row.host.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: claim.save(condition=self._row.host.does_not_exist()))
 
     def holder(self, userid: str, job_id: str, attempt: int) -> str | None:
         try:

@@ -7,6 +7,7 @@ three times in all. `AWS_ENDPOINT_URL` and the usual credentials are honoured, b
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -39,6 +40,15 @@ WHAT_TO_DO = {
 
 class ConditionFailed(Exception):
     """The row is not in the state that the write names: a lost race, which the stores turn into their outcome."""
+
+
+def done(write: Callable[[], object]) -> bool:
+    """Perform a conditional write; False where it lost the race."""
+    try:
+        write()
+    except ConditionFailed:
+        return False
+    return True
 
 
 class Requests:

@@ -12,7 +12,7 @@ from pynamodb.expressions.update import Action
 from chalicelib.core.host import WORKING, Assignment, Host, HostEvent, HostState, Launch, sources, target
 from chalicelib.store.attributes import assignment_map
 from chalicelib.store.batches import read_all, write_batch
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import ConditionFailed, done
 from chalicelib.store.ports import HOST_FACTS, only
 from chalicelib.store.tables import HostRow, LaunchRow
 
@@ -27,11 +27,7 @@ class DynamoHosts:
         write_batch(self._row, puts=map(self._of, hosts))
 
     def register(self, host: Host) -> bool:
-        try:
-            self._of(host).save(condition=self._row.id.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self._of(host).save(condition=self._row.id.does_not_exist()))
 
     def get(self, pool: str, host_id: str) -> Host | None:
         try:
@@ -68,11 +64,7 @@ class DynamoHosts:
             tries=launch.tries,
             recorded=launch.recorded,
         )
-        try:
-            row.save(condition=self._launch.id.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: row.save(condition=self._launch.id.does_not_exist()))
 
     def forget(self, pool: str, ids: Sequence[str]) -> None:
         write_batch(self._row, deletes=[{"pool": pool, "id": row_id} for row_id in dict.fromkeys(ids)])
@@ -94,11 +86,7 @@ class DynamoHosts:
         row = self._launch
         same: Condition = (row.sent_at == launch.sent_at) & (row.tries == launch.tries)
         same &= row.recorded == False  # noqa: E712  # an expression
-        try:
-            row(launch.pool, launch.id).update(changes, condition=same)
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: row(launch.pool, launch.id).update(changes, condition=same))
 
     def settle_launch(self, launch: Launch, expires_at: float) -> bool:
         row = self._launch
@@ -178,11 +166,7 @@ class DynamoHosts:
 
     def _change(self, pool: str, host_id: str, changes: list[Action], condition: Condition) -> Host | None:
         row = self._row(pool, host_id)
-        try:
-            row.update(changes, condition=condition)
-        except ConditionFailed:
-            return None
-        return _host(row)
+        return _host(row) if done(lambda: row.update(changes, condition=condition)) else None
 
     def _of(self, host: Host) -> HostRow:
         return self._row(

@@ -11,7 +11,7 @@ from pynamodb.expressions.update import Action
 from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch, write_batch
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import done
 from chalicelib.store.ports import KeyHold, must_say
 from chalicelib.store.tables import JobRow, JobsTable, KeyRow
 
@@ -29,11 +29,7 @@ class DynamoJobs:
     def put(self, job: Job, expires_at: float | None = None) -> bool:
         row = self.row_of(job)
         row.expires_at = expires_at
-        try:
-            row.save(condition=self._row.id.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: row.save(condition=self._row.id.does_not_exist()))
 
     def put_many(self, jobs: Sequence[Job]) -> None:
         write_batch(self._row, puts=map(self.row_of, jobs))
@@ -188,11 +184,7 @@ class DynamoJobs:
 
     def _change(self, job_id: str, changes: list[Action], condition: Condition) -> Job | None:
         row = self._row(job_id, PART)
-        try:
-            row.update(changes, condition=condition)
-        except ConditionFailed:
-            return None
-        return _job(row)
+        return _job(row) if done(lambda: row.update(changes, condition=condition)) else None
 
     def row_of(self, job: Job) -> JobRow:
         """The row that a job is kept as."""

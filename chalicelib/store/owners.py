@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.core.quota import OwnerQuota, Quota
 from chalicelib.store.batches import read_all
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import done
 from chalicelib.store.tables import QuotaRow, SpentRow
 
 
@@ -26,11 +26,7 @@ class DynamoOwners:
     def put_quota(self, owner: str, quota: Quota, *, version: int, by: str, at: float) -> OwnerQuota | None:
         row = self._quota("quota", owner, quota=quota, version=version + 1, by=by, at=at)
         before = self._quota.version == version if version else self._quota.name.does_not_exist()
-        try:
-            row.save(condition=before)
-        except ConditionFailed:
-            return None
-        return _quota(row)
+        return _quota(row) if done(lambda: row.save(condition=before)) else None
 
     def spend(self, owner: str, day: str, attempt: str, usd: float, expires_at: float) -> None:
         self._spent(f"spent/{owner}", f"{day}/{attempt}", usd=usd, expires_at=expires_at).save()

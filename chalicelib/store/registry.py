@@ -16,7 +16,7 @@ from chalicelib.core.calendar import Booking
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.settings import Defaults
 from chalicelib.store.batches import read_all
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import ConditionFailed, done
 from chalicelib.store.ports import PASS_FACTS, Token, only
 from chalicelib.store.tables import DefaultsRow, LookingRow, PoolRow, SettingRow, TokenRow, UseRow
 
@@ -78,11 +78,7 @@ class DynamoRegistry:
     def put_calendar(self, name: str, calendar: Sequence[Booking], *, version: int) -> Pool | None:
         row = self._pool("pool", name)
         changes: list[Action] = [self._pool.calendar.set(tuple(calendar)), self._pool.version.set(version + 1)]
-        try:
-            row.update(changes, condition=self._pool.version == version)
-        except ConditionFailed:
-            return None
-        return _pool(row)
+        return _pool(row) if done(lambda: row.update(changes, condition=self._pool.version == version)) else None
 
     def note_interest(self, name: str, people: int) -> None:
         with suppress(ConditionFailed):
@@ -125,19 +121,15 @@ class DynamoRegistry:
         )
         first = defaults.version == 1
         before = self._defaults.name.does_not_exist() if first else self._defaults.version == defaults.version - 1
-        try:
-            row.save(condition=before)
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: row.save(condition=before))
 
     def begin_pass(self, name: str) -> Pool | None:
         row = self._pool("pool", name)
-        try:
-            row.update([self._pool.pass_no.add(1)], condition=self._pool.name.exists())
-        except ConditionFailed:
-            return None
-        return _pool(row)
+        return (
+            _pool(row)
+            if done(lambda: row.update([self._pool.pass_no.add(1)], condition=self._pool.name.exists()))
+            else None
+        )
 
     def pass_no(self, name: str) -> int | None:
         try:
@@ -153,11 +145,7 @@ class DynamoRegistry:
         changes: list[Action] = [
             attributes[name].remove() if value is None else attributes[name].set(value) for name, value in facts.items()
         ]
-        try:
-            self._pool("pool", name).update(changes, condition=self._pool.pass_no == pass_no)
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self._pool("pool", name).update(changes, condition=self._pool.pass_no == pass_no))
 
     def token(self, sha256: str) -> Token | None:
         try:
@@ -176,22 +164,14 @@ class DynamoRegistry:
             note=token.note,
             by=token.by,
         )
-        try:
-            row.save(condition=self._token.name.does_not_exist())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: row.save(condition=self._token.name.does_not_exist()))
 
     def tokens(self, beginning: str = "") -> list[Token]:
         condition = self._token.name.startswith(beginning) if beginning else None
         return [_token(self._token.from_raw_data(item)) for item in read_all(self._token, "token", condition)]
 
     def remove_token(self, sha256: str) -> bool:
-        try:
-            self._token("token", sha256).delete(condition=self._token.name.exists())
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self._token("token", sha256).delete(condition=self._token.name.exists()))
 
     def note_use(self, sha256: str, at: float, *, before: float, expires_at: float) -> bool:
         try:

@@ -12,7 +12,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib.core.schedule import Fired, Outcome, Schedule
 from chalicelib.store.batches import read_all
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import ConditionFailed, done
 from chalicelib.store.tables import FiredRow, ScheduleRow
 
 KIND = "schedule"
@@ -43,18 +43,10 @@ class DynamoSchedules:
             self._row.next_at.remove() if schedule.next_at is None else self._row.next_at.set(schedule.next_at),
         ]
         there = self._row.name.does_not_exist() if version is None else self._row.version == version
-        try:
-            row.update(changes, condition=there)
-        except ConditionFailed:
-            return None
-        return _schedule(row)
+        return _schedule(row) if done(lambda: row.update(changes, condition=there)) else None
 
     def delete(self, name: str, *, version: int) -> bool:
-        try:
-            self._row(KIND, name).delete(condition=self._row.version == version)
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self._row(KIND, name).delete(condition=self._row.version == version))
 
     def advance(self, name: str, at: float, next_at: float | None, last_job: str | None) -> bool:
         changes: list[Action] = [
@@ -63,11 +55,7 @@ class DynamoSchedules:
         ]
         if last_job is not None:
             changes.append(self._row.last_job.set(last_job))
-        try:
-            self._row(KIND, name).update(changes, condition=self._row.next_at == at)
-        except ConditionFailed:
-            return False
-        return True
+        return done(lambda: self._row(KIND, name).update(changes, condition=self._row.next_at == at))
 
     def ran(self, name: str, at: float, job: str) -> None:
         changes: list[Action] = [self._row.last_job.set(job), self._row.last_at.set(at)]

@@ -8,7 +8,7 @@ from chalicelib.core import arrays, job
 from chalicelib.core.arrays import ArrayState
 from chalicelib.core.job import JobState
 from chalicelib.store.batches import write_batch
-from chalicelib.store.connection import ConditionFailed
+from chalicelib.store.connection import done
 from chalicelib.store.tables import ArrayRow, JobRow, WaiterRow
 
 PREFIX = "after#"
@@ -35,11 +35,9 @@ class DynamoWaiters:
     def await_end(self, subject: str) -> bool:
         shape: type[JobRow] | type[ArrayRow] = self._array if subject.startswith("array-") else self._job
         row = shape(subject, "array" if shape is self._array else "job")
-        try:
-            row.update([shape.awaited.set(True)], condition=shape.state.is_in(*ALIVE[shape is self._array]))
-        except ConditionFailed:
-            return False
-        return True
+        return done(
+            lambda: row.update([shape.awaited.set(True)], condition=shape.state.is_in(*ALIVE[shape is self._array]))
+        )
 
     def of(self, subject: str, after: str = "", limit: int = 1000) -> list[str]:
         shape = self._row
