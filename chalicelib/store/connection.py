@@ -112,7 +112,8 @@ class CountedConnection(Connection):
         except BotoCoreError as error:
             what = str(error)
         table = self._get_table_name_for_error_context(operation_kwargs)
-        raise StoreUnavailable(f"{operation_name} on table {table} in {self.region}: {what}")
+        where = f"table {table}" if table else "the stage's tables"  # a batch of statements names several
+        raise StoreUnavailable(f"{operation_name} on {where} in {self.region}: {what}")
 
 
 def bind(row: type[Row], table: str, connection: CountedConnection) -> type[Row]:

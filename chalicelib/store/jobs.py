@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from pynamodb.expressions.condition import Condition
@@ -10,7 +10,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.telling import Telling
-from chalicelib.store.batches import read_batch, write_batch
+from chalicelib.store.batches import read_batch
 from chalicelib.store.connection import done
 from chalicelib.store.ports import KeyHold, must_say
 from chalicelib.store.tables import JobRow, JobsTable, KeyRow
@@ -30,9 +30,6 @@ class DynamoJobs:
         row = self.row_of(job)
         row.expires_at = expires_at
         return done(lambda: row.save(condition=self._row.id.does_not_exist()))
-
-    def put_many(self, jobs: Sequence[Job]) -> None:
-        write_batch(self._row, puts=map(self.row_of, jobs))
 
     def get(self, job_id: str) -> Job | None:
         try:

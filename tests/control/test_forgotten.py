@@ -42,7 +42,7 @@ def test_the_sweep_reaches_who_stands_behind_thousands_of_jobs(full: Town) -> No
     """Jobs that are deferred by months are active all the time: who comes after them is repaired all the same."""
     later = full.submit(not_before=full.now + 90 * DAY_S)
     more = sweep.PAGE * sweep.PAGES_MAX + 700
-    full.stores.jobs.put_many([replace(later, id=f"job-{n:026d}") for n in range(1000, 1000 + more)])
+    full.stores.submissions.create([replace(later, id=f"job-{n:026d}") for n in range(1000, 1000 + more)])
     lost = replace(full.submit(), id=f"job-{99_000:026d}", rank="05#lost")
     full.stores.jobs.put(lost)  # and the function died before it wrote the entry
     for _ in range(3):
@@ -55,12 +55,12 @@ def test_what_is_counted_of_a_sweep_says_whether_it_is_all(full: Town) -> None:
     """Charts must not show a part of the jobs as all of them, wherever a sweep goes on."""
     later = full.submit(not_before=full.now + 90 * DAY_S)
     assert sweep.swept(full.plane, "default").jobs.complete
-    full.stores.jobs.put_many([replace(later, id=f"job-{n:026d}") for n in range(1000, 4000)])
+    full.stores.submissions.create([replace(later, id=f"job-{n:026d}") for n in range(1000, 4000)])
     for _ in range(3):
         tally = sweep.swept(full.plane, "default").jobs
         assert tally.complete
         assert tally.counts == {"scheduled": 3001}
-    full.stores.jobs.put_many([replace(later, id=f"job-{n:026d}") for n in range(4000, 9000)])
+    full.stores.submissions.create([replace(later, id=f"job-{n:026d}") for n in range(4000, 9000)])
     assert not any(sweep.swept(full.plane, "default").jobs.complete for _ in range(4))
 
 
@@ -206,7 +206,7 @@ def test_the_sweep_does_not_flood_a_queue_that_is_slow_already(full: Town) -> No
     ended = full.submit(notify=Notify(webhook="https://example.org/hook"))
     cancel(full.plane, ended.id)
     many = [replace(full.job(ended.id), id=f"job-{n:026d}") for n in range(1000, 1700)]
-    full.stores.jobs.put_many(many)
+    full.stores.submissions.create(many)
     full.cloud.queues.timers.messages.clear()
     full.now += 61
     delivery.sweep(full.plane)

@@ -53,7 +53,7 @@ def a_town(rows: list[dict[str, Any]]) -> tuple[Town, list[Job]]:
         Job(id=f"job-{ids.ulid(T0 + 50 * n, bytes([n] * 10))}", submitted_at=T0 + 50.0 * n, **row)
         for n, row in enumerate(rows)
     ]
-    town.stores.jobs.put_many(jobs)
+    town.stores.submissions.create(jobs)
     return town, jobs
 
 

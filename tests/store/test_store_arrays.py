@@ -83,7 +83,7 @@ def test_an_ended_array_is_untold_until_its_listeners_are_told(stores: Stores) -
 def test_an_array_is_listed_beside_jobs_and_never_among_them(stores: Stores) -> None:
     """They share a table and its indexes: each listing has its own kind, all pages of it."""
     jobs = [a_job(number) for number in range(3)]
-    stores.jobs.put_many(jobs)
+    stores.submissions.create(jobs)
     arrays = [an_array(number) for number in range(5)]
     for array in arrays:
         stores.arrays.put(array)

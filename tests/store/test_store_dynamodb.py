@@ -138,14 +138,19 @@ def test_every_write_is_one_request(dynamo: DynamoStores) -> None:
 def test_many_rows_are_few_requests(dynamo: DynamoStores) -> None:
     """25 writes or 100 reads a request; a list page and a pool are one query each."""
     jobs = [a_job(n) for n in range(101)]
-    dynamo.jobs.put_many(jobs)
+    dynamo.submissions.create(jobs)
     dynamo.jobs.get_many([job.id for job in jobs])
     dynamo.backlog.put_many([entry_of(job) for job in jobs])
     dynamo.backlog.head("p", 101)
     dynamo.jobs.active("p", limit=50)
     dynamo.jobs.of_pool("p", limit=50)
     dynamo.hosts.of_pool("p")
-    assert dynamo.requests.by_operation() == {"BatchWriteItem": 10, "BatchGetItem": 2, "Query": 4}
+    assert dynamo.requests.by_operation() == {
+        "BatchExecuteStatement": 9,  # of jobs with their entries
+        "BatchWriteItem": 5,
+        "BatchGetItem": 2,
+        "Query": 4,
+    }
 
 
 # ---- Rows as others read them
@@ -343,6 +348,8 @@ class Stingy:
             return self._moto(environ, start_response)  # type: ignore[no-any-return]
         self.calls += 1
         request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        if operation == "BatchExecuteStatement":
+            return self._inserts(request, environ, start_response)
         ((table, asked),) = request["RequestItems"].items()
         if operation == "BatchWriteItem":
             request["RequestItems"][table], left = asked[:2], asked[2:]
@@ -357,6 +364,16 @@ class Stingy:
         start_response("200 OK", [("Content-Type", "application/x-amz-json-1.0")])
         return [json.dumps(answer | undone).encode()]
 
+    def _inserts(self, request: Any, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """Each statement has an answer of its own: those beyond the second say that they were throttled."""
+        done, left = request["Statements"][:2], request["Statements"][2:]
+        body = json.dumps({"Statements": done}).encode()
+        environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        answer = json.loads(b"".join(self._moto(environ, lambda status, headers, *_: None)))
+        answer["Responses"] += [{"Error": {"Code": "ThrottlingError", "Message": "slower"}} for _ in left]
+        start_response("200 OK", [("Content-Type", "application/x-amz-json-1.0")])
+        return [json.dumps(answer).encode()]
+
 
 def test_unprocessed_parts_of_a_batch_are_sent_again(behind: Behind, moto: Any) -> None:
     """Nothing is lost when DynamoDB does two rows a time: puts, reads and deletes all arrive."""
@@ -364,13 +381,26 @@ def test_unprocessed_parts_of_a_batch_are_sent_again(behind: Behind, moto: Any) 
     dynamo = behind(stingy)
     jobs = [a_job(n) for n in range(7)]
     entries = [entry_of(job) for job in jobs]
-    dynamo.jobs.put_many(jobs)
+    for job in jobs:
+        dynamo.jobs.put(job)
     assert dynamo.jobs.get_many([job.id for job in jobs]) == {job.id: job for job in jobs}
     dynamo.backlog.put_many(entries)
     assert dynamo.backlog.head("p", 10) == entries
     dynamo.backlog.remove(entries[:6])
     assert dynamo.backlog.head("p", 10) == entries[6:]
-    assert stingy.calls == 4 + 4 + 4 + 3
+    assert stingy.calls == 4 + 4 + 3
+
+
+def test_throttled_parts_of_a_submission_are_sent_again(behind: Behind, moto: Any) -> None:
+    """Two rows a time: all jobs and entries arrive, and who existed is still known as such."""
+    stingy = Stingy(moto)
+    dynamo = behind(stingy)
+    jobs = [a_job(n) for n in range(5)]
+    dynamo.jobs.put(jobs[3])
+    assert dynamo.submissions.create(jobs) == {jobs[3].id}
+    assert stingy.calls == 5
+    assert dynamo.jobs.get_many([job.id for job in jobs]) == {job.id: job for job in jobs}
+    assert dynamo.backlog.head("p", 10) == [entry_of(job) for job in jobs]
 
 
 # ---- Refusals in plain words
@@ -415,7 +445,7 @@ def test_batches_and_queries_are_refused_alike(behind: Behind) -> None:
     dynamo = behind(Refusing("AccessDeniedException"))
     calls: list[Callable[[], object]] = [
         lambda: dynamo.jobs.put(a_job()),
-        lambda: dynamo.jobs.put_many([a_job()]),
+        lambda: dynamo.submissions.create([a_job()]),
         lambda: dynamo.jobs.get_many(["job-1"]),
         lambda: dynamo.jobs.active("p"),
         lambda: dynamo.hosts.of_pool("p"),

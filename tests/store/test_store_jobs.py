@@ -92,7 +92,7 @@ def test_unknown_jobs_are_none(stores: Stores) -> None:
 def test_many_jobs_are_put_and_read_beyond_every_batch_limit(stores: Stores) -> None:
     """25 puts and 100 reads fit into one DynamoDB request; more of them still all arrive, asked for twice or not."""
     jobs = [a_job(n) for n in range(230)]
-    stores.jobs.put_many(jobs)
+    stores.submissions.create(jobs)
     ids = [job.id for job in jobs]
     assert stores.jobs.get_many([*ids, *ids[:5], "job-none"]) == {job.id: job for job in jobs}
 
@@ -101,7 +101,7 @@ def test_every_event_in_every_state(stores: Stores) -> None:
     """A write goes through exactly where the machine has a row; everywhere else nothing changes."""
     cases = [(state, event) for state in JobState for event in JobEvent]
     jobs = [a_job_in(state, n) for n, (state, _) in enumerate(cases)]
-    stores.jobs.put_many(jobs)
+    stores.submissions.create(jobs)
     expected = {job.id: job for job in jobs}
     for job, (state, event) in zip(jobs, cases, strict=True):
         target = TRANSITIONS[state].get(event)
@@ -211,7 +211,7 @@ def test_waiting_is_said_only_of_a_pending_attempt(stores: Stores) -> None:
 def test_active_jobs_are_those_that_have_not_ended(stores: Stores) -> None:
     """By pool, oldest first, page by page; a job leaves when it ends, whichever way it ended."""
     jobs = [a_job_in(state, n) for n, state in enumerate(JobState)] + [a_job(99, pool="other"), a_job(98, owner="bob")]
-    stores.jobs.put_many(jobs)
+    stores.submissions.create(jobs)
     alive = [job.id for job in jobs if job.state not in FINAL and job.pool == "p"]
     assert pages_forward(stores, limit=2) == alive
     assert stores.jobs.active_of("ann") == len(alive) == 6
@@ -238,7 +238,7 @@ def pages_forward(stores: Stores, limit: int) -> list[str]:
 
 def test_a_pools_jobs_are_listed_newest_first(stores: Stores) -> None:
     """Ended or not, page by page without gap or repeat; stories and keys of the same table are not jobs."""
-    stores.jobs.put_many([a_job_in(JobState.LOST if n % 2 else JobState.PENDING, n) for n in range(7)])
+    stores.submissions.create([a_job_in(JobState.LOST if n % 2 else JobState.PENDING, n) for n in range(7)])
     stores.jobs.hold_key("ann", "k", "hash", job_id(0), LATER)
     found, cursor = stores.jobs.of_pool("p", limit=3)
     assert found == [job_id(6), job_id(5), job_id(4)]
@@ -252,7 +252,7 @@ def test_a_pools_jobs_are_listed_newest_first(stores: Stores) -> None:
 def test_an_owners_jobs_and_a_pools_live_ones_are_listed_newest_first(stores: Stores) -> None:
     """Whatever their pool; an ended job leaves the second list, never the first."""
     jobs = [a_job(n, owner="bob" if n % 3 else "ann", pool="p" if n % 2 else "q") for n in range(9)]
-    stores.jobs.put_many(jobs)
+    stores.submissions.create(jobs)
     bobs = [job.id for job in reversed(jobs) if job.owner == "bob"]
     found, cursor = stores.jobs.of_owner("bob", limit=4)
     while cursor is not None:

@@ -57,7 +57,7 @@ def test_a_batch_of_changes_costs_one_request_more(dynamo: DynamoStores) -> None
     """And a batch of submissions none."""
     telling = told(dynamo)
     jobs = [a_job(n) for n in range(20)]
-    telling.jobs.put_many(jobs)
+    telling.submissions.create(jobs)
     for job in jobs:
         assert telling.jobs.move(job.id, JobEvent.ASSIGN, attempt=1, at=NOW + 1, reason="it fits", host="host-1")
     before = dynamo.requests.total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from threading import Lock
 
@@ -29,11 +29,6 @@ class MemoryJobs:
             if expires_at is not None:
                 self.expires[job.id] = expires_at
             return True
-
-    def put_many(self, jobs: Sequence[Job]) -> None:
-        with self._lock:
-            for job in jobs:
-                self._put(job)
 
     def _put(self, job: Job) -> None:
         self._rows[job.id] = job
