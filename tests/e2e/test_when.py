@@ -70,7 +70,7 @@ def test_a_schedule_fires_to_the_second(deployed: Deployed) -> None:
     (fire,) = until(lambda: api.fires("once"))
     assert fire["outcome"] == "submit"
     assert 0 <= fire["decided_at"] - at.timestamp() < 10
-    until(lambda: api.schedule("once")["last_job"] == fire["job"])
+    until(lambda: api.schedule("once")["last_job"] == fire["job"])  # a fire is written before its job is
     assert api.schedule("once")["next"] == []
     (done,) = api.wait([fire["job"]], timeout_s=90)
     assert done.succeeded
@@ -94,6 +94,8 @@ def test_a_fire_waits_for_the_job_before_it_or_replaces_it(deployed: Deployed) -
         changed = api.put_schedule(overlap, f"at({at:%Y-%m-%dT%H:%M:%S})", long, overlap=overlap)
         assert changed["last_job"] == before[overlap].id
     fired = {overlap: until(lambda o=overlap: [f for f in api.fires(o) if not f["by"]])[0] for overlap in before}
+    for overlap, fire in fired.items():  # a fire is written before its job is
+        until(lambda o=overlap, f=fire: api.schedule(o)["last_job"] == f["job"])
     assert before["queue"].id in fired["queue"]["reason"]
     ended = {job.id: job for job in api.wait([*(j.id for j in before.values()), *(f["job"] for f in fired.values())])}
     assert ended[before["replace"].id].state == "cancelled"
