@@ -50,6 +50,22 @@ class Wanted(NamedTuple):
     name: str = ""
 
 
+class Install(NamedTuple):
+    """What is run once on this host before the first attempt that names it: the text `script`, or the script at `path` among the inputs."""
+
+    script: str
+    path: str
+    timeout_s: float
+
+
+class Checkpoint(NamedTuple):
+    """What is kept for the next attempt, each `interval_s`. `by`: "files" of the checkpoint folder, or "criu"."""
+
+    interval_s: float
+    by: str
+    mib_max: int
+
+
 class Assignment(NamedTuple):
     """One attempt that is to be run here. `document` is the JSON that it came as."""
 
@@ -74,6 +90,14 @@ class Assignment(NamedTuple):
     secrets: Mapping[str, str] = {}  # variable → the secret's name
     values: Mapping[str, str] = {}  # the secret's name → its value; only ever in memory
     disk_mib: int = 0  # of its work folder; 0: as much as the pool lets every one have
+    cpu_s: float = 0.0  # of processor time; 0: as much as fits into its time
+    output_mib: int = 1024  # of what it prints
+    file_mib: int = 0  # of any one file; 0: as much as its work folder
+    processes_max: int = 0  # at a time; 0: as the host's settings have it
+    adapter: str = "command"
+    install: Optional[Install] = None
+    checkpoint: Optional[Checkpoint] = None
+    stall_s: float = 0.0  # told as stalled after so long without progress; 0: never
     fault: str = ""  # why it can only be refused
 
     @property
@@ -183,6 +207,24 @@ def _folder(document: Mapping[str, Any]) -> str:
     return folder
 
 
+def _install(document: Any) -> Optional[Install]:
+    if document is None:
+        return None
+    found = Install(_text(document, "script", ""), _text(document, "path", ""), _number(document, "timeout_s", 360, 1))
+    if bool(found.script) == bool(found.path):
+        raise Wrong("install must have a script or a path")
+    return found
+
+
+def _checkpoint(document: Any) -> Optional[Checkpoint]:
+    if document is None:
+        return None
+    by = _text(document, "by", "files")
+    if by not in ("files", "criu"):
+        raise Wrong("checkpoint.by must be files or criu, not %r" % by)
+    return Checkpoint(_number(document, "interval_s", 300, 1), by, int(_number(document, "mib_max", 1024, 1)))
+
+
 def assignment(document: Mapping[str, Any]) -> Assignment:
     """One ASSIGNMENT. Raises Wrong."""
     environment = document.get("environment") or {}
@@ -226,6 +268,14 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         secrets=secrets,
         values=values,
         disk_mib=int(_number(document, "disk_mib", 0, 0)),
+        cpu_s=float(_number(document, "cpu_s", 0, 0)),
+        output_mib=int(_number(document, "output_mib", 1024, 1)),
+        file_mib=int(_number(document, "file_mib", 0, 0)),
+        processes_max=int(_number(document, "processes_max", 0, 0)),
+        adapter=_text(document, "adapter", "command"),
+        install=_install(document.get("install")),
+        checkpoint=_checkpoint(document.get("checkpoint")),
+        stall_s=float(_number(document, "stall_s", 0, 0)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 
 class Paths:
@@ -46,3 +47,29 @@ class Paths:
 def from_environment() -> Paths:
     """The places of this host."""
     return Paths(os.environ.get("SPILLWAY_ROOT", "").rstrip("/"))
+
+
+class AttemptPaths(NamedTuple):
+    """Where one attempt lives on the host: all of it below `top`, which goes when the attempt ends."""
+
+    top: str
+
+    @property
+    def work(self) -> str:
+        """The work folder, which the command finds at its assignment's `folder`."""
+        return self.top + "/work"
+
+    @property
+    def tmp(self) -> str:
+        """The command's own /tmp."""
+        return self.top + "/tmp"
+
+    @property
+    def log(self) -> str:
+        """What it has printed, as far as it is kept on the host."""
+        return self.top + "/log"
+
+
+def attempt_paths(paths: Paths, job: str, attempt: int) -> AttemptPaths:
+    """Of attempt number `attempt` of `job`."""
+    return AttemptPaths(os.path.join(paths.work, "%s.%d" % (job, attempt)))

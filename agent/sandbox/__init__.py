@@ -11,6 +11,16 @@ INTERRUPTION = "spillway-interruption.json"  # appears in an attempt's /tmp when
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+class Mount(NamedTuple):
+    """A file or folder of the host that a command sees at `target`. The variable `variable`, where there is one, tells it where: a sandbox
+    that can show nothing elsewhere leaves it at `source`."""
+
+    source: str
+    target: str
+    writable: bool = False
+    variable: str = ""
+
+
 class Ask(NamedTuple):
     """What is to run. `work` and `tmp` are folders of the host; `uid` is the attempt's own, 0 when it has none. `secrets` are variables
     like those of `environment`, but never in an argument vector, which everybody on a host can read."""
@@ -25,6 +35,7 @@ class Ask(NamedTuple):
     uid: int
     folder: str = "/job"  # where the command finds `work`
     secrets: Mapping[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
 
 
 class Launch(NamedTuple):
@@ -38,12 +49,13 @@ class Launch(NamedTuple):
     keeper: bool
 
 
-def environment(ask: Ask, home: str, tmp: str) -> dict[str, str]:
-    """Nothing of the agent's own environment; the job's may replace all but its names."""
+def environment(ask: Ask, home: str, tmp: str, shown: bool = True) -> dict[str, str]:
+    """Nothing of the agent's own environment; the job's may replace all but its names. `shown`: whether mounts are at their targets."""
     found = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": tmp}
     found.update(ask.environment)
     found.update({"SPILLWAY_JOB": ask.job, "SPILLWAY_ATTEMPT": str(ask.attempt)})
     found["SPILLWAY_INTERRUPTION"] = "%s/%s" % (tmp, INTERRUPTION)
+    found.update({one.variable: one.target if shown else one.source for one in ask.mounts if one.variable})
     return found
 
 

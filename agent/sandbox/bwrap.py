@@ -86,6 +86,8 @@ class Bubblewrap(Sandbox):
         if self._modern:
             args += ["--perms", "1777", "--tmpfs", "/dev/shm"]
         args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, ask.folder]
+        for mount in ask.mounts:
+            args += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
         for ours, name in _called(ask.secrets):
             args += ["--setenv", ours, ask.secrets[name]]
         return args + ["--chdir", ask.folder]

@@ -13,5 +13,9 @@ class Unconfined(Sandbox):
     def launch(self, ask: Ask) -> Launch:
         """A plain shell."""
         return Launch(
-            ("/bin/sh", "-c", ask.command), {**environment(ask, ask.work, ask.tmp), **ask.secrets}, ask.work, (), False
+            ("/bin/sh", "-c", ask.command),
+            {**environment(ask, ask.work, ask.tmp, False), **ask.secrets},
+            ask.work,
+            (),
+            False,
         )

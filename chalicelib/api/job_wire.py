@@ -13,7 +13,19 @@ from chalicelib.api.wire import Epoch, Moment, Name, Path, Sha256, Strict, epoch
 from chalicelib.core import job_parameters
 from chalicelib.core.job import JobState
 from chalicelib.core.job_filter import JobFilter
-from chalicelib.core.job_spec import FOLDER, RETRY_ON, GitSource, Input, JobSpec, Notify, RetryOn, Wanted
+from chalicelib.core.job_spec import (
+    FOLDER,
+    INSTALL_TIMEOUT_S,
+    RETRY_ON,
+    Checkpoint,
+    GitSource,
+    Input,
+    Install,
+    JobSpec,
+    Notify,
+    RetryOn,
+    Wanted,
+)
 from chalicelib.errors import Fault
 
 BATCH_MAX = 500
@@ -69,6 +81,22 @@ class NotifyWire(Strict, frozen=True, kw_only=True):
     topic: bool = False
 
 
+class InstallWire(Strict, frozen=True, kw_only=True):
+    """What is run once on each host before the first job that names it: a `script`, or the one at `path` among the inputs."""
+
+    script: Text | None = None
+    path: Path | None = None
+    timeout_s: Annotated[int, Meta(ge=1, le=3600)] = INSTALL_TIMEOUT_S
+
+
+class CheckpointWire(Strict, frozen=True, kw_only=True):
+    """What an attempt leaves for the one after it: the files in $SPILLWAY_CHECKPOINT_DIR, or its processes (`criu`)."""
+
+    interval_s: Annotated[int, Meta(ge=5, le=86_400)] = 300
+    by: Literal["files", "criu"] = "files"
+    mib_max: Annotated[int, Meta(ge=1, le=102_400)] = 1024
+
+
 class JobSpecWire(Strict, frozen=True, kw_only=True):
     """One job, as `POST /jobs` and the submissions queue take it."""
 
@@ -103,6 +131,15 @@ class JobSpecWire(Strict, frozen=True, kw_only=True):
     result: Path | None = None
     folder: Annotated[str, Meta(pattern=r"^/[a-z][a-z0-9_-]{0,31}\Z")] = FOLDER
     archive: bool = False
+    cpu_s: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+    output_mib: Annotated[int, Meta(ge=1, le=1_048_576)] = 1024
+    file_mib: Annotated[int, Meta(ge=1, le=16_777_216)] | None = None
+    processes_max: Annotated[int, Meta(ge=8, le=32_768)] | None = None
+    adapter: Literal["command", "gradescope", "prairielearn", "coursera"] = "command"
+    install: InstallWire | None = None
+    checkpoint: CheckpointWire | None = None
+    stall_s: Annotated[int, Meta(ge=1, le=1_209_600)] | None = None
+    hosts: Annotated[int, Meta(ge=1, le=100)] = 1
     labels: Annotated[dict[Name, Annotated[str, Meta(max_length=256)]], Meta(max_length=20)] = {}
     notify: NotifyWire | None = None
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -195,6 +232,15 @@ def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
         result=wire.result,
         folder=wire.folder,
         archive=wire.archive,
+        cpu_s=wire.cpu_s,
+        output_mib=wire.output_mib,
+        file_mib=wire.file_mib,
+        processes_max=wire.processes_max,
+        adapter=wire.adapter,
+        install=_install(wire.install),
+        checkpoint=_checkpoint(wire.checkpoint),
+        stall_s=wire.stall_s,
+        hosts=wire.hosts,
         labels=wire.labels,
         notify=Notify(webhook=wire.notify.webhook, topic=wire.notify.topic) if wire.notify else None,
         idempotency_key=wire.idempotency_key,
@@ -204,6 +250,16 @@ def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
 def _input(wire: InputWire) -> Input:
     git = GitSource(url=wire.git.url, branch=wire.git.branch, token=wire.git.token) if wire.git else None
     return Input(path=wire.path, sha256=wire.sha256, s3=wire.s3, unpack=wire.unpack, text=wire.text, git=git)
+
+
+def _install(wire: InstallWire | None) -> Install | None:
+    if wire is None:
+        return None
+    return Install(script=wire.script or "", path=wire.path or "", timeout_s=wire.timeout_s)
+
+
+def _checkpoint(wire: CheckpointWire | None) -> Checkpoint | None:
+    return None if wire is None else Checkpoint(interval_s=wire.interval_s, by=wire.by, mib_max=wire.mib_max)
 
 
 def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
@@ -231,6 +287,13 @@ def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
             faults.append((f"outputs[{index}].glob", "must be relative and stay inside the work folder"))
     if wire.result is not None and _leaves(wire.result):
         faults.append(("result", "must be relative and stay inside the work folder"))
+    if wire.install is not None:
+        if (wire.install.script is None) == (wire.install.path is None):
+            faults.append(("install", "needs exactly one of script and path"))
+        elif wire.install.path is not None and _leaves(wire.install.path):
+            faults.append(("install.path", "must be relative and stay inside the work folder"))
+        elif wire.install.script is not None and "\0" in wire.install.script:
+            faults.append(("install.script", "has a NUL character, which no shell script can hold"))
     if wire.folder[1:] in SYSTEM_FOLDERS:
         faults.append(("folder", f"is {wire.folder}, which belongs to the system"))
     for index, what in enumerate(wire.retry_on or ()):

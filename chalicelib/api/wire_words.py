@@ -40,6 +40,8 @@ LOOKS = {
     "pool": _NAME,
     "role": "submitter, operator or admin",
     "s3": "an object's address, such as s3://bucket/path/of/it",
+    "adapter": "command, gradescope, prairielearn or coursera",
+    "by": "files or criu",
     "sandbox": "auto, bwrap or none",
     "schedule": _NAME,
     "secrets": "a secret's name, such as ssm:grader-token or secretsmanager:grader-token",

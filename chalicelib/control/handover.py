@@ -17,7 +17,7 @@ from chalicelib.control.secrets import Handed
 from chalicelib.core import s3_places
 from chalicelib.core.host import Host, Offering
 from chalicelib.core.job import Job
-from chalicelib.core.job_spec import Input
+from chalicelib.core.job_spec import Adapter, Checkpoint, Input, Install
 from chalicelib.core.pool import Pool
 from chalicelib.errors import CloudUnavailable
 from chalicelib.wiring import Plane
@@ -49,7 +49,25 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         "result": spec.result,
         "folder": spec.folder,
         "archive": spec.archive,
+        "output_mib": spec.output_mib,
+        **{
+            name: value
+            for name in ("cpu_s", "file_mib", "processes_max", "stall_s")
+            if (value := getattr(spec, name)) is not None
+        },
+        **({"adapter": str(spec.adapter)} if spec.adapter != Adapter.COMMAND else {}),
+        **({"install": _install(spec.install)} if spec.install is not None else {}),
+        **({"checkpoint": _checkpoint(spec.checkpoint)} if spec.checkpoint is not None else {}),
     }
+
+
+def _install(install: Install) -> dict[str, Any]:
+    script = {"script": install.script} if install.script else {"path": install.path}
+    return {**script, "timeout_s": install.timeout_s}
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"interval_s": checkpoint.interval_s, "by": checkpoint.by, "mib_max": checkpoint.mib_max}
 
 
 def _input(one: Input) -> dict[str, Any]:

@@ -79,6 +79,40 @@ class Notify:
         return tuple(name for name, wants in wanted if wants)
 
 
+class Adapter(StrEnum):
+    """Which grader's conventions an attempt is run by: where its files lie, what is called, and how its results are read."""
+
+    COMMAND = "command"
+    GRADESCOPE = "gradescope"
+    PRAIRIELEARN = "prairielearn"
+    COURSERA = "coursera"
+
+
+INSTALL_TIMEOUT_S = 360
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """What is run once on each host and for each version of it, as the host's own user, before the first attempt that names it.
+
+    `script`: a shell script's text; or `path`: a script among the inputs, which are then all there. Its version is the digest of the
+    text and of the inputs that it is run with.
+    """
+
+    script: str = ""
+    path: str = ""
+    timeout_s: int = INSTALL_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What an attempt leaves for the one after it. `by` "files": what it writes into $SPILLWAY_CHECKPOINT_DIR; "criu": its processes."""
+
+    interval_s: int = 300
+    by: str = "files"  # files | criu
+    mib_max: int = 1024
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """What the user asked for: defaults, and those of its family, are filled in."""
@@ -113,6 +147,15 @@ class JobSpec:
     result: str | None = None
     folder: str = FOLDER  # where the command finds its work folder
     archive: bool = False  # keep the whole work folder as it is at the end, as the output archive.tar.gz
+    cpu_s: int | None = None  # of all its processes together; None: as much as fits into its time
+    output_mib: int = 1024  # what it may print; more of it than the pool's log limit is cut, more than this ends it
+    file_mib: int | None = None  # of any one file; None: as much as `disk_mib`
+    processes_max: int | None = None  # at a time; None: as the pool's hosts have it
+    adapter: str = Adapter.COMMAND
+    install: Install | None = None
+    checkpoint: Checkpoint | None = None
+    stall_s: int | None = None  # an attempt that tells no progress for so long is an alarm
+    hosts: int = 1  # so many at once, each with its rank: all of them or none
     labels: Mapping[str, str] = field(default_factory=dict)
     notify: Notify | None = None
     idempotency_key: str | None = None

@@ -1,0 +1,81 @@
+"""From the claim to the last of an attempt's processes: its group, its limits, its log, its command."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+from agent import folder, parameters, processes
+from agent.cgroups import Group, Use
+from agent.limits import Limits
+from agent.logs import Log
+from agent.sandbox import Ask
+from agent.supervise import Bounds, Command, Ended
+
+if TYPE_CHECKING:
+    from agent.attempt import Attempt
+
+
+class Executed(NamedTuple):
+    """What became of the command, what it has used, and its log."""
+
+    ended: Ended
+    use: Use
+    log: Log
+
+
+def ask_of(attempt: "Attempt") -> Ask:
+    """How the sandbox is asked to run an attempt's command."""
+    assignment = attempt.assignment
+    return Ask(
+        assignment.command,
+        attempt.paths.work,
+        attempt.paths.tmp,
+        assignment.network,
+        {**parameters.variables(assignment.parameters), **assignment.environment},
+        assignment.job,
+        assignment.attempt,
+        attempt.uid,
+        assignment.folder,
+        {variable: assignment.values[name] for variable, name in assignment.secrets.items()},
+    )
+
+
+def execute(attempt: "Attempt") -> Executed:
+    """Run the command to its end. The journal says `begun` before anything of it is executed; what is left of it is ended."""
+    host, assignment, paths = attempt.host, attempt.assignment, attempt.paths
+    settings = host.manifest.settings
+    sandbox = host.sandbox.default
+    assert sandbox is not None
+    group: Optional[Group] = None
+    if host.groups.folders:
+        group = Group(host.groups, "%s%s.%d" % (host.group_prefix, assignment.job, assignment.attempt))
+    try:
+        holds = group.holds if group is not None else frozenset()
+        if group is not None:
+            group.limit(assignment.cpu, assignment.memory_mib, settings.processes_max)
+        limits = Limits(
+            file_bytes=attempt.disk_bytes,
+            cpu_s=assignment.timeout_s * (os.cpu_count() or 1),
+            memory_bytes=0 if "memory" in holds else assignment.memory_mib << 20,
+            processes=0 if "pids" in holds else settings.processes_max,
+        )
+        log = attempt.log = Log(
+            paths.log,
+            settings.log_limit_bytes,
+            lambda offset, data: host.aws.put_object("%slog/%012d" % (attempt.prefix, offset), data, "text/plain"),
+        )
+        launch = sandbox.launch(ask_of(attempt))
+        attempt.begin(round(time.time(), 6))
+        command = Command(launch, group, limits.pairs())
+        attempt.note("begun", pid=command.pid, pid_started=processes.started(command.pid))
+        pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
+        disk_full = folder.Watch(paths.top, attempt.disk_bytes, pids)
+        bounds = Bounds(assignment.timeout_s, settings.processes_max, disk_full)
+        ended = command.run(bounds, attempt.stopper, log.feed)
+        return Executed(ended, group.use() if group is not None else Use(0.0, 0, 0, 0), log)
+    finally:
+        if group is not None:
+            group.kill()
+            group.remove()

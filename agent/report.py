@@ -1,0 +1,83 @@
+"""What an attempt's end is told as: verdict, result, outputs, log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from agent import outputs, verdict
+from agent.execution import Executed
+
+if TYPE_CHECKING:
+    from agent.attempt import Attempt
+
+DOUBT_S = 1.0
+
+
+def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
+    """The fields of the finish ping; files are stored."""
+    host, assignment, ended, use = attempt.host, attempt.assignment, done.ended, done.use
+    settings = host.manifest.settings
+    found = verdict.decide(
+        verdict.Facts(
+            exit_code=ended.exit_code,
+            killed=ended.killed,
+            fault=_doubt(attempt, done),
+            oom_kills=use.oom_kills,
+            memory_peak_mib=use.memory_peak_mib,
+            memory_mib=assignment.memory_mib,
+            timeout_s=assignment.timeout_s,
+            processes_max=settings.processes_max,
+            work_limit_bytes=attempt.disk_bytes,
+        )
+    )
+    problems = []
+    if not ended.clean:
+        problems.append("not all of its processes could be killed")
+        host.health.note("processes", "not all processes of attempt %s could be killed" % assignment.key)
+    result = None
+    if assignment.result:
+        result, problem = outputs.read_result(attempt.paths.work, assignment.result)
+        problems.append(problem)
+    stored, problem = outputs.collect(
+        attempt.paths.work,
+        assignment.outputs,
+        lambda path, full, size: host.aws.put_file(attempt.prefix + "out/" + path, full, size),
+    )
+    problems.append(problem)
+    if assignment.archive:
+        one, problem = _keep_all(attempt)
+        stored = [kept for kept in stored if kept["path"] not in {new["path"] for new in one}] + one
+        problems.append(problem)
+    log, problem = done.log.finish()
+    problems.append(problem)
+    return {
+        "outcome": found.outcome,
+        "reason": "; ".join([found.reason, *filter(None, problems)]),
+        "exit_code": ended.exit_code,
+        "signal": verdict.signal_of(ended.exit_code),
+        "cpu_s": round(use.cpu_s or ended.cpu_s, 6),
+        "memory_peak_mib": use.memory_peak_mib,
+        "log": log,
+        "result": result,
+        "outputs": stored,
+    }
+
+
+def _doubt(attempt: "Attempt", done: Executed) -> str:
+    """What was wrong with the sandbox, if a command failed so early that it may be its fault; nobody is blamed for that."""
+    early = time.time() - attempt.started_at < DOUBT_S
+    return attempt.host.health.probe() if done.ended.exit_code and not done.ended.killed and early else ""
+
+
+def _keep_all(attempt: "Attempt") -> tuple[list[dict[str, Any]], str]:
+    """The whole work folder as one output."""
+    from agent import archive
+
+    path = attempt.paths.top + "/archive.tar.gz"
+    try:
+        size, problem = archive.pack(attempt.paths.work, path, attempt.host.manifest.settings.work_limit_bytes)
+        attempt.host.aws.put_file(attempt.prefix + "out/" + archive.NAME, path, size)
+    except Exception as error:  # what it printed and its other outputs may still go through
+        return [], "its archive could not be stored: %s" % error
+    return [{"path": archive.NAME, "bytes": size}], problem
