@@ -25,7 +25,7 @@ import shutil
 import subprocess
 from typing import Mapping, Optional
 
-from agent.sandbox import PATH, Ask, Launch, Sandbox, environment
+from agent.sandbox import PATH, Ask, Launch, Sandbox, environment, seccomp
 
 INNER_UID = "1000"
 ENV = "/usr/bin/env"
@@ -35,22 +35,26 @@ HIDDEN = ("/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-")
 
 
 class Bubblewrap(Sandbox):
-    """`drops_uid`: by setpriv; else by a user namespace."""
+    """`drops_uid`: by setpriv; else by a user namespace. `calls` is the filter of system calls, none where the kernel has no filters."""
 
     name = "bwrap"
 
-    def __init__(self, program: str, setpriv: str, modern: bool) -> None:
+    def __init__(self, program: str, setpriv: str, modern: bool, calls: bytes = b"") -> None:
         self._program = program
         self._setpriv = setpriv
         self._modern = modern
+        self._calls = calls
         self.drops_uid = bool(setpriv)
 
     def launch(self, ask: Ask) -> Launch:
         """The sandbox around a shell; see above for what it shows."""
         args = self._arguments(ask)
-        fd = os.memfd_create("arguments", 0)
-        os.write(fd, b"".join(os.fsencode(arg) + b"\0" for arg in args))
-        os.lseek(fd, 0, os.SEEK_SET)
+        inherit = []
+        if self._calls:
+            inherit.append(_held("calls", self._calls))
+            args += ["--seccomp", str(inherit[0])]
+        fd = _held("arguments", b"".join(os.fsencode(arg) + b"\0" for arg in args))
+        inherit.append(fd)
         argv = [self._program, "--args", str(fd), "--"]
         if self._setpriv:
             ids = ("--reuid=%d" % ask.uid, "--regid=%d" % ask.uid, "--clear-groups")
@@ -63,7 +67,7 @@ class Bubblewrap(Sandbox):
             ]
             argv += ['%s; exec /bin/sh -c "$1"' % "; ".join(renamed), "sh"]
         argv.append(ask.command)
-        return Launch(argv, {"PATH": PATH, "LANG": "C.UTF-8"}, "/", (fd,), True)
+        return Launch(argv, {"PATH": PATH, "LANG": "C.UTF-8"}, "/", tuple(inherit), True)
 
     def _arguments(self, ask: Ask) -> list[str]:
         args = ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"]
@@ -93,6 +97,14 @@ class Bubblewrap(Sandbox):
         return args + ["--chdir", ask.folder]
 
 
+def _held(name: str, content: bytes) -> int:
+    """A descriptor from which `content` is read once."""
+    fd = os.memfd_create(name, 0)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
 def _called(secrets: Mapping[str, str]) -> list[tuple[str, str]]:
     """Each variable with the name that it has on the way."""
     return [("SPILLWAY_SECRET_%d" % number, name) for number, name in enumerate(sorted(secrets))]
@@ -106,12 +118,17 @@ def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:
     setpriv = shutil.which("setpriv", path=PATH) if os.geteuid() == 0 else None
     why = ""
     for privileges in filter(None, (setpriv, "-")):
-        for modern in (True, False):  # --perms came with bubblewrap 0.5
-            candidate = Bubblewrap(program, "" if privileges == "-" else privileges, modern)
+        modern, calls = True, seccomp.here()
+        for _ in range(3):
+            candidate = Bubblewrap(program, "" if privileges == "-" else privileges, modern, calls)
             why = probe(candidate, probe_folder, uid)
             if not why:
                 return candidate, ""
-            if "perms" not in why:
+            if modern and "perms" in why:  # which came with bubblewrap 0.5
+                modern = False
+            elif calls and "SECCOMP" in why:
+                calls = b""
+            else:
                 break
     return None, "bubblewrap does not work on this machine: " + why
 
