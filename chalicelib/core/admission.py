@@ -34,6 +34,8 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         )
     if pool.sandbox == "none" and spec.folder != FOLDER:
         yield Fault("folder", f"pool {spec.pool} runs without a sandbox, where no folder can be shown elsewhere")
+    if spec.hosts > 1:
+        yield Fault("hosts", f"is {spec.hosts}; this release runs a job on one host only")
     must = Constraint(spec.instance_types, spec.market or "")
     offered = [o for o in pool.offerings if knows(o, pool)]
     sizes = [capacity(o, pool) for o in offered if must.takes(o)]
