@@ -21,6 +21,7 @@ from spillway.cli.owner import owner
 from spillway.cli.plan import plan
 from spillway.cli.pool import pool
 from spillway.cli.results import results
+from spillway.cli.run import grade, run
 from spillway.cli.schedule import schedule
 from spillway.cli.spot import spot
 from spillway.cli.stage import bootstrap, package
@@ -42,6 +43,8 @@ app = typer.Typer(
 for function in (
     submit,
     batch,
+    run,
+    grade,
     status,
     why,
     story,

@@ -13,6 +13,7 @@ from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import command, emit
 from spillway.cli.table import ago, table
 from spillway.errors import BadInput
+from spillway.family_files import taken
 
 family = typer.Typer(
     help="Families: named job definitions, every version kept.", no_args_is_help=True, rich_markup_mode=None
@@ -64,7 +65,11 @@ def versions(name: Name, url: Url = None, token: Token = None, stage: Stage = No
 def put(
     name: Name,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help='JSON: {"title", "defaults", "schema", "source"}; - reads stdin.')
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help='JSON: {"title", "defaults", "schema", "source"}; inputs {"path", "from"} are uploaded; - reads stdin.',
+        ),
     ],
     if_version: Annotated[
         int | None, typer.Option("--if-version", min=0, help="Only if this is the newest version (0: none yet).")
@@ -75,8 +80,10 @@ def put(
     as_json: Json = False,
 ) -> None:
     """Make a family, or its next version. Needs an operator's token."""
-    document = read_json(file)
+    document, files = taken(read_json(file), file.parent)
     with connect(url, token, stage) as spillway:
+        for path, source in files:
+            document["defaults"]["inputs"].append(spillway.upload(source, path))
         kept = spillway.put_family(name, document, version=if_version)
     if as_json:
         emit(kept)
