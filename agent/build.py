@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).resolve().parent
-NOT_IN_THE_AGENT = frozenset(("build.py", "boot.py", "__main__.py"))
+NOT_IN_THE_AGENT = frozenset(("build.py", "boot.py", "local.py", "__main__.py"))
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
