@@ -142,7 +142,7 @@ def test_the_bucket_is_private_encrypted_and_tidies_up(home: dict[str, Any]) -> 
     assert {prefix: r["ExpirationInDays"] for prefix, r in rules.items()} == {
         "inbox/": 1,
         "hosts/": {"Ref": "HostFilesDays"},
-        "uploads/": 30,
+        "uploads/": {"Ref": "UploadDays"},
         "quarantine/": 90,
         "arrays/": 120,
     }
