@@ -6,11 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from agent import folder, parameters, processes
+from agent import adapters, folder, parameters, processes
 from agent.cgroups import Group, Use
 from agent.limits import Limits
 from agent.logs import Log
-from agent.sandbox import Ask
+from agent.sandbox import Ask, Mount
 from agent.supervise import Bounds, Command, Ended
 
 if TYPE_CHECKING:
@@ -28,17 +28,20 @@ class Executed(NamedTuple):
 def ask_of(attempt: "Attempt") -> Ask:
     """How the sandbox is asked to run an attempt's command."""
     assignment = attempt.assignment
+    adapter = adapters.of(assignment.adapter)
+    shown = [Mount(os.path.join(attempt.paths.work, path), target) for path, target in adapter.shown(assignment)]
     return Ask(
-        assignment.command,
+        adapter.command(assignment),
         attempt.paths.work,
         attempt.paths.tmp,
         assignment.network,
-        {**parameters.variables(assignment.parameters), **assignment.environment},
+        {**parameters.variables(assignment.parameters), **adapter.environment(assignment), **assignment.environment},
         assignment.job,
         assignment.attempt,
         attempt.uid,
         assignment.folder,
         {variable: assignment.values[name] for variable, name in assignment.secrets.items()},
+        tuple(shown),
     )
 
 

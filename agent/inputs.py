@@ -40,7 +40,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NotUsable(Exception):
-    """The attempt cannot be given its inputs. `why` is a `refused` ping's; "" when it is our own fault (network, disk)."""
+    """The attempt cannot be given its inputs. `why` is a `refused` ping's; "" when it is our own fault (network, disk). `path`: of the
+    input that could not be made, where it was one."""
+
+    path = ""
 
     def __init__(self, why: str, reason: str) -> None:
         super().__init__(reason)
@@ -128,26 +131,33 @@ def prepare(assignment: Assignment, work: str, cache: Cache, disk_bytes: int = I
         with open(place(work, parameters.FILE), "w", encoding="utf-8", errors="surrogatepass") as file:
             file.write(parameters.document(assignment.parameters))
     for one in assignment.inputs:
-        try:
-            if one.git is not None:
-                continue  # it was fetched before all else
-            if one.text is not None:
-                with open(place(work, one.path), "w", encoding="utf-8", errors="surrogatepass") as file:
-                    file.write(one.text)
-            elif one.s3:
-                _take_object(one, assignment.urls[one.s3], work, disk_bytes)
-            else:
-                get = functools.partial(fetch, assignment.urls[one.sha256], short(one.sha256), sha256=one.sha256)
-                with cache.hold(one.sha256, get) as content:
-                    _put(one, content, work, disk_bytes)
-        except Hostile as error:
-            raise NotUsable("bad_input", "input %r: %s" % (one.path, error)) from error
-        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-            raise NotUsable("bad_input", "input %r collides with another input" % one.path) from error
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                raise NotUsable("bad_input", "input %r: a name in it is too long" % one.path[:100]) from error
-            raise NotUsable("", "input %r could not be written on the host: %s" % (one.path, error)) from error
+        if one.git is None:  # those were fetched before all else
+            try:
+                _make(one, assignment, work, cache, disk_bytes)
+            except NotUsable as error:
+                error.path = one.path
+                raise
+
+
+def _make(one: Input, assignment: Assignment, work: str, cache: Cache, disk_bytes: int) -> None:
+    try:
+        if one.text is not None:
+            with open(place(work, one.path), "w", encoding="utf-8", errors="surrogatepass") as file:
+                file.write(one.text)
+        elif one.s3:
+            _take_object(one, assignment.urls[one.s3], work, disk_bytes)
+        else:
+            get = functools.partial(fetch, assignment.urls[one.sha256], short(one.sha256), sha256=one.sha256)
+            with cache.hold(one.sha256, get) as content:
+                _put(one, content, work, disk_bytes)
+    except Hostile as error:
+        raise NotUsable("bad_input", "input %r: %s" % (one.path, error)) from error
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise NotUsable("bad_input", "input %r collides with another input" % one.path) from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise NotUsable("bad_input", "input %r: a name in it is too long" % one.path[:100]) from error
+        raise NotUsable("", "input %r could not be written on the host: %s" % (one.path, error)) from error
 
 
 def _put(one: Input, content: str, work: str, disk_bytes: int) -> None:

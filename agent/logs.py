@@ -16,6 +16,7 @@ from agent.log_cut import LogCut
 SMALL_BYTES = 8 * 1024
 CHUNK_BYTES = 256 * 1024
 FLUSH_EVERY_S = 5.0
+LAST_BYTES = 32 * 1024
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -30,6 +31,7 @@ class Log:
     def __init__(self, path: str, limit_bytes: int, put: Callable[[int, bytes], None]) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._cut = LogCut(limit_bytes)
+        self._last = bytearray()
         self._put = put
         self._sent = 0
         self._written = 0
@@ -43,8 +45,15 @@ class Log:
         """Kept so far."""
         return self._cut.kept
 
+    @property
+    def last(self) -> bytes:
+        """The last that came, also where the log was cut before."""
+        return bytes(self._last)
+
     def feed(self, data: bytes) -> None:
         """Output of the command. Never blocks on anything but the local disk."""
+        self._last += data
+        del self._last[:-LAST_BYTES]
         self._write(self._cut.feed(data))
 
     def _write(self, keep: bytes) -> None:

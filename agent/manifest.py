@@ -7,6 +7,7 @@ import re
 from typing import Any, Mapping, NamedTuple, Optional
 
 ENVIRONMENT_MAX_BYTES = 64 * 1024
+ADAPTERS = ("command", "gradescope", "prairielearn", "coursera")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -95,6 +96,7 @@ class Assignment(NamedTuple):
     file_mib: int = 0  # of any one file; 0: as much as its work folder
     processes_max: int = 0  # at a time; 0: as the host's settings have it
     adapter: str = "command"
+    labels: Mapping[str, str] = {}  # where its adapter tells the grader of them
     install: Optional[Install] = None
     checkpoint: Optional[Checkpoint] = None
     stall_s: float = 0.0  # told as stalled after so long without progress; 0: never
@@ -225,6 +227,20 @@ def _checkpoint(document: Any) -> Optional[Checkpoint]:
     return Checkpoint(_number(document, "interval_s", 300, 1), by, int(_number(document, "mib_max", 1024, 1)))
 
 
+def _adapter(document: Mapping[str, Any]) -> str:
+    found = _text(document, "adapter", "command")
+    if found not in ADAPTERS:
+        raise Wrong("adapter must be one of %s, not %r" % (", ".join(ADAPTERS), found))
+    return found
+
+
+def _labels(document: Mapping[str, Any]) -> Mapping[str, str]:
+    found = document.get("labels") or {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise Wrong("labels must be names and texts, not %r" % (found,))
+    return found
+
+
 def assignment(document: Mapping[str, Any]) -> Assignment:
     """One ASSIGNMENT. Raises Wrong."""
     environment = document.get("environment") or {}
@@ -272,7 +288,8 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         output_mib=int(_number(document, "output_mib", 1024, 1)),
         file_mib=int(_number(document, "file_mib", 0, 0)),
         processes_max=int(_number(document, "processes_max", 0, 0)),
-        adapter=_text(document, "adapter", "command"),
+        adapter=_adapter(document),
+        labels=_labels(document),
         install=_install(document.get("install")),
         checkpoint=_checkpoint(document.get("checkpoint")),
         stall_s=float(_number(document, "stall_s", 0, 0)),

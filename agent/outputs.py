@@ -144,7 +144,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def read_result(work: str, path: str) -> tuple[Optional[Any], str]:
+def read_result(work: str, path: str, bytes_max: int = RESULT_MAX_BYTES) -> tuple[Optional[Any], str]:
     """The parsed result, or None and a sentence."""
     full = os.path.join(work, path)
     real, root = os.path.realpath(full), os.path.realpath(work)
@@ -160,9 +160,9 @@ def read_result(work: str, path: str) -> tuple[Optional[Any], str]:
         os.close(fd)
         return None, "its result %r is no file" % path
     with os.fdopen(fd, "rb") as file:
-        data = file.read(RESULT_MAX_BYTES + 1)
-    if len(data) > RESULT_MAX_BYTES:
-        return None, "its result %r is larger than %d KiB" % (path, RESULT_MAX_BYTES >> 10)
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        return None, "its result %r is larger than %d KiB" % (path, bytes_max >> 10)
     try:
         result = json.loads(data.decode(), parse_constant=_no_number)
         json.dumps(result, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as infinity

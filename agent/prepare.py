@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Mapping
 
-from agent import errand, folder, git, inputs
+from agent import adapters, errand, folder, git, graded, inputs
 from agent.refusal import Refusal
 from agent.sandbox import Ask
 
@@ -23,10 +23,15 @@ def prepare(attempt: "Attempt") -> str:
         if not assignment.lacks:
             _clone(attempt)
         inputs.prepare(assignment, paths.work, host.cache, attempt.disk_bytes)
+        graded.lay_out(assignment, paths.work)
         sandbox = host.sandbox.default
         if sandbox is not None and sandbox.drops_uid:
             folder.give(paths.top, attempt.uid)
+    except adapters.Broken as error:
+        raise Refusal("bad_grader", str(error)) from error
     except inputs.NotUsable as error:
+        if error.why == "bad_input" and graded.is_graders(assignment, error.path):
+            raise Refusal("bad_grader", str(error)) from error
         if error.why:
             raise Refusal(error.why, str(error)) from error
         return str(error)
@@ -49,4 +54,8 @@ def _clone(attempt: "Attempt") -> None:
             if sandbox.drops_uid:
                 folder.give(paths.top, attempt.uid)
             token = assignment.values.get(one.git.token, "")
-            git.fetch(one.path, one.git, token, run, lambda: bool(attempt.stopper.why))
+            try:
+                git.fetch(one.path, one.git, token, run, lambda: bool(attempt.stopper.why))
+            except inputs.NotUsable as error:
+                error.path = one.path
+                raise

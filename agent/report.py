@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from agent import outputs, verdict
+from agent import graded, outputs, verdict
 from agent.execution import Executed
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
     if not ended.clean:
         problems.append("not all of its processes could be killed")
         host.health.note("processes", "not all processes of attempt %s could be killed" % assignment.key)
-    result = None
-    if assignment.result:
+    result, cause = None, ""
+    if assignment.adapter != "command":
+        found, result, cause = graded.judged(assignment, attempt.paths.work, found, ended.exit_code, done.log.last)
+    elif assignment.result:
         result, problem = outputs.read_result(attempt.paths.work, assignment.result)
         problems.append(problem)
     stored, problem = outputs.collect(
@@ -53,6 +55,7 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
     problems.append(problem)
     return {
         "outcome": found.outcome,
+        "cause": cause,
         "reason": "; ".join([found.reason, *filter(None, problems)]),
         "exit_code": ended.exit_code,
         "signal": verdict.signal_of(ended.exit_code),

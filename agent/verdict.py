@@ -28,6 +28,11 @@ class Verdict(NamedTuple):
     outcome: str
     reason: str
 
+    @property
+    def its_own(self) -> bool:
+        """Whether the command came to its own end, good or bad: whoever ends one says `killed`."""
+        return self.outcome in ("succeeded", "failed") and not self.reason.startswith("killed")
+
 
 def _is(killed: str) -> Callable[[Facts], bool]:
     return lambda f: f.killed == killed

@@ -49,7 +49,7 @@ def family(name: str, wire: FamilyWire, *, by: str) -> Family:
     whole = msgspec.structs.replace(
         wire.defaults, command=wire.defaults.command or "true", timeout_s=wire.defaults.timeout_s or 1
     )
-    job_spec(whole, "defaults.")
+    job_spec(whole, "defaults.", whole=False)
     source = None if wire.source is None else {"path": wire.source.path, **msgspec.to_builtins(wire.source)}
     if source is not None:
         git = {key: value for key, value in source.items() if key != "path"}

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.api.wire import Epoch, Moment, Name, Path, Sha256, Strict, epoch_s, refuse
-from chalicelib.core import job_parameters
+from chalicelib.core import adapters, job_parameters
 from chalicelib.core.job import JobState
 from chalicelib.core.job_filter import JobFilter
 from chalicelib.core.job_spec import (
@@ -198,9 +198,17 @@ _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 _EXIT = re.compile(r"^exit:(\d{1,3})\Z")
 
 
-def job_spec(wire: JobSpecWire, prefix: str = "") -> JobSpec:
-    """The record of a job's document; `command` and `timeout_s` must be there by now. Raises BadRequest with what no schema can say."""
-    refuse([Fault(prefix + field, message) for field, message in _faults(wire)])
+def job_spec(wire: JobSpecWire, prefix: str = "", *, whole: bool = True) -> JobSpec:
+    """The record of a job's document, what its adapter says filled in; `command` and `timeout_s` must be there by then. `whole`: it is no
+    family's defaults, to which a job adds. Raises BadRequest with what no schema can say."""
+    faults = _faults(wire)
+    if whole:
+        faults += [(f.field, f.message) for f in adapters.lacks(wire.adapter, (one.path for one in wire.inputs))]
+    refuse([Fault(prefix + field, message) for field, message in faults])
+    return adapters.completed(_said(wire))
+
+
+def _said(wire: JobSpecWire) -> JobSpec:
     return JobSpec(
         command=wire.command or "",
         timeout_s=wire.timeout_s or 0,
@@ -268,12 +276,19 @@ def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
         faults.append(
             ("inputs", f"are too much: the job has {size} bytes, and at most {WHOLE_BYTES_MAX} are kept; upload it")
         )
-    if wire.command is None:
+    if wire.command is None and wire.adapter == "command":
         faults.append(("command", "is required where no family says it"))
-    elif "\0" in wire.command:
+    elif "\0" in (wire.command or ""):
         faults.append(("command", "has a NUL character, which no shell command can hold"))
-    if wire.timeout_s is None:
+    if wire.timeout_s is None and wire.adapter == "command":
         faults.append(("timeout_s", "is required" if wire.family is None else f"is required: {wire.family} says none"))
+    said: dict[str, Any] = {
+        "command": wire.command,
+        "timeout_s": wire.timeout_s,
+        "folder": wire.folder,
+        "result": wire.result,
+    }
+    faults += [(fault.field, fault.message) for fault in adapters.faults(wire.adapter, **said)]
     for index, item in enumerate(wire.inputs):
         if sum(kind is not None for kind in (item.sha256, item.text, item.s3, item.git)) != 1:
             faults.append((f"inputs[{index}]", "needs exactly one of sha256, s3, text and git"))

@@ -56,6 +56,7 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
             if (value := getattr(spec, name)) is not None
         },
         **({"adapter": str(spec.adapter)} if spec.adapter != Adapter.COMMAND else {}),
+        **({"labels": dict(spec.labels)} if spec.adapter == Adapter.GRADESCOPE and spec.labels else {}),
         **({"install": _install(spec.install)} if spec.install is not None else {}),
         **({"checkpoint": _checkpoint(spec.checkpoint)} if spec.checkpoint is not None else {}),
     }

@@ -20,6 +20,7 @@ from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
 from chalicelib.core.host import GIVEN_BACK, Host, HostEvent, HostState
 from chalicelib.core.job import Finish, JobEvent
+from chalicelib.core.retry import GRADER
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
 
@@ -232,6 +233,11 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         return True
     if why == "bad_input":
         finish = Finish(outcome="failed", reason=str(ping.get("reason", "an input is bad")), finished_at=plane.clock())
+        settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
+        return True
+    if why == "bad_grader":
+        reason = f"its grader is broken: {ping.get('reason', '')}"
+        finish = Finish(outcome="infrastructure", cause=GRADER, reason=reason, finished_at=plane.clock())
         settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
         return True
     if why == "no_sandbox":

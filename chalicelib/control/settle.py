@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.control import quotas
+from chalicelib.control import graders, quotas
 from chalicelib.control.endings import ended
 from chalicelib.control.kept import kept_until
 from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
-from chalicelib.core.retry import Verdict, began_and_was_lost, never_began, verdict
+from chalicelib.core.retry import GRADER, Verdict, began_and_was_lost, never_began, verdict
 from chalicelib.core.spoken import clock
 from chalicelib.telemetry import log
 from chalicelib.wiring import Plane
@@ -32,6 +32,8 @@ def finished(plane: Plane, pool: str, host: str, userid: str, job_id: str, attem
     moved = None
     if job is not None and job.attempt == attempt and not job.ended and job.host == host:
         moved = _apply(plane, job, verdict(job, finish, interrupted=interrupted), userid=userid, finish=finish)
+    if moved is not None and finish.cause == GRADER:
+        graders.broken(plane, moved, finish)
     plane.stores.hosts.unassign(pool, host, f"{job_id}#{attempt}", plane.clock())
     return moved
 

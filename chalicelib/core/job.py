@@ -112,6 +112,7 @@ class Finish:
 
     outcome: str  # succeeded | failed | timed_out | cancelled | infrastructure
     reason: str
+    cause: str = ""  # of an infrastructure fault: `grader`, "" for what is ours
     started_at: float | None = None
     finished_at: float
     exit_code: int | None = None

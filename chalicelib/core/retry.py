@@ -9,6 +9,8 @@ from chalicelib.core.job_spec import RetryOn
 from chalicelib.core.spoken import count
 
 FAULTS_MAX = 10  # hosts of ours that may fail a job before we stop trying and say so
+GRADER = "grader"  # `Finish.cause` of a grader that is broken
+GRADER_FAULTS_MAX = 1
 
 _ENDS = {
     "succeeded": JobEvent.SUCCEED,
@@ -37,6 +39,8 @@ def verdict(job: Job, finish: Finish, *, interrupted: bool = False) -> Verdict:
 
     `interrupted`: EC2 takes its host back; what its agent could not finish for that is not the agent's fault.
     """
+    if finish.cause == GRADER:
+        return _broken_grader(job, finish.reason)
     if finish.outcome == "infrastructure":
         return began_and_was_lost(job, finish.reason, interrupted=interrupted)
     event = _ENDS[finish.outcome]
@@ -64,6 +68,17 @@ def began_and_was_lost(job: Job, reason: str, *, interrupted: bool = False) -> V
     if job.faults >= FAULTS_MAX:
         return Verdict(JobEvent.LOSE, f"given up after {job.faults + 1} hosts failed it: {reason}")
     return Verdict(JobEvent.RETRY, f"{reason}; trying again, not charged", fault=True)
+
+
+def _broken_grader(job: Job, reason: str) -> Verdict:
+    """Neither the submission's fault nor a host's: free of charge. Another host would find the same grader, so it is tried but once
+    more."""
+    if job.cancel_requested:
+        return Verdict(JobEvent.CANCEL, f"cancelled; {reason}")
+    again = job.spec.max_attempts > 1 and RetryOn.INFRASTRUCTURE in job.spec.retry_on
+    if not again or job.faults >= GRADER_FAULTS_MAX:
+        return Verdict(JobEvent.LOSE, f"{reason}; this is not the fault of the submission, and it is not charged")
+    return Verdict(JobEvent.RETRY, f"{reason}; trying once more, not charged", fault=True)
 
 
 def never_began(job: Job, reason: str, *, fault: bool) -> Verdict:

@@ -1,0 +1,116 @@
+"""Graders that were written for other systems, run as they are: whose files lie where, what is called, and what its results mean.
+
+An adapter is told by an assignment's `adapter`. All of it is data and pure functions: `layout` says what is to be done to the filled work
+folder, `command`, `environment` and `shown` how the grader is called, `mark` what its results say. Doing it is agent/graded.py.
+
+Two faults are never the submission's: what is wrong with the grader's own files, and results that are none. Both are `Broken`; then the
+attempt is nobody's to pay for, and staff is told. A submission that does not compile is no fault at all: its grader says so in its
+results.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, NamedTuple, Optional
+
+from agent.manifest import Assignment
+
+RAW_MAX_BYTES = 1 << 20  # of a results file: what PrairieLearn allows
+
+
+class Broken(Exception):
+    """The grader is broken. The message is a sentence for staff, that says what to do where that is known."""
+
+
+class Layout(NamedTuple):
+    """What a filled work folder still needs, all of it relative to it: folders that there must be, files (path, text) where there are
+    none, programs (from, to) to be copied - onto themselves, where both are the same - and made executable. `texts`: such programs are
+    scripts, whose lines may end as Windows has them."""
+
+    folders: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    programs: tuple[tuple[str, str], ...] = ()
+    texts: bool = False
+
+
+class Found(NamedTuple):
+    """The regular files of a work folder that were asked for, relative to it."""
+
+    files: frozenset[str]
+
+
+class Seen(NamedTuple):
+    """What an ended grader left. `value` is its parsed results file, None with the `problem` that says why there is none; `said` is the
+    last of what it printed."""
+
+    value: Any
+    problem: str
+    said: str
+    exit_code: Optional[int]
+
+
+class Adapter:
+    """A job's own command, as it is; the others say where they differ."""
+
+    name = "command"
+    raw = ""  # its results file
+    own: tuple[
+        str, ...
+    ] = ()  # paths of inputs that belong to the grader: what is wrong with them is not the submission's fault
+    asks: tuple[str, ...] = ()  # files that `layout` must know of; `*` is any one folder
+
+    def asked(self, assignment: Assignment) -> tuple[str, ...]:
+        """What `layout` wants to know of, in addition."""
+        return self.asks
+
+    def layout(self, assignment: Assignment, found: Found) -> Layout:
+        """Raises Broken where files of the grader's are missing."""
+        return Layout()
+
+    def command(self, assignment: Assignment) -> str:
+        """What is run."""
+        return assignment.command
+
+    def environment(self, assignment: Assignment) -> Mapping[str, str]:
+        """Variables of its own."""
+        return {}
+
+    def shown(self, assignment: Assignment) -> tuple[tuple[str, str], ...]:
+        """Parts of the work folder that are to be seen elsewhere too, read-only: (relative path, absolute path)."""
+        return ()
+
+    def mark(self, seen: Seen) -> dict[str, Any]:
+        """The job's result, in the words that all adapters share (agent/adapters/marks.py). Raises Broken."""
+        raise NotImplementedError
+
+
+def of(name: str) -> Adapter:
+    """The adapter of an assignment. Raises KeyError for one that this agent does not know."""
+    if name == "command":
+        return Adapter()
+    if name == "gradescope":
+        from agent.adapters.gradescope import Gradescope
+
+        return Gradescope()
+    if name == "prairielearn":
+        from agent.adapters.prairielearn import PrairieLearn
+
+        return PrairieLearn()
+    if name == "coursera":
+        from agent.adapters.coursera import Coursera
+
+        return Coursera()
+    raise KeyError(name)
+
+
+def unmarked(seen: Seen, what: str) -> Broken:
+    """Why there is nothing to be marked: how it ended says more than that a file is missing."""
+    ended = "" if seen.exit_code == 0 else "%s ended with exit code %s%s, and " % (what, seen.exit_code, _told(seen))
+    return Broken(ended + seen.problem)
+
+
+def _told(seen: Seen) -> str:
+    if seen.exit_code == 126:
+        return " (a shell's word for: it is there, and cannot be executed)"
+    if seen.exit_code == 127:
+        return " (a shell's word for: it, or what its first line names, is not there)"
+    return ""

@@ -1,0 +1,119 @@
+"""Running other systems' graders: what adapters say is done here, to the work folder before a job's command and to what it has left
+after."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from typing import Any, NamedTuple, Optional
+
+from agent import adapters, outputs
+from agent.adapters import Broken, Found, Seen
+from agent.inputs import NotUsable
+from agent.manifest import Assignment
+from agent.unpack import Hostile, place, safe_parts
+from agent.verdict import Verdict
+
+PROGRAM_MAX_BYTES = 64 << 20
+
+
+class Judged(NamedTuple):
+    """`cause` of an infrastructure fault: "grader", "" where it is ours."""
+
+    verdict: Verdict
+    result: Optional[dict[str, Any]] = None
+    cause: str = ""
+
+
+_one_at_a_time = threading.Lock()  # a hostile megabyte of JSON is thirty of Python's memory
+
+
+def lay_out(assignment: Assignment, work: str) -> None:
+    """What its adapter wants of the filled work folder. Raises Broken, NotUsable, OSError."""
+    adapter = adapters.of(assignment.adapter)
+    found = frozenset(path for asked in adapter.asked(assignment) for path in _files(work, asked))
+    layout = adapter.layout(assignment, Found(found))
+    try:
+        for folder in layout.folders:
+            os.makedirs(place(work, folder), exist_ok=True)
+        for path, text in layout.files:
+            if not os.path.lexists(place(work, path)):
+                with open(place(work, path), "x", encoding="utf-8", errors="surrogatepass") as file:
+                    file.write(text)
+        for source, target in layout.programs:
+            _program(work, source, target, layout.texts)
+    except (FileExistsError, Hostile) as error:
+        raise NotUsable(
+            "bad_input", "its inputs are not laid out as %s wants them: %s" % (adapter.name, error)
+        ) from error
+
+
+def is_graders(assignment: Assignment, path: str) -> bool:
+    """Whether the input at `path` belongs to the grader."""
+    try:
+        top = (safe_parts(path) or ["."])[0]
+    except Hostile:
+        return False
+    return top in adapters.of(assignment.adapter).own
+
+
+def judged(assignment: Assignment, work: str, found: Verdict, exit_code: Optional[int], last: bytes) -> Judged:
+    """What a grader's end means. One that was ended by a limit, by us or by somebody has no result, and is not broken."""
+    if not found.its_own:
+        return Judged(found)
+    adapter = adapters.of(assignment.adapter)
+    with _one_at_a_time:
+        value, problem = outputs.read_result(work, adapter.raw, adapters.RAW_MAX_BYTES)
+        try:
+            result = adapter.mark(Seen(value, problem, last.decode("utf-8", "replace"), exit_code))
+        except Broken as error:
+            return Judged(Verdict("infrastructure", "its grader is broken: %s" % error), cause="grader")
+    return Judged(Verdict("succeeded", _graded(result) + ("" if exit_code == 0 else "; %s" % found.reason)), result)
+
+
+def _graded(result: dict[str, Any]) -> str:
+    if result.get("score") is None:
+        return "graded: not gradable"
+    of = result.get("max_score")
+    return "graded: %.6g%s" % (result["score"], "" if of is None else " of %.6g" % of)
+
+
+def _files(work: str, asked: str) -> list[str]:
+    """The regular files in `work` that `asked` names; a `*` in it is any one folder."""
+    before, star, after = asked.partition("*")
+    if not star:
+        return [asked] if _is_file(work, asked) else []
+    try:
+        with os.scandir(os.path.join(work, before)) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+    return [before + name + after for name in names if _is_file(work, before + name + after)]
+
+
+def _is_file(work: str, path: str) -> bool:
+    real = os.path.realpath(os.path.join(work, path))
+    return real.startswith(os.path.realpath(work) + os.sep) and os.path.isfile(real)
+
+
+def _program(work: str, source: str, target: str, texts: bool) -> None:
+    """Make `target` an executable copy of `source`; what is there under that name already is left as it is, and made executable."""
+    whole = os.path.realpath(os.path.join(work, source))
+    if source != target and not os.path.lexists(place(work, target)):
+        with open(whole, "rb") as file:
+            data = file.read(PROGRAM_MAX_BYTES + 1)
+        if len(data) > PROGRAM_MAX_BYTES:
+            raise Broken("its %s is larger than %d MiB" % (target, PROGRAM_MAX_BYTES >> 20))
+        if texts and data.startswith(b"#!") and b"\0" not in data:
+            data = data.replace(b"\r\n", b"\n")
+        with open(place(work, target), "xb") as file:
+            file.write(data)
+    fd = os.open(
+        os.path.realpath(os.path.join(work, target)), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    )
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            os.fchmod(fd, 0o755)
+    finally:
+        os.close(fd)
