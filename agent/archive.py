@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import tarfile
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from agent.folder import walk
 
@@ -30,6 +30,7 @@ def pack(work: str, path: str, limit_bytes: int) -> tuple[int, str]:
                     if entries > ENTRIES_MAX or left < 0:
                         return _size(archive, path), "the archive is not whole: the work folder holds too much"
                     name = os.path.join(parent, entry.name)[len(work) + 1 :]
+                    archive.members = []  # type: ignore[attr-defined]  # or many tiny files fill our memory
                     try:
                         left -= _add(archive, entry.path, name)
                     except (OSError, ValueError, UnicodeError) as error:
@@ -56,22 +57,28 @@ def _add(archive: tarfile.TarFile, path: str, name: str) -> int:
             held = os.fstat(file.fileno())
             if not stat.S_ISREG(held.st_mode):
                 return 0
-            archive.addfile(_info(name, held, tarfile.REGTYPE, held.st_size), _Exactly(file, held.st_size))  # type: ignore[arg-type]
+            archive.addfile(entry_info(name, held, tarfile.REGTYPE, held.st_size), exactly(file, held.st_size))
             return held.st_size
     if stat.S_ISDIR(status.st_mode):
-        archive.addfile(_info(name, status, tarfile.DIRTYPE, 0))
+        archive.addfile(entry_info(name, status, tarfile.DIRTYPE, 0))
     elif stat.S_ISLNK(status.st_mode):
-        info = _info(name, status, tarfile.SYMTYPE, 0)
+        info = entry_info(name, status, tarfile.SYMTYPE, 0)
         info.linkname = os.readlink(path)
         info.linkname.encode()
         archive.addfile(info)
     return 0
 
 
-def _info(name: str, status: os.stat_result, kind: bytes, size: int) -> tarfile.TarInfo:
+def entry_info(name: str, status: os.stat_result, kind: bytes, size: int) -> tarfile.TarInfo:
+    """What an archive says of an entry: neither owner nor anything that gives power."""
     info = tarfile.TarInfo(name)
     info.type, info.size, info.mode, info.mtime = kind, size, stat.S_IMODE(status.st_mode) & 0o777, int(status.st_mtime)
     return info
+
+
+def exactly(file: BinaryIO, size: int) -> IO[bytes]:
+    """`file` as an archive reads it: as many bytes as the entry's header says, whatever becomes of it."""
+    return _Exactly(file, size)  # type: ignore[return-value]  # nothing but `read` is called
 
 
 class _Exactly:

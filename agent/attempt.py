@@ -20,6 +20,7 @@ from agent.cgroups import Places
 from agent.execution import execute
 from agent.health import Health
 from agent.journal import Journal
+from agent.keeping import Keepers, Keeping
 from agent.logs import Log
 from agent.manifest import Assignment, Manifest
 from agent.paths import Paths, attempt_paths
@@ -45,6 +46,7 @@ class Host(NamedTuple):
     group_prefix: str
     cache: Cache
     health: Health
+    keepers: Keepers
 
 
 class Attempt(threading.Thread):
@@ -68,6 +70,8 @@ class Attempt(threading.Thread):
         self.started_at = 0.0
         self.disk_bytes = assignment.disk_mib << 20 or host.manifest.settings.work_limit_bytes
         self._taken: Optional[dict[str, Any]] = None
+        self.restored = ""  # what was put back of an earlier attempt, as a sentence
+        self.keeping = Keeping(self)
 
     def stop(self, why: str) -> None:
         """End it: "cancel" or "stopped"."""
@@ -78,6 +82,7 @@ class Attempt(threading.Thread):
         in the file that $SPILLWAY_INTERRUPTION names: time to save what it has."""
         self._taken = {"interrupt_at": at, "action": action}
         self._pass_on()
+        self.keeping.interrupted(at)
 
     def _pass_on(self) -> None:
         if self.begun and self._taken is not None:
@@ -101,7 +106,7 @@ class Attempt(threading.Thread):
             if why not in ("urls_expired", "urls_missing"):
                 with contextlib.suppress(OSError):  # a sick disk: whoever takes it back wins the claim first
                     self.note("settled")
-            self._ping("refused", why=why, reason=str(refusal))
+            self.ping("refused", why=why, reason=str(refusal))
         except Exception as error:  # never silent: a thread that dies would leave the attempt unfinished for ever
             sentence = "the agent failed: %s: %s" % (type(error).__name__, error)
             if not isinstance(error, (wire.Unreachable, Refused)):  # those are AWS's
@@ -120,13 +125,14 @@ class Attempt(threading.Thread):
         self.note("begun", at=at)
         self.begun = True
         self._pass_on()  # what was announced a moment ago
-        self._ping("start")
+        self.ping("start", **({"restored": self.restored} if self.restored else {}))
 
     def note(self, kind: str, **fields: Any) -> None:
         """Into the journal. Raises OSError: then the step that it names must not be taken."""
         self.host.journal.append(kind, self.assignment.key, **fields)
 
-    def _ping(self, kind: str, **fields: Any) -> None:
+    def ping(self, kind: str, **fields: Any) -> None:
+        """Say something of this attempt."""
         self.host.pings.post(kind, job=self.assignment.job, attempt=self.assignment.attempt, **fields)
 
     def _finish(self, outcome: str, reason: str, **fields: Any) -> None:

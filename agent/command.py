@@ -115,11 +115,15 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     # The first ping is on its way; what follows takes the time that it takes to compile the rest of the agent.
     from agent import cgroups
     from agent.attempt import Host
+    from agent.checkpoints import Saver
+    from agent.job_socket import Doors
+    from agent.keeping import Keepers
     from agent.loop import Loop
 
     prefix = "spillway-%s-" % digest[8:16]
     groups = cgroups.find()
-    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health)
+    keepers = Keepers(Doors(), Saver(paths.saving))
+    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health, keepers)
     events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
     loop = Loop(host, has, first_uid, events, lambda: heard.at)
     cgroups.sweep(groups, prefix)

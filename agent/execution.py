@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from agent import adapters, folder, parameters, processes
+from agent import adapters, checkpoints, folder, parameters, processes
 from agent.cgroups import Group, Use
 from agent.limits import Limits
 from agent.logs import Log
@@ -41,7 +41,7 @@ def ask_of(attempt: "Attempt") -> Ask:
         attempt.uid,
         assignment.folder,
         {variable: assignment.values[name] for variable, name in assignment.secrets.items()},
-        tuple(shown),
+        (*shown, *attempt.keeping.mounts),
     )
 
 
@@ -69,6 +69,7 @@ def execute(attempt: "Attempt") -> Executed:
             settings.log_limit_bytes,
             lambda offset, data: host.aws.put_object("%slog/%012d" % (attempt.prefix, offset), data, "text/plain"),
         )
+        attempt.keeping.open()
         launch = sandbox.launch(ask_of(attempt))
         attempt.begin(round(time.time(), 6))
         command = Command(launch, group, limits.pairs())
@@ -77,8 +78,10 @@ def execute(attempt: "Attempt") -> Executed:
         disk_full = folder.Watch(paths.top, attempt.disk_bytes, pids)
         bounds = Bounds(assignment.timeout_s, settings.processes_max, disk_full)
         ended = command.run(bounds, attempt.stopper, log.feed)
+        attempt.keeping.close(checkpoints.worth_it(ended.killed, ended.exit_code))
         return Executed(ended, group.use() if group is not None else Use(0.0, 0, 0, 0), log)
     finally:
+        attempt.keeping.close(False)
         if group is not None:
             group.kill()
             group.remove()

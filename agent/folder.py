@@ -98,10 +98,12 @@ class Watch:
 
 
 def give(folder: str, uid: int) -> None:
-    """Hand the folder's `work` and `tmp` to the attempt's own user; nobody else may look inside. Raises OSError."""
+    """Hand the folder's `work`, `tmp` and `checkpoint` to the attempt's own user; nobody else may look inside. Raises OSError."""
     os.chmod(folder, 0o711)
-    for name in ("work", "tmp"):
+    for name in ("work", "tmp", "checkpoint"):
         top = os.path.join(folder, name)
+        if name == "checkpoint" and not os.path.isdir(top):
+            continue
         for parent, entries in walk(top):
             os.lchown(parent, uid, uid)
             for entry in entries:

@@ -184,8 +184,8 @@ class Loop:
         """EC2 takes the spot instance away at `at`: what runs is told and goes on until then, and nothing more begins."""
         self._interrupted = True
         self.host.pings.post("interrupted", interrupt_at=at, action=action)
-        for attempt in self._running.values():
-            attempt.warn(at, action)
+        for attempt in sorted(self._running.values(), key=lambda one: -one.keeping.measure()):
+            attempt.warn(at, action)  # who has most to lose is told first
 
     def on_rebalance(self, at: float) -> None:
         """EC2 said at `at` that it may soon take the spot instance away; who gives work out decides what that means."""
@@ -267,11 +267,10 @@ class Loop:
         if now >= self._next_inbox:
             self._next_inbox = now + max(INBOX_EVERY_S, self._settings.ping_every_s)
             self.look()
-        if now >= self._next_alive:
+        if self._running:
             for one in list(self._running.values()):
                 if one.begun:
-                    name = _name(one.assignment.key)
-                    self.host.pings.post("progress", **name, percent=None, note="", log_bytes=one.log_bytes)
+                    one.keeping.tell(regular=now >= self._next_alive)
         problems = self.host.health.problems()
         if now >= self._next_alive or problems != self._problems_told:
             self._next_alive = now + self._settings.ping_every_s

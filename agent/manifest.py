@@ -67,6 +67,13 @@ class Checkpoint(NamedTuple):
     mib_max: int
 
 
+class Kept(NamedTuple):
+    """A checkpoint of an earlier attempt: the object `key`, made at `at`."""
+
+    key: str
+    at: float
+
+
 class Assignment(NamedTuple):
     """One attempt that is to be run here. `document` is the JSON that it came as."""
 
@@ -99,6 +106,7 @@ class Assignment(NamedTuple):
     labels: Mapping[str, str] = {}  # where its adapter tells the grader of them
     install: Optional[Install] = None
     checkpoint: Optional[Checkpoint] = None
+    restore: tuple[Kept, ...] = ()  # what may be put back, the newest first
     stall_s: float = 0.0  # told as stalled after so long without progress; 0: never
     fault: str = ""  # why it can only be refused
 
@@ -125,7 +133,8 @@ class Assignment(NamedTuple):
     @property
     def missing_urls(self) -> tuple[str, ...]:
         """Addresses of inputs that no signed URL has come for yet."""
-        return tuple(i.address for i in self.inputs if i.address and i.address not in self.urls)
+        wanted = [i.address for i in self.inputs if i.address] + [one.key for one in self.restore]
+        return tuple(address for address in wanted if address not in self.urls)
 
 
 class Settings(NamedTuple):
@@ -292,6 +301,7 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         labels=_labels(document),
         install=_install(document.get("install")),
         checkpoint=_checkpoint(document.get("checkpoint")),
+        restore=tuple(Kept(_text(one, "key"), _number(one, "at", 0, 0)) for one in document.get("restore") or ()),
         stall_s=float(_number(document, "stall_s", 0, 0)),
     )
 

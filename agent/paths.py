@@ -40,6 +40,11 @@ class Paths:
         return self.state + "/work"
 
     @property
+    def saving(self) -> str:
+        """Checkpoints on their way."""
+        return self.state + "/saving"
+
+    @property
     def run(self) -> str:
         return self.root + "/run/spillway"
 
@@ -63,6 +68,21 @@ class AttemptPaths(NamedTuple):
     def tmp(self) -> str:
         """The command's own /tmp."""
         return self.top + "/tmp"
+
+    @property
+    def checkpoint(self) -> str:
+        """What its command wants to be kept for the next attempt."""
+        return self.top + "/checkpoint"
+
+    @property
+    def door(self) -> str:
+        """The socket on which its command speaks to us, and the program for that."""
+        return self.top + "/door"
+
+    @property
+    def kept(self) -> str:
+        """What the next agent must know of its progress and checkpoints."""
+        return self.top + "/kept.json"
 
     @property
     def log(self) -> str:

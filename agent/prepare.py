@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Mapping
 
-from agent import adapters, errand, folder, git, graded, inputs
+from agent import adapters, errand, folder, git, graded, inputs, restore
 from agent.refusal import Refusal
 from agent.sandbox import Ask
 
@@ -24,6 +24,9 @@ def prepare(attempt: "Attempt") -> str:
             _clone(attempt)
         inputs.prepare(assignment, paths.work, host.cache, attempt.disk_bytes)
         graded.lay_out(assignment, paths.work)
+        if assignment.checkpoint is not None:
+            os.makedirs(paths.checkpoint)
+            attempt.restored = restore.restore(assignment, assignment.checkpoint, paths.checkpoint)
         sandbox = host.sandbox.default
         if sandbox is not None and sandbox.drops_uid:
             folder.give(paths.top, attempt.uid)

@@ -120,8 +120,18 @@ def _inside(folder: str, path: str, name: str) -> None:
         raise Hostile("the link %r leads out of the folder" % name)
 
 
-def unpack(archive: str, folder: str, bytes_max: int = UNPACKED_MAX_BYTES, members_max: int = MEMBERS_MAX) -> None:
-    """Unpack the file `archive` into the existing `folder`. Raises Hostile, also for what is no archive, and OSError for a bad disk."""
+def unpack(
+    archive: str,
+    folder: str,
+    bytes_max: int = UNPACKED_MAX_BYTES,
+    members_max: int = MEMBERS_MAX,
+    any_links: bool = False,
+) -> None:
+    """Unpack the file `archive` into the existing `folder`. Raises Hostile, also for what is no archive, and OSError for a bad disk.
+
+    `any_links`: links lead wherever they say, as the command that gets the folder could make them; they are made last, so nothing is
+    ever written through one.
+    """
     budget = _Budget(bytes_max, members_max)
     links: list[tuple[str, str]] = []
     with open(archive, "rb") as file:
@@ -130,7 +140,7 @@ def unpack(archive: str, folder: str, bytes_max: int = UNPACKED_MAX_BYTES, membe
         if head[:2] == b"PK":
             _zip(archive, folder, budget, links)
         else:
-            _tar(archive, folder, budget, links)
+            _tar(archive, folder, budget, links, any_links)
     except Hostile:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
@@ -139,13 +149,14 @@ def unpack(archive: str, folder: str, bytes_max: int = UNPACKED_MAX_BYTES, membe
         raise Hostile("the archive cannot be unpacked: %s" % error) from error
     except Exception as error:  # tarfile, zipfile, zlib and lzma each have their own
         raise Hostile("the archive is damaged: %s" % error) from error
-    for name, path in links:
+    for name, path in () if any_links else links:
         _inside(folder, path, name)  # again at the end: a link may have changed its meaning by what came later
 
 
-def _tar(archive: str, folder: str, budget: _Budget, links: list[tuple[str, str]]) -> None:
+def _tar(archive: str, folder: str, budget: _Budget, links: list[tuple[str, str]], any_links: bool) -> None:
     import tarfile
 
+    later: list[tuple[str, str]] = []
     with tarfile.open(archive, "r|*", tarinfo=_careful()) as tar:
         for member in tar:
             budget.member()
@@ -155,6 +166,8 @@ def _tar(archive: str, folder: str, budget: _Budget, links: list[tuple[str, str]
                     raise Hostile("the archive's member %r names no file" % member.name)
             elif member.isdir():
                 os.makedirs(place(folder, member.name), exist_ok=True)
+            elif member.issym() and any_links:
+                later.append((member.name, member.linkname))
             elif member.issym():
                 _link(folder, member.name, member.linkname)
                 links.append((member.name, os.path.join(folder, member.name)))
@@ -169,6 +182,11 @@ def _tar(archive: str, folder: str, budget: _Budget, links: list[tuple[str, str]
                 budget.copy(content, place(folder, member.name), member.mode)
             else:
                 raise Hostile("the archive's member %r is neither file, folder nor link" % member.name)
+    for name, target in later:
+        path = place(folder, name)
+        if os.path.lexists(path):
+            raise Hostile("the link %r has another's name" % name)
+        os.symlink(target, path)
 
 
 def _zip(archive: str, folder: str, budget: _Budget, links: list[tuple[str, str]]) -> None:

@@ -13,12 +13,13 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 class Mount(NamedTuple):
     """A file or folder of the host that a command sees at `target`. The variable `variable`, where there is one, tells it where: a sandbox
-    that can show nothing elsewhere leaves it at `source`."""
+    that can show nothing elsewhere leaves it at `source`. `on_path`: programs in it are found by their names."""
 
     source: str
     target: str
     writable: bool = False
     variable: str = ""
+    on_path: bool = False
 
 
 class Ask(NamedTuple):
@@ -55,7 +56,12 @@ def environment(ask: Ask, home: str, tmp: str, shown: bool = True) -> dict[str, 
     found.update(ask.environment)
     found.update({"SPILLWAY_JOB": ask.job, "SPILLWAY_ATTEMPT": str(ask.attempt)})
     found["SPILLWAY_INTERRUPTION"] = "%s/%s" % (tmp, INTERRUPTION)
-    found.update({one.variable: one.target if shown else one.source for one in ask.mounts if one.variable})
+    for one in ask.mounts:
+        where = one.target if shown else one.source
+        if one.variable:
+            found[one.variable] = where
+        if one.on_path:
+            found["PATH"] += ":" + where
     return found
 
 

@@ -30,7 +30,7 @@ from chalicelib.errors import Fault
 
 BATCH_MAX = 500
 SYSTEM_FOLDERS = frozenset(
-    "bin boot dev etc home lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var".split()  # noqa: SIM905
+    "bin boot checkpoint dev etc home lib lib32 lib64 libx32 media mnt opt proc root run sbin spillway srv sys tmp usr var".split()  # noqa: SIM905
 )
 PAGE_MAX = 200
 BATCH_BYTES_MAX = 2_097_152  # the answer says labels twice, and Lambda refuses one over 6 MB when all is recorded
