@@ -117,6 +117,8 @@ class Keeping:
 
     def tell(self, regular: bool) -> None:
         """Say how far it is, if that is due; `regular`: with the pings that come anyway."""
+        if self._door is None:
+            return  # its command has not begun, or has ended
         now = _boot_time()
         with self._lock:
             self._state = progress.looked(self._state, self._attempt.assignment.stall_s, now)

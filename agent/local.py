@@ -18,8 +18,11 @@ from agent import cgroups, folder
 from agent.attempt import Attempt, Host
 from agent.aws import Aws, ClaimAnswer
 from agent.cache import Cache
+from agent.checkpoints import Saver
 from agent.health import Health
+from agent.job_socket import Doors
 from agent.journal import Journal
+from agent.keeping import Keepers
 from agent.manifest import Assignment, Manifest, Wrong, assignment, settings
 from agent.paths import Paths
 from agent.pings import Pings
@@ -29,6 +32,7 @@ from agent.wire import Unreachable
 
 FIRST_UID = 840000  # above those of every host folder (agent/command.py)
 UIDS = 1000
+TELL_EVERY_S = 1.0
 CANCELLING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CACHE_BYTES = 1 << 40  # what was given is here already, and is wanted
 
@@ -130,12 +134,15 @@ def _run(
     pings.start()
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, uid), lambda: 0.0)
     groups, prefix = cgroups.find(), "spillway-%s-" % hashlib.sha256(root.encode()).hexdigest()[:8]
-    host = Host(manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health)
+    keepers = Keepers(Doors(), Saver(paths.saving))
+    host = Host(manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health, keepers)
     attempt = Attempt(host, one, uid, lambda key, why: None)
     former = {number: signal.signal(number, lambda *_: attempt.stop("cancel")) for number in CANCELLING}
     try:
         attempt.start()
-        attempt.join()
+        while attempt.is_alive():
+            attempt.join(TELL_EVERY_S)
+            attempt.keeping.tell(regular=False)
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
