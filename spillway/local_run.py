@@ -15,6 +15,7 @@ from typing import Any
 
 from spillway.bundle import bundle
 from spillway.errors import BadInput
+from spillway.graders import completed
 
 HANDED = [
     "command",
@@ -93,7 +94,12 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
     """The job of a JobSpec. Raises BadInput."""
     if unknown := sorted(document.keys() - {*HANDED, *ELSEWHERE, "secrets"}):
         raise BadInput(f"{unknown[0]} is no field of a job; docs/jobs.md lists them.")
+    document = completed(document)
+    if not document.get("command"):
+        raise BadInput("It says no command: neither the job, nor its family, nor --command.")
     assignment = {name: document[name] for name in HANDED if document.get(name) is not None}
+    if document.get("adapter") == "gradescope" and document.get("labels"):
+        assignment["labels"] = document["labels"]
     given = {path for path, _ in files}
     contents: dict[str, bytes] = {}
     inputs = []

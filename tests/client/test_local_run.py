@@ -15,9 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from agent import cgroups
+from chalicelib.core import adapters
+from chalicelib.core.job_spec import JobSpec
 from spillway.cli import app
 from spillway.errors import BadInput
-from spillway.graders import grading
+from spillway.graders import SAID, grading
 from spillway.local_run import of_document, of_family, run
 
 GRADING = Path(__file__).resolve().parents[2] / "examples" / "grading"
@@ -169,6 +171,34 @@ def test_a_grader_is_known_by_what_lies_in_its_folder(tmp_path: Path) -> None:
         "network": False,
     }
     assert [path for path, _ in found.files] == ["student", "tests", "serverFilesCourse/lib/"]
+
+
+def test_an_adapter_says_here_what_it_says_in_the_service() -> None:
+    for adapter, said in SAID.items():
+        there = adapters.completed(JobSpec(command="", timeout_s=0, adapter=adapter))
+        assert said.get("command", "") == there.command
+        assert (said["folder"], said["timeout_s"]) == (there.folder, there.timeout_s)
+        assert said["outputs"] == [one.glob for one in there.outputs]
+        assert said.get("install", {}).get("path") == (there.install.path if there.install else None)
+    assert set(SAID) == set(adapters.CONVENTIONS)
+
+
+def test_a_grader_of_gradescope_is_run_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "grader").mkdir()
+    (tmp_path / "grader/run_autograder").write_text(
+        "#!/bin/sh\ncp /autograder/source/results.json /autograder/results/; cat /autograder/submission/mine"
+    )
+    (tmp_path / "grader/results.json").write_text(
+        '{"score": 7.5, "tests": [{"name": "one", "score": 1, "max_score": 2}]}'
+    )
+    (tmp_path / "handed-in").mkdir()
+    (tmp_path / "handed-in/mine").write_text("mine")
+    words = ["grade", str(tmp_path / "grader"), str(tmp_path / "handed-in"), "--into", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert (answer["state"], answer["result"]["score"], answer["log"]) == ("succeeded", 7.5, "mine")
+    assert (tmp_path / "out/outputs/results/results.json").exists()
 
 
 def test_no_control_group_is_left(tmp_path: Path) -> None:
