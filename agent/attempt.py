@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from agent import folder, wire
 from agent.aws import Aws, Refused
@@ -26,10 +26,13 @@ from agent.manifest import Assignment, Manifest
 from agent.paths import Paths, attempt_paths
 from agent.pings import Pings
 from agent.prepare import prepare
-from agent.refusal import Refusal
+from agent.refusal import Refusal, refuse_image
 from agent.report import report
 from agent.sandbox import INTERRUPTION, Choice
 from agent.supervise import Stopper
+
+if TYPE_CHECKING:
+    from agent.images import Pinned
 
 
 class Host(NamedTuple):
@@ -69,6 +72,7 @@ class Attempt(threading.Thread):
         self.log: Optional[Log] = None
         self.started_at = 0.0
         self.disk_bytes = assignment.disk_mib << 20 or host.manifest.settings.work_limit_bytes
+        self.image: "Optional[Pinned]" = None  # of its container
         self._taken: Optional[dict[str, Any]] = None
         self.restored = ""  # what was put back of an earlier attempt, as a sentence
         self.keeping = Keeping(self)
@@ -115,6 +119,8 @@ class Attempt(threading.Thread):
         finally:
             try:
                 folder.remove(self.paths.top)
+                if self.image is not None and self.host.sandbox.default is not None:
+                    self.host.sandbox.default.release(self.image)
             finally:  # whatever happens: without this the attempt would hold its slot for ever
                 self._ended(self.assignment.key, why)
                 self.stopper.close()
@@ -125,7 +131,8 @@ class Attempt(threading.Thread):
         self.note("begun", at=at)
         self.begun = True
         self._pass_on()  # what was announced a moment ago
-        self.ping("start", **({"restored": self.restored} if self.restored else {}))
+        shown = {"restored": self.restored} if self.restored else {}
+        self.ping("start", **shown, **({"image_digest": self.image.digest} if self.image is not None else {}))
 
     def note(self, kind: str, **fields: Any) -> None:
         """Into the journal. Raises OSError: then the step that it names must not be taken."""
@@ -169,6 +176,7 @@ class Attempt(threading.Thread):
                 raise Refusal("no_sandbox", host.sandbox.reason)
             if host.sandbox.default.name == "none" and assignment.folder != "/job":
                 raise Refusal("no_sandbox", "%s can be shown in a sandbox only" % assignment.folder)
+            refuse_image(assignment.image, host.manifest.settings, host.sandbox.default.images is not None)
             fault = prepare(self)
         if not self.stopper.why:
             problems = host.health.look()

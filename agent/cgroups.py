@@ -98,6 +98,23 @@ def find() -> Places:
     return Places(folders, unified)
 
 
+def of_process(pid: int) -> Places:
+    """The groups that a process is in, whoever made them."""
+    first, second = _mounts()
+    folders: dict[str, str] = {}
+    unified = set()
+    for line in _read("/proc/%d/cgroup" % pid).splitlines():
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            if name in CONTROLLERS and name in first:
+                folders[name] = own_folder(*first[name], path)
+        if not controllers and second is not None:
+            folder = own_folder(*second, path)
+            unified = set(_read(folder + "/cgroup.controllers").split()) & set(CONTROLLERS) - set(folders)
+            folders.update((name, folder) for name in unified)
+    return Places(folders, frozenset(unified))
+
+
 def _delegated(folder: str) -> frozenset[str]:
     """The version 2 controllers that children of `folder` get, after making room for them."""
     wanted = set(_read(folder + "/cgroup.controllers").split()) & {"memory", "pids", "cpu"}
@@ -217,6 +234,14 @@ class Group:
                     if time.monotonic() > give_up:
                         return
                     time.sleep(0.005)
+
+
+class Joined(Group):
+    """A group that is there, and somebody else's to make and to take away: `places` are its own folders."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._folders = dict(places.folders)
 
 
 def sweep(places: Places, prefix: str) -> None:

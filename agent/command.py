@@ -104,7 +104,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
         agent_sha256=manifest.agent_sha256,
         cpus=int(has.cpu),
         memory_mib=has.memory_mib,
-        sandbox="bwrap" if choice.default is not None and choice.default.name == "bwrap" else "none",
+        sandbox=choice.default.name if choice.default is not None else "none",
         running=[],
         holds=cache.holds(),
     )
@@ -127,6 +127,8 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
     loop = Loop(host, has, first_uid, events, lambda: heard.at)
     cgroups.sweep(groups, prefix)
+    if choice.default is not None:
+        choice.default.sweep()
     for problem in problems:
         loop.trouble("manifest", problem)
     loop.resume()

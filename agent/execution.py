@@ -23,6 +23,7 @@ class Executed(NamedTuple):
     ended: Ended
     use: Use
     log: Log
+    fault: str = ""  # of what was to run it, never the command's own
 
 
 def ask_of(attempt: "Attempt") -> Ask:
@@ -42,6 +43,11 @@ def ask_of(attempt: "Attempt") -> Ask:
         assignment.folder,
         {variable: assignment.values[name] for variable, name in assignment.secrets.items()},
         (*shown, *attempt.keeping.mounts),
+        image=attempt.image,
+        cpu=assignment.cpu,
+        memory_mib=assignment.memory_mib,
+        processes_max=attempt.host.manifest.settings.processes_max,
+        file_bytes=attempt.disk_bytes,
     )
 
 
@@ -51,8 +57,9 @@ def execute(attempt: "Attempt") -> Executed:
     settings = host.manifest.settings
     sandbox = host.sandbox.default
     assert sandbox is not None
-    group: Optional[Group] = None
-    if host.groups.folders:
+    container = sandbox.group(assignment.job, assignment.attempt)
+    group: Optional[Group] = container
+    if group is None and host.groups.folders:
         group = Group(host.groups, "%s%s.%d" % (host.group_prefix, assignment.job, assignment.attempt))
     try:
         holds = group.holds if group is not None else frozenset()
@@ -79,7 +86,8 @@ def execute(attempt: "Attempt") -> Executed:
         bounds = Bounds(assignment.timeout_s, settings.processes_max, disk_full)
         ended = command.run(bounds, attempt.stopper, log.feed)
         attempt.keeping.close(checkpoints.worth_it(ended.killed, ended.exit_code))
-        return Executed(ended, group.use() if group is not None else Use(0.0, 0, 0, 0), log)
+        fault = container.fault(ended.exit_code) if container is not None and not ended.killed else ""
+        return Executed(ended, group.use() if group is not None else Use(0.0, 0, 0, 0), log, fault)
     finally:
         attempt.keeping.close(False)
         if group is not None:

@@ -108,6 +108,7 @@ class Assignment(NamedTuple):
     checkpoint: Optional[Checkpoint] = None
     restore: tuple[Kept, ...] = ()  # what may be put back, the newest first
     stall_s: float = 0.0  # told as stalled after so long without progress; 0: never
+    image: str = ""  # of the container that it runs in
     fault: str = ""  # why it can only be refused
 
     @property
@@ -150,6 +151,8 @@ class Settings(NamedTuple):
     claim_ttl_s: float
     work_limit_bytes: int
     processes_max: int
+    container_image: str = ""  # of containers, for who names none
+    images: str = "refuse"  # what is done with a job that names one where there are no containers: refuse | ignore
 
 
 class Manifest(NamedTuple):
@@ -303,6 +306,7 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         checkpoint=_checkpoint(document.get("checkpoint")),
         restore=tuple(Kept(_text(one, "key"), _number(one, "at", 0, 0)) for one in document.get("restore") or ()),
         stall_s=float(_number(document, "stall_s", 0, 0)),
+        image=_text(document, "image", ""),
     )
 
 
@@ -325,8 +329,8 @@ def given(document: Any) -> Assignment:
 def settings(document: Mapping[str, Any]) -> Settings:
     """The manifest's `settings`. Raises Wrong."""
     sandbox = _text(document, "sandbox", "auto")
-    if sandbox not in ("auto", "bwrap", "none"):
-        raise Wrong("settings.sandbox must be auto, bwrap or none, not %r" % sandbox)
+    if sandbox not in ("auto", "bwrap", "docker", "none"):
+        raise Wrong("settings.sandbox must be auto, bwrap, docker or none, not %r" % sandbox)
     return Settings(
         slots=int(_number(document, "slots", 1, 1)),
         ping_every_s=_number(document, "ping_every_s", 30, 0.1),
@@ -338,6 +342,8 @@ def settings(document: Mapping[str, Any]) -> Settings:
         claim_ttl_s=_number(document, "claim_ttl_s", 1209600, 1),
         work_limit_bytes=int(_number(document, "work_limit_bytes", 2 << 30, 1)),
         processes_max=int(_number(document, "processes_max", 256, 8)),
+        container_image=_text(document, "container_image", ""),
+        images=_text(document, "images", "refuse"),
     )
 
 

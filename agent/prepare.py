@@ -28,6 +28,9 @@ def prepare(attempt: "Attempt") -> str:
             os.makedirs(paths.checkpoint)
             attempt.restored = restore.restore(assignment, assignment.checkpoint, paths.checkpoint)
         sandbox = host.sandbox.default
+        if sandbox is not None and sandbox.images is not None and not attempt.stopper.why:
+            image = assignment.image or host.manifest.settings.container_image
+            attempt.image = sandbox.images.take(image, lambda: bool(attempt.stopper.why))
         if sandbox is not None and sandbox.drops_uid:
             folder.give(paths.top, attempt.uid)
     except adapters.Broken as error:
@@ -45,8 +48,13 @@ def prepare(attempt: "Attempt") -> str:
 
 def _clone(attempt: "Attempt") -> None:
     """Fetch its repositories, each in the sandbox, with network. Raises NotUsable, OSError."""
-    sandbox, assignment, paths = attempt.host.sandbox.default, attempt.assignment, attempt.paths
-    assert sandbox is not None
+    assignment, paths = attempt.assignment, attempt.paths
+    if all(one.git is None for one in assignment.inputs):
+        return
+    assert attempt.host.sandbox.default is not None
+    sandbox = attempt.host.sandbox.default.helper()
+    if sandbox is None:
+        raise inputs.NotUsable("", "repositories are fetched under bubblewrap, and this host cannot run it")
 
     def run(command: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> git.Ran:
         ask = Ask(command, paths.work, paths.tmp, True, environment, assignment.job, assignment.attempt, attempt.uid)

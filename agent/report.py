@@ -22,7 +22,7 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
         verdict.Facts(
             exit_code=ended.exit_code,
             killed=ended.killed,
-            fault=_doubt(attempt, done),
+            fault=done.fault or _doubt(attempt, done),
             oom_kills=use.oom_kills,
             memory_peak_mib=use.memory_peak_mib,
             memory_mib=assignment.memory_mib,
@@ -64,6 +64,7 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
         "log": log,
         "result": result,
         "outputs": stored,
+        **({"image_digest": attempt.image.digest} if attempt.image is not None else {}),
     }
 
 

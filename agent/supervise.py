@@ -202,6 +202,8 @@ class Command:
 
     def _terminate(self) -> None:
         below = processes.tree(self.pid)
+        if self._group is not None:  # a container's processes descend from its engine
+            below |= self._group.pids() - {self.pid}
         processes.send(below if self._keeper and below else [self.pid, *below], signal.SIGTERM)
 
     def _end_all(self) -> bool:

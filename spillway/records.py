@@ -48,6 +48,7 @@ class Job(_Wire):
     log: Mapping[str, Any] | None = None
     cpu_s: float | None = None
     memory_peak_mib: float | None = None
+    image_digest: str | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property

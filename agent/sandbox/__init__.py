@@ -1,11 +1,15 @@
-"""What stands between a command and the host: one small interface, two ways.
+"""What stands between a command and the host: one small interface, three ways.
 
 A sandbox turns "run this command there" into an argument vector. Limits on memory, processes and time are not its business.
 """
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Optional, Sequence
+
+if TYPE_CHECKING:
+    from agent.images import Images, Pinned
+    from agent.sandbox.container import Container
 
 INTERRUPTION = "spillway-interruption.json"  # appears in an attempt's /tmp when EC2 takes the machine back
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,6 +41,11 @@ class Ask(NamedTuple):
     folder: str = "/job"  # where the command finds `work`
     secrets: Mapping[str, str] = {}
     mounts: tuple[Mount, ...] = ()
+    image: "Optional[Pinned]" = None  # of its container
+    cpu: float = 0.0  # from here on: what a sandbox holds that makes the groups itself; 0 for no limit
+    memory_mib: int = 0
+    processes_max: int = 0
+    file_bytes: int = 0
 
 
 class Launch(NamedTuple):
@@ -70,10 +79,33 @@ class Sandbox:
 
     name = ""
     drops_uid = False  # whether commands run as `Ask.uid` instead of the agent's own user
+    images: "Optional[Images]" = None  # of containers, where it makes some
 
     def launch(self, ask: Ask) -> Launch:
         """How to start `ask`. Raises OSError."""
         raise NotImplementedError
+
+    def works(self, folder: str, uid: int) -> str:
+        """Why it does not work now, tried in `folder`; "" when it does."""
+        from agent.sandbox import bwrap
+
+        return bwrap.probe(self, folder, uid)
+
+    def helper(self) -> "Optional[Sandbox]":
+        """What runs our own programs for an attempt before its command does; None where that cannot be."""
+        return self
+
+    def release(self, image: "Pinned") -> None:
+        """An attempt that ran in that image is through."""
+        if self.images is not None:
+            self.images.give_back(image)
+
+    def sweep(self, spared: Sequence[str] = ()) -> None:
+        """End what an earlier agent has left behind and control groups do not show, but for attempts `spared` (their keys)."""
+
+    def group(self, job: str, attempt: int) -> "Optional[Container]":
+        """What holds an attempt's processes, where the sandbox has that made by somebody else; None: a control group of ours does."""
+        return None
 
 
 class Choice(NamedTuple):
@@ -86,17 +118,18 @@ class Choice(NamedTuple):
 
 def working(choice: Choice, probe_folder: str, uid: int) -> str:
     """Why what was chosen does not work now; "" when it does."""
-    from agent.sandbox import bwrap
-
-    if choice.default is None:
-        return choice.reason
-    return bwrap.probe(choice.default, probe_folder, uid)
+    return choice.default.works(probe_folder, uid) if choice.default is not None else choice.reason
 
 
 def choose(setting: str, probe_folder: str, uid: int) -> Choice:
-    """What the pool's `sandbox` setting ("auto", "bwrap", "none") means on this machine."""
+    """What the pool's `sandbox` setting ("auto", "bwrap", "docker", "none") means on this machine; "auto" is never Docker."""
     from agent.sandbox import bwrap, none
 
+    if setting == "docker":
+        from agent.sandbox import docker
+
+        engine, why, lacks = docker.find(probe_folder, uid)
+        return Choice(engine, engine is not None and not lacks, lacks or "the pool wants Docker, and " + why)
     if setting == "none":
         return Choice(none.Unconfined(), True, "the pool runs commands without a sandbox")
     found, why = bwrap.find(probe_folder, uid)

@@ -58,6 +58,7 @@ class JobView(View, frozen=True, kw_only=True):
     log: LogView
     cpu_s: float | None
     memory_peak_mib: float | None
+    image_digest: str | None
     spec: JobSpec
 
 
@@ -130,6 +131,7 @@ def job(record: Job, expected_wait_s: float | None = None) -> JobView:
         log=LogView(bytes=finish.log.bytes, cut=finish.log.cut) if finish else LogView(),
         cpu_s=finish.cpu_s if finish else None,
         memory_peak_mib=finish.memory_peak_mib if finish else None,
+        image_digest=finish.image_digest if finish else None,
         spec=record.spec,
     )
 

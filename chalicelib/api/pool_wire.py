@@ -20,6 +20,7 @@ from chalicelib.errors import BadRequest, Fault, TooLarge
 
 HOUR_S = 3600.0
 Place = Annotated[str, Meta(max_length=64)]
+ContainerImage = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}\Z")]
 Ratio = Annotated[float, Meta(gt=0, le=1)]
 
 BOOKING_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -62,7 +63,8 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     unreachable_max_s: Annotated[int, Meta(ge=60, le=86_400)] | UnsetType = UNSET
     unhealthy_max_s: Annotated[int, Meta(ge=60, le=604_800)] | UnsetType = UNSET
     overdue_grace_s: Annotated[int, Meta(ge=0, le=3600)] | UnsetType = UNSET
-    sandbox: Literal["auto", "bwrap", "none"] | UnsetType = UNSET
+    sandbox: Literal["auto", "bwrap", "docker", "none"] | UnsetType = UNSET
+    container_image: ContainerImage | UnsetType | None = UNSET
     log_limit_bytes: Annotated[int, Meta(ge=1024, le=104_857_600)] | UnsetType = UNSET
     timeout_max_s: Annotated[int, Meta(ge=1, le=1_209_600)] | UnsetType = UNSET
     job_ttl_s: Annotated[int, Meta(ge=86_400, le=315_360_000)] | UnsetType = UNSET

@@ -50,6 +50,7 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         "folder": spec.folder,
         "archive": spec.archive,
         "output_mib": spec.output_mib,
+        **({"image": spec.image} if spec.image is not None else {}),
         **{
             name: value
             for name in ("cpu_s", "file_mib", "processes_max", "stall_s")
@@ -131,6 +132,8 @@ def _manifest(settings: Settings, pool: Pool, launch: str, region: str, slots: i
             "lifetime_max_s": pool.spec.lifetime_max_s,
             "unreachable_max_s": pool.spec.unreachable_max_s,
             "sandbox": pool.spec.sandbox,
+            **({"container_image": pool.spec.container_image} if pool.spec.container_image else {}),
+            **({"images": pool.spec.images} if pool.spec.images != "refuse" else {}),
             "log_limit_bytes": pool.spec.log_limit_bytes,
             "claim_ttl_s": 1_209_600,
         },

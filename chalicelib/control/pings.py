@@ -33,6 +33,7 @@ UNKNOWN_TRIES_MAX = 60
 CANARY_AHEAD_MAX_S = 60.0  # clocks of two functions differ by less
 NAME_LENGTH_MAX = 128  # of a pool or a host; a key can be neither empty nor without end
 SEEN_EVERY_S = 10.0
+IMAGE_CHARS_MAX = 640
 
 
 class BadPing(Exception):
@@ -197,8 +198,10 @@ def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     job = plane.stores.jobs.get(job_id)
     if job is None or job.host != host.id:
         return False
+    image = str(ping.get("image_digest") or "")[:IMAGE_CHARS_MAX]
+    reason = f"runs on {host.id} in {image}" if image else f"runs on {host.id}"
     plane.stores.jobs.move(
-        job_id, JobEvent.START, attempt=attempt, at=at, reason=f"runs on {host.id}", host=host.id, userid=host.userid
+        job_id, JobEvent.START, attempt=attempt, at=at, reason=reason, host=host.id, userid=host.userid
     )
     plane.stores.hosts.mark(host.pool, host.id, f"{job_id}#{attempt}", started_at=at)
     return False
@@ -241,7 +244,7 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
         return True
     if why == "no_sandbox":
-        advice = "Give the pool an image that has bubblewrap, or send it trusted jobs only"
+        advice = "Give the pool a machine image with what its sandbox needs (bubblewrap, or Docker), or send it trusted jobs only"
         self_report.sicken(plane, host, "host_cannot_sandbox", "error", reason=reason, advice=advice)
     if why == "unhealthy":
         self_report.sicken(plane, host, "host_unhealthy", "warning", reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from chalicelib.core.catalogue import Capacity, capacity, knows
@@ -10,6 +11,9 @@ from chalicelib.core.host import Offering
 from chalicelib.core.job_spec import FOLDER, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Fault
+
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}\Z")
+IMAGE_LIKE = "prairielearn/grader-python:latest or ghcr.io/course/grader@sha256:…"
 
 
 def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
@@ -26,12 +30,7 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
             f"is {spec.disk_mib}; pool {spec.pool} gives {pool.disk_mib_per_slot} for each slot (disk_mib_per_slot), and it asks for "
             f"{spec.slots}",
         )
-    if spec.image is not None and pool.images == "refuse":
-        yield Fault(
-            "image",
-            f"is {spec.image}, but commands run on the hosts of pool {spec.pool} as they are, in no container; where their machine image "
-            "is made from that image, an operator says images=ignore",
-        )
+    yield from _image(spec, pool)
     if pool.sandbox == "none" and spec.folder != FOLDER:
         yield Fault("folder", f"pool {spec.pool} runs without a sandbox, where no folder can be shown elsewhere")
     if spec.hosts > 1:
@@ -43,6 +42,25 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         yield from _not_offered(spec, offered)
     elif not any(_fits(spec, size) for size in sizes):
         yield from _too_large(spec, sizes, f" that is {must}" if str(must) else "")
+
+
+def _image(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
+    if pool.sandbox == "docker":
+        if spec.image is None and pool.container_image is None:
+            yield Fault(
+                "image",
+                f"is missing: in pool {spec.pool} every command runs in a container, and it has no image for those that name none "
+                "(container_image)",
+            )
+        if spec.image is not None and IMAGE.match(spec.image) is None:
+            yield Fault("image", f"is {spec.image}, which no registry has: an image is called like {IMAGE_LIKE}")
+        return
+    if spec.image is not None and pool.images == "refuse":
+        yield Fault(
+            "image",
+            f"is {spec.image}, but commands run on the hosts of pool {spec.pool} as they are, in no container; an operator may say "
+            "sandbox=docker, or, where their machine image is made from that image, images=ignore",
+        )
 
 
 def _fits(spec: JobSpec, size: Capacity) -> bool:

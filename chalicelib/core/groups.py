@@ -111,6 +111,8 @@ IN_TEMPLATE = (
     "lifetime_max_s",
     "unreachable_max_s",
     "sandbox",
+    "container_image",
+    "images",
     "log_limit_bytes",
 )
 

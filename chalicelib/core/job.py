@@ -122,6 +122,7 @@ class Finish:
     log: Log = Log()
     result: Any = None
     outputs: tuple[Output, ...] = ()
+    image_digest: str | None = None  # of the container that it ran in: `repository@sha256:…`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

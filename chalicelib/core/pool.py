@@ -31,7 +31,8 @@ class PoolSpec:
     missed_pings_s: int = 180
     idle_max_s: int = 900  # the agent shuts its machine down itself after this long without work
     unreachable_max_s: int = 900  # … or after this long without reaching us
-    sandbox: str = "auto"
+    sandbox: str = "auto"  # auto (bubblewrap where it is) | bwrap | docker | none
+    container_image: str | None = None  # what jobs that name no image run in, where the sandbox is docker
     log_limit_bytes: int = 1_048_576
     timeout_max_s: int = 86_400
     job_ttl_s: int = 7_776_000  # 90 days: so long the row of a job is kept after its end

@@ -34,6 +34,22 @@ def test_an_image_is_refused_unless_the_pool_is_made_from_it() -> None:
     assert "image" not in refused(spec, PoolSpec(images="ignore"))
 
 
+def test_a_pool_of_containers_runs_images_and_nothing_without_one() -> None:
+    """Neither could a host of it: the job would be handed to one after the other."""
+    none, one = (JobSpec(command="x", timeout_s=1, image=image) for image in (None, "prairielearn/grader-python"))
+    pool = PoolSpec(sandbox="docker")
+    assert "image" not in refused(one, pool)
+    assert "container_image" in refused(none, pool)["image"]
+    assert "image" not in refused(none, PoolSpec(sandbox="docker", container_image="debian:12"))
+    assert "in no container" in refused(one, PoolSpec(sandbox="bwrap", container_image="debian:12"))["image"]
+
+
+@pytest.mark.parametrize("image", ["-v", "--privileged", "a b", "a\n", "", "ä"])
+def test_what_no_registry_calls_an_image_is_refused(image: str) -> None:
+    """It becomes an argument of a program that root runs."""
+    assert "no registry" in refused(JobSpec(command="x", timeout_s=1, image=image), PoolSpec(sandbox="docker"))["image"]
+
+
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(), max_size=6))
 def test_parameters_that_are_accepted_are_all_told_apart_in_the_environment(parameters: dict[str, int]) -> None:
     """Agent and control plane have the same names for them, and no two the same one."""
