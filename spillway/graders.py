@@ -45,7 +45,7 @@ class Kind(NamedTuple):
 
 
 def _gradescope(grader: Path, submission: Path) -> Grading:
-    return Grading({"adapter": "gradescope"}, [("source", grader), ("submission", submission)])
+    return Grading({"adapter": "gradescope"}, [("source", grader), _handed_in("submission", submission)])
 
 
 def _prairielearn(question: Path, submission: Path) -> Grading:
@@ -59,7 +59,7 @@ def _prairielearn(question: Path, submission: Path) -> Grading:
     ):
         if (value := options.get(name)) is not None:
             document[field] = " ".join(value) if isinstance(value, list) else value
-    files = [("student", submission)]
+    files = [_handed_in("student", submission)]
     if (tests := question / "tests").is_dir():
         files.append(("tests", tests))
     course = next((folder for folder in question.resolve().parents if (folder / "infoCourse.json").is_file()), None)
@@ -74,7 +74,7 @@ def _prairielearn(question: Path, submission: Path) -> Grading:
 
 def _family(grader: Path, submission: Path) -> Grading:
     family, files = taken(_read(grader / FAMILY), grader)
-    return Grading(dict(family.get("defaults") or {}), [*files, ("submission", submission)])
+    return Grading(dict(family.get("defaults") or {}), [*files, _handed_in("submission", submission)])
 
 
 KINDS = (
@@ -110,6 +110,11 @@ def grading(grader: Path, submission: Path) -> Grading:
     raise BadInput(
         f"{grader} is no grader that is known: it holds neither {' nor '.join(kind.what for kind in KINDS)}."
     )
+
+
+def _handed_in(folder: str, submission: Path) -> tuple[str, Path]:
+    """A single file lies in the folder of that name, as where more than one was handed in."""
+    return (f"{folder}/{submission.name}" if submission.is_file() else folder), submission
 
 
 def _has_options(path: Path) -> bool:

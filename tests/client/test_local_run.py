@@ -183,7 +183,7 @@ def test_an_adapter_says_here_what_it_says_in_the_service() -> None:
     assert set(SAID) == set(adapters.CONVENTIONS)
 
 
-def test_a_grader_of_gradescope_is_run_as_it_is(tmp_path: Path) -> None:
+def test_a_grader_of_gradescope_is_run_as_it_is_on_a_single_file(tmp_path: Path) -> None:
     (tmp_path / "grader").mkdir()
     (tmp_path / "grader/run_autograder").write_text(
         "#!/bin/sh\ncp /autograder/source/results.json /autograder/results/; cat /autograder/submission/mine"
@@ -191,9 +191,8 @@ def test_a_grader_of_gradescope_is_run_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "grader/results.json").write_text(
         '{"score": 7.5, "tests": [{"name": "one", "score": 1, "max_score": 2}]}'
     )
-    (tmp_path / "handed-in").mkdir()
-    (tmp_path / "handed-in/mine").write_text("mine")
-    words = ["grade", str(tmp_path / "grader"), str(tmp_path / "handed-in"), "--into", str(tmp_path / "out"), "--json"]
+    (tmp_path / "mine").write_text("mine")
+    words = ["grade", str(tmp_path / "grader"), str(tmp_path / "mine"), "--into", str(tmp_path / "out"), "--json"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
