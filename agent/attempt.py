@@ -18,6 +18,7 @@ from agent.aws import Aws, Refused
 from agent.cache import Cache
 from agent.cgroups import Places
 from agent.execution import execute
+from agent.firewall import Fence
 from agent.health import Health
 from agent.journal import Journal
 from agent.keeping import Keepers, Keeping
@@ -50,6 +51,7 @@ class Host(NamedTuple):
     cache: Cache
     health: Health
     keepers: Keepers
+    fence: Fence
 
 
 class Attempt(threading.Thread):
@@ -177,6 +179,11 @@ class Attempt(threading.Thread):
             if host.sandbox.default.name == "none" and assignment.folder != "/job":
                 raise Refusal("no_sandbox", "%s can be shown in a sandbox only" % assignment.folder)
             refuse_image(assignment.image, host.manifest.settings, host.sandbox.default.images is not None)
+            shares = host.sandbox.default.shares_network
+            if shares and (assignment.network or any(one.git for one in assignment.inputs)):
+                open_door = host.fence.hold()
+                if open_door and assignment.network and assignment.untrusted:
+                    raise Refusal("no_sandbox", open_door)
             fault = prepare(self)
         if not self.stopper.why:
             problems = host.health.look()

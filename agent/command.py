@@ -18,17 +18,14 @@ from agent.cache import Cache
 from agent.health import Health
 from agent.journal import Journal
 from agent.manifest import Manifest, Wrong, read
-from agent.metadata import Metadata
+from agent.metadata import ENDPOINT, Metadata
 from agent.paths import Paths, from_environment
 from agent.pings import Pings
 from agent.sandbox import choose, working
+from agent.users import first_of
 
 if TYPE_CHECKING:
     from agent.loop import Loop
-
-FIRST_UID = 200000  # of the attempts' own users; each host folder has a range of its own below
-UIDS_EACH = 64
-UID_RANGES = 10000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,7 +91,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
 
     pings = Pings(manifest.pool, manifest.host, lambda text: aws.send_message(manifest.heartbeats_url, text), delivered)
     digest = hashlib.sha256(paths.state.encode()).hexdigest()
-    first_uid = FIRST_UID + int(digest[:8], 16) % UID_RANGES * UIDS_EACH
+    first_uid = first_of(digest)
     probe = paths.work + "/.probe"
     choice = choose(manifest.settings.sandbox, probe, first_uid)
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, first_uid), lambda: aws.clock_off_s)
@@ -116,6 +113,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     from agent import cgroups
     from agent.attempt import Host
     from agent.checkpoints import Saver
+    from agent.firewall import fence_of
     from agent.job_socket import Doors
     from agent.keeping import Keepers
     from agent.loop import Loop
@@ -123,7 +121,9 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     prefix = "spillway-%s-" % digest[8:16]
     groups = cgroups.find()
     keepers = Keepers(Doors(), Saver(paths.saving))
-    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health, keepers)
+    fence = fence_of(choice.default, probe, first_uid, os.environ.get(ENDPOINT, ""))
+    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health, keepers, fence)
+    health.keep = fence.keep
     events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
     loop = Loop(host, has, first_uid, events, lambda: heard.at)
     cgroups.sweep(groups, prefix)

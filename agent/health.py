@@ -43,6 +43,7 @@ class Health:
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
         self._changed: Callable[[], None] = lambda: None
+        self.keep: Callable[[], None] = lambda: None  # what has to be put right again and again
 
     def start(self, changed: Callable[[], None]) -> None:
         """Look from now on, in a thread; `changed` is called from any thread after a problem came or went."""
@@ -90,6 +91,7 @@ class Health:
             time.sleep(LOOK_EVERY_S)
             try:
                 self.look()
+                self.keep()
                 if time.monotonic() >= probe_at:
                     probe_at = time.monotonic() + PROBE_EVERY_S
                     self.probe()

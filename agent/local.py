@@ -19,6 +19,7 @@ from agent.attempt import Attempt, Host
 from agent.aws import Aws, ClaimAnswer
 from agent.cache import Cache
 from agent.checkpoints import Saver
+from agent.firewall import fence_of
 from agent.health import Health
 from agent.job_socket import Doors
 from agent.journal import Journal
@@ -28,10 +29,9 @@ from agent.paths import Paths
 from agent.pings import Pings
 from agent.sandbox import choose, working
 from agent.sigv4 import Credentials
+from agent.users import LOCAL_FIRST_UID, LOCAL_UIDS
 from agent.wire import Unreachable
 
-FIRST_UID = 840000  # above those of every host folder (agent/command.py)
-UIDS = 1000
 TELL_EVERY_S = 1.0
 CANCELLING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CACHE_BYTES = 1 << 40  # what was given is here already, and is wanted
@@ -118,7 +118,7 @@ def _run(
         pool="local", host="local", region="local", home_region="local", role_id="", bucket="", heartbeats_url="",
         claims_table="", agent_sha256="", settings=settings(asked), assignments=(), inbox=False,
     )  # fmt: skip
-    uid = FIRST_UID + os.getpid() % UIDS
+    uid = LOCAL_FIRST_UID + os.getpid() % LOCAL_UIDS
     probe = paths.work + "/.probe"
     choice = choose(manifest.settings.sandbox, probe, uid)
     journal = Journal(paths.journal)
@@ -135,7 +135,8 @@ def _run(
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, uid), lambda: 0.0)
     groups, prefix = cgroups.find(), "spillway-%s-" % hashlib.sha256(root.encode()).hexdigest()[:8]
     keepers = Keepers(Doors(), Saver(paths.saving))
-    host = Host(manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health, keepers)
+    fence = fence_of(choice.default, probe, uid, "")
+    host = Host(manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health, keepers, fence)
     attempt = Attempt(host, one, uid, lambda key, why: None)
     former = {number: signal.signal(number, lambda *_: attempt.stop("cancel")) for number in CANCELLING}
     try:

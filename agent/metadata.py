@@ -12,6 +12,7 @@ from typing import Optional
 from agent import wire
 from agent.sigv4 import Credentials
 
+ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # the variable that says it is elsewhere
 TOKEN_LIFETIME_S = 21600
 REFRESH_BEFORE_S = 300.0  # the service hands out fresh keys at least five minutes before the old ones end
 
@@ -20,7 +21,7 @@ class Metadata:
     """A client of the metadata service at `endpoint`; thread-safe."""
 
     def __init__(self, endpoint: Optional[str] = None) -> None:
-        given = endpoint or os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
+        given = endpoint or os.environ.get(ENDPOINT) or "http://169.254.169.254"
         self._endpoint = given.rstrip("/")
         self._lock = threading.Lock()
         self._token = ""

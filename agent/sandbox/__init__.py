@@ -80,6 +80,8 @@ class Sandbox:
     name = ""
     drops_uid = False  # whether commands run as `Ask.uid` instead of the agent's own user
     images: "Optional[Images]" = None  # of containers, where it makes some
+    filters = False  # whether their system calls are filtered
+    shares_network = True  # whether a command with network has the host's own
 
     def launch(self, ask: Ask) -> Launch:
         """How to start `ask`. Raises OSError."""

@@ -8,9 +8,7 @@ an id that is nobody's outside.
 What a command sees: /usr, /etc, /opt read-only; a /proc of its own processes; a minimal /dev; its work folder as /job (or as the job
 wants it), a /tmp of
 its own. It does not see $ROOT (manifest, user data, journal, other work folders, the agent's socket). Without network there is
-no metadata service either. With `"network": true` it shares the host's network, and then the metadata service IS within reach:
-the launch template's hop limit of 1 does not hold a process in the host's own network namespace. Only jobs that may act as the
-host's role should be given network until that is closed.
+no metadata service either; with it, agent/firewall.py keeps the job from that service. System calls are filtered (seccomp.py).
 
 The job's environment is set last of all, by `env` as the job's own user: LD_PRELOAD and its like would otherwise run the job's code
 as root in bubblewrap and setpriv. The arguments travel through a descriptor, so that /proc in the sandbox does not show the host's paths.
@@ -35,23 +33,23 @@ HIDDEN = ("/etc/shadow", "/etc/gshadow", "/etc/shadow-", "/etc/gshadow-")
 
 
 class Bubblewrap(Sandbox):
-    """`drops_uid`: by setpriv; else by a user namespace. `calls` is the filter of system calls, none where the kernel has no filters."""
+    """`drops_uid`: by setpriv; else by a user namespace. `filters`: whether system calls are filtered, where the kernel can."""
 
     name = "bwrap"
 
-    def __init__(self, program: str, setpriv: str, modern: bool, calls: bytes = b"") -> None:
+    def __init__(self, program: str, setpriv: str, modern: bool, filters: bool = True) -> None:
         self._program = program
         self._setpriv = setpriv
         self._modern = modern
-        self._calls = calls
+        self.filters = filters and bool(seccomp.here(False))
         self.drops_uid = bool(setpriv)
 
     def launch(self, ask: Ask) -> Launch:
         """The sandbox around a shell; see above for what it shows."""
         args = self._arguments(ask)
         inherit = []
-        if self._calls:
-            inherit.append(_held("calls", self._calls))
+        if self.filters:
+            inherit.append(_held("calls", seccomp.here(ask.network)))
             args += ["--seccomp", str(inherit[0])]
         fd = _held("arguments", b"".join(os.fsencode(arg) + b"\0" for arg in args))
         inherit.append(fd)
@@ -118,16 +116,16 @@ def find(probe_folder: str, uid: int) -> tuple[Optional[Bubblewrap], str]:
     setpriv = shutil.which("setpriv", path=PATH) if os.geteuid() == 0 else None
     why = ""
     for privileges in filter(None, (setpriv, "-")):
-        modern, calls = True, seccomp.here()
+        modern, filters = True, True
         for _ in range(3):
-            candidate = Bubblewrap(program, "" if privileges == "-" else privileges, modern, calls)
+            candidate = Bubblewrap(program, "" if privileges == "-" else privileges, modern, filters)
             why = probe(candidate, probe_folder, uid)
             if not why:
                 return candidate, ""
             if modern and "perms" in why:  # which came with bubblewrap 0.5
                 modern = False
-            elif calls and "SECCOMP" in why:
-                calls = b""
+            elif filters and "SECCOMP" in why:
+                filters = False
             else:
                 break
     return None, "bubblewrap does not work on this machine: " + why

@@ -108,6 +108,7 @@ class Docker(Sandbox):
     """`label` tells this agent's containers from those of others that share the engine."""
 
     name = "docker"
+    shares_network = False
 
     def __init__(self, engine: Engine, label: str, images: Images, folder: str, uid: int) -> None:
         self.engine, self.images = engine, images

@@ -11,6 +11,11 @@ command does not have anyhow, so this is a second fence, before the kernel's rar
 
 Debuggers work (ptrace reaches a job's own processes only: others are in no namespace of theirs). New namespaces are denied however
 they are asked for; `clone3`, whose flags a filter cannot see, does not exist, and the C library uses `clone`.
+
+Commands that share the host's network are denied what leads a packet past routing rules, by which they are kept from the metadata
+service (agent/firewall.py): a socket that is bound to an interface finds every address on its link, and IPv4 options name the way. A
+connection to an IPv6 link-local address binds a socket, too, and where it leads is in memory, which a filter cannot see; so IPv6 is not
+there at all.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ X32_BIT = 0x40000000
 LAST = 466  # removexattrat, the last call of Linux 6.13
 NEW_NAMESPACES = 0x7E020000
 FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink
+FAMILIES_SHARED = (1, 2, 16)
+BINDING = ((1, (25, 62)), (0, (4, 50)))  # SO_BINDTODEVICE, SO_BINDTOIFINDEX; IP_OPTIONS, IP_UNICAST_IF
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 PERSONALITIES = 0x20000 | 0x8 | 0x0040000  # UNAME26, PER_LINUX32, ADDR_NO_RANDOMIZE
 ASK_PERSONALITY = 0xFFFFFFFF
@@ -41,13 +48,14 @@ class Machine(NamedTuple):
     ioctl: int
     personality: int
     socket: int
+    setsockopt: int
     column: int
     x32: bool
 
 
 MACHINES = {
-    "x86_64": Machine(0xC000003E, 56, 16, 135, 41, 0, True),
-    "aarch64": Machine(0xC00000B7, 220, 29, 92, 198, 1, False),
+    "x86_64": Machine(0xC000003E, 56, 16, 135, 41, 54, 0, True),
+    "aarch64": Machine(0xC00000B7, 220, 29, 92, 198, 208, 1, False),
 }
 CLONE3 = 435
 # name: (number on x86_64, number on aarch64); -1 where there is none
@@ -132,8 +140,10 @@ class Step(NamedTuple):
     false: int = 0
 
 
-def program(machine: Machine) -> tuple[Step, ...]:
-    """The filter of one architecture. It falls through from rule to rule; each rule ends in an answer of its own."""
+def program(machine: Machine, shared: bool) -> tuple[Step, ...]:
+    """The filter of one architecture. It falls through from rule to rule; each rule ends in an answer of its own. `shared`: for a command
+    that shares the host's network."""
+    families = FAMILIES_SHARED if shared else FAMILIES
     deny, absent = Step(RETURN, ERRNO | EPERM), Step(RETURN, ERRNO | ENOSYS)
     steps = [Step(LOAD, ARCH), Step(EQUAL, machine.audit, 1, 0), Step(RETURN, KILL), Step(LOAD, NUMBER)]
     if machine.x32:
@@ -152,15 +162,29 @@ def program(machine: Machine) -> tuple[Step, ...]:
         (
             machine.socket,
             0,
-            [Step(EQUAL, family, len(FAMILIES) - index, 0) for index, family in enumerate(FAMILIES)]
+            [Step(EQUAL, family, len(families) - index, 0) for index, family in enumerate(families)]
             + [Step(RETURN, ERRNO | EAFNOSUPPORT)],
         ),
+        (machine.setsockopt, 1, _binding() if shared else []),
     )
     for number, argument, checks in looks:
         # An argument's lower half is all of it that the kernel looks at: each of these is an int there.
-        body = [Step(LOAD, FIRST_ARGUMENT + 8 * argument), *checks, Step(RETURN, ALLOW)]
+        body = [_load(argument), *checks, Step(RETURN, ALLOW)]
         steps += [Step(EQUAL, number, 0, len(body)), *body]
     return (*steps, Step(RETURN, ALLOW))
+
+
+def _load(argument: int) -> Step:
+    return Step(LOAD, FIRST_ARGUMENT + 8 * argument)
+
+
+def _binding() -> list[Step]:
+    """Options by level; the level is what was loaded last."""
+    steps: list[Step] = []
+    for level, (one, other) in BINDING:
+        options = [_load(2), Step(EQUAL, one, 1, 0), Step(EQUAL, other, 0, 1), Step(RETURN, ERRNO | EPERM), _load(1)]
+        steps += [Step(EQUAL, level, 0, len(options)), *options]
+    return steps
 
 
 def ranges(numbers: list[int]) -> list[tuple[int, int]]:
@@ -175,14 +199,16 @@ def ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 @functools.lru_cache(maxsize=None)
-def assembled(machine: str) -> bytes:
+def assembled(machine: str, shared: bool) -> bytes:
     """The program's bytes; none for a machine whose calls are not listed here."""
     known = MACHINES.get(machine)
     if known is None:
         return b""
-    return b"".join(struct.pack("=HBBI", step.code, step.true, step.false, step.value) for step in program(known))
+    return b"".join(
+        struct.pack("=HBBI", step.code, step.true, step.false, step.value) for step in program(known, shared)
+    )
 
 
-def here() -> bytes:
+def here(shared: bool) -> bytes:
     """For this machine."""
-    return assembled(platform.machine())
+    return assembled(platform.machine(), shared)

@@ -1,5 +1,7 @@
 """The instance metadata service, version 2 only: one port for each machine, one thread for all of them.
 
+Connections of users that jobs run as are broken off (peers.py).
+
 All machines share the host's network, so the port is what tells them apart: a machine knows only its own
 (AWS_EC2_METADATA_SERVICE_ENDPOINT). The tree is made anew for each request from moto's record of the instance, so tags, role
 and interruption are always the present ones.
@@ -17,6 +19,7 @@ from typing import Any
 from localcloud.identity import ACCOUNT_ID, Credentials, Identities
 from localcloud.instances.events import utc
 from localcloud.instances.machine import Machine
+from localcloud.instances.peers import is_a_jobs
 
 log = logging.getLogger("localcloud.metadata")
 
@@ -93,6 +96,8 @@ class MetadataService:
     ) -> None:
         self._connections.add(writer)
         try:
+            if is_a_jobs(writer.get_extra_info("sockname"), writer.get_extra_info("peername")):
+                return
             while True:
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE_S)
                 method, target, headers = _parsed(head)

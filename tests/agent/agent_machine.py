@@ -14,20 +14,28 @@ from pathlib import Path
 
 import boto3
 
+from localcloud.instances.peers import is_a_jobs
+
 REGION = "us-east-1"
 ROLE_ID = "AROATESTROLE"
 
 
 class Web:
-    """An HTTP server on a free port; `answer(method, path, headers) -> (status, body)`."""
+    """An HTTP server on a free port; `answer(method, path, headers) -> (status, body)`. `fenced`: not for the users of jobs."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, fenced=False):
         self.hits = []
+        self.refused = 0
+        self.fenced = fenced
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(handler):
+                if self.fenced and is_a_jobs(handler.request.getsockname(), handler.client_address):
+                    self.refused += 1
+                    handler.close_connection = True
+                    return
                 handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
                 self.hits.append(handler.path)
                 status, body = answer(handler.command, handler.path, handler.headers)
@@ -63,7 +71,7 @@ class Machine:
         self.spot_action = None
         self.rebalance = None
         self.unauthorised = 0
-        self.metadata = Web(self._metadata)
+        self.metadata = Web(self._metadata, fenced=True)
         name = uuid.uuid4().hex[:12]
         self.s3, self.sqs, self.dynamodb = (self._client(service) for service in ("s3", "sqs", "dynamodb"))
         self.bucket = "bucket-" + name

@@ -15,14 +15,12 @@ EPERM, ENOSYS, EAFNOSUPPORT = (seccomp.ERRNO | number for number in (1, 38, 97))
 machines = pytest.mark.parametrize("name", seccomp.MACHINES)
 
 
-def answer(name, number, *arguments, audit=None):
+def answer(name, number, *arguments, audit=None, shared=False):
     """What the kernel would make of a call: the program's return value."""
     machine = seccomp.MACHINES[name]
     filled = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
     data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, audit or machine.audit, 0, *filled)
-    steps = [
-        struct.unpack_from("=HBBI", seccomp.assembled(name), at) for at in range(0, len(seccomp.assembled(name)), 8)
-    ]
+    steps = list(struct.iter_unpack("=HBBI", seccomp.assembled(name, shared)))
     at = held = 0
     while True:
         code, true, false, value = steps[at]
@@ -48,13 +46,13 @@ def answer(name, number, *arguments, audit=None):
 def test_what_is_listed_is_denied_and_nothing_else_that_needs_no_second_look(name, number, first, second):
     """A jump that is off by one would open what is listed, or close what programs live by."""
     machine = seccomp.MACHINES[name]
-    looked_at = (machine.clone, machine.ioctl, machine.personality, machine.socket)
+    looked_at = (machine.clone, machine.ioctl, machine.personality, machine.socket, machine.setsockopt)
     if number in looked_at:
         return
     denied = number in {row[machine.column] for row in seccomp.DENIED.values()}
     absent = number > seccomp.LAST or number == seccomp.CLONE3
     wanted = EPERM if denied else ENOSYS if absent else seccomp.ALLOW
-    assert answer(name, number, first, second) == wanted
+    assert answer(name, number, first, second) == answer(name, number, first, second, shared=True) == wanted
 
 
 @machines
@@ -76,6 +74,20 @@ def test_what_depends_on_arguments_is_told_by_the_half_that_the_kernel_reads(nam
 
 
 @machines
+@given(level=st.integers(0, 50), option=st.integers(0, 80), high=st.sampled_from([0, 1 << 32]))
+def test_with_the_hosts_network_no_socket_is_bound_to_an_interface(name, level, option, high):
+    """It would find the metadata service past the rules that keep a job from it; and so would one of IPv6."""
+    machine = seccomp.MACHINES[name]
+    denied = (level, option) in {(1, 25), (1, 62), (0, 4), (0, 50)}
+    wanted = EPERM if denied else seccomp.ALLOW
+    assert answer(name, machine.setsockopt, 5, level | high, option | high, shared=True) == wanted
+    assert answer(name, machine.setsockopt, 5, level, option) == seccomp.ALLOW
+    for family in range(50):
+        wanted = seccomp.ALLOW if family in (1, 2, 16) else EAFNOSUPPORT
+        assert answer(name, machine.socket, family | high, shared=True) == wanted
+
+
+@machines
 def test_another_table_of_calls_is_none(name):
     """32-bit and x32 programs use other numbers for the same calls."""
     assert answer(name, 20, audit=0x40000003) == seccomp.KILL
@@ -87,10 +99,11 @@ def test_another_table_of_calls_is_none(name):
 @machines
 def test_the_program_is_one_that_the_kernel_takes(name):
     """No jump leaves it, it ends in an answer, and it is far below 4,096 instructions."""
-    steps = seccomp.program(seccomp.MACHINES[name])
-    assert steps[-1].code == seccomp.RETURN
-    assert len(steps) < 256
-    assert all(at + 1 + max(step.true, step.false) < len(steps) for at, step in enumerate(steps[:-1]))
+    for shared in (False, True):
+        steps = seccomp.program(seccomp.MACHINES[name], shared)
+        assert steps[-1].code == seccomp.RETURN
+        assert len(steps) < 256
+        assert all(at + 1 + max(step.true, step.false) < len(steps) for at, step in enumerate(steps[:-1]))
 
 
 def in_a_sandbox(tmp_path, command):
