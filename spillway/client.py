@@ -95,7 +95,8 @@ class Client(Changes, Definitions, Operating):
     def upload(self, path: str | Path, to: str | None = None) -> dict[str, Any]:
         """Upload a file or folder unless its content is there already; the `inputs` entry that names it.
 
-        `to` is where the job finds it, relative to its work folder (default: the file's or folder's own name).
+        `to` is where the job finds it, relative to its work folder (default: the file's or folder's own name); with a slash at its end
+        a file is an archive, which is unpacked there.
         """
         source = Path(path)
         packed = bundle(source)
@@ -104,8 +105,9 @@ class Client(Changes, Definitions, Operating):
             if answer.get("url") and not answer.get("present"):
                 self._http.put_bytes(answer["url"], packed.content, answer.get("headers") or {})
             self._uploaded.add(packed.sha256)
-        entry: dict[str, Any] = {"path": to or source.resolve().name, "sha256": packed.sha256}
-        return {**entry, "unpack": True} if packed.unpack else entry
+        into = to is not None and to.endswith("/")
+        entry: dict[str, Any] = {"path": (to or source.resolve().name).rstrip("/") or ".", "sha256": packed.sha256}
+        return {**entry, "unpack": True} if packed.unpack or into else entry
 
     # -- looking
 

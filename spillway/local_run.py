@@ -115,7 +115,8 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
     for path, source in files:
         packed = bundle(source)
         contents[packed.sha256] = packed.content
-        inputs.append({"path": path, "sha256": packed.sha256, "unpack": packed.unpack})
+        unpack = packed.unpack or path.endswith("/")
+        inputs.append({"path": path.rstrip("/") or ".", "sha256": packed.sha256, "unpack": unpack})
     secrets = dict(document.get("secrets") or {})
     if absent := [variable for variable in secrets if variable not in os.environ]:
         raise BadInput(

@@ -43,6 +43,7 @@ class Job(_Wire):
     schedule: str | None = None
     host: str | None = None
     exit_code: int | None = None
+    cause: str = ""
     result: Any = None
     outputs: list[dict[str, Any]] = field(default_factory=list)
     log: Mapping[str, Any] | None = None

@@ -73,6 +73,7 @@ CONVERT: dict[str, Callable[[str], Any]] = {
             "pool",
             "command",
             "family",
+            "adapter",
             "name",
             "owner",
             "result",

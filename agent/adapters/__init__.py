@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple, Optional
 
-from agent.manifest import Assignment
+from agent.manifest import Assignment, Wrong
 
 RAW_MAX_BYTES = 1 << 20  # of a results file: what PrairieLearn allows
 
@@ -52,7 +52,10 @@ class Adapter:
     """A job's own command, as it is; the others say where they differ."""
 
     name = "command"
+    folder = "/job"  # where it wants to find its work folder
+    timeout_s = 0  # what it allows where a job does not say
     raw = ""  # its results file
+    program = ""  # what it runs where a job names no command
     own: tuple[
         str, ...
     ] = ()  # paths of inputs that belong to the grader: what is wrong with them is not the submission's fault
@@ -84,7 +87,7 @@ class Adapter:
 
 
 def of(name: str) -> Adapter:
-    """The adapter of an assignment. Raises KeyError for one that this agent does not know."""
+    """The adapter of an assignment. Raises Wrong for one that there is not."""
     if name == "command":
         return Adapter()
     if name == "gradescope":
@@ -99,7 +102,19 @@ def of(name: str) -> Adapter:
         from agent.adapters.coursera import Coursera
 
         return Coursera()
-    raise KeyError(name)
+    raise Wrong("there is no adapter %r" % (name,))
+
+
+def completed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """An ASSIGNMENT with what its adapter says and it does not: the control plane's part, done where there is none. Raises Wrong."""
+    adapter = of(document.get("adapter") or "command")
+    found = dict(document)
+    if adapter.raw:
+        for name, value in (("command", adapter.program), ("folder", adapter.folder), ("timeout_s", adapter.timeout_s)):
+            found[name] = found.get(name) or value
+        globs = [one["glob"] if isinstance(one, dict) else one for one in found.get("outputs") or ()]
+        found["outputs"] = [*(found.get("outputs") or ()), *([] if adapter.raw in globs else [adapter.raw])]
+    return found
 
 
 def unmarked(seen: Seen, what: str) -> Broken:

@@ -23,6 +23,8 @@ class Coursera(Adapter):
     """See above."""
 
     name = "coursera"
+    folder = "/shared"
+    timeout_s = 1200
     raw = "feedback.json"
     own = ("grader",)
 

@@ -27,6 +27,9 @@ class Gradescope(Adapter):
     """See above."""
 
     name = "gradescope"
+    folder = "/autograder"
+    timeout_s = 600
+    program = "/autograder/" + PROGRAM
     raw = "results/results.json"
     own = ("source",)
     asks = ("source/" + PROGRAM, "source/*/" + PROGRAM, "source/setup.sh", METADATA)
@@ -46,10 +49,6 @@ class Gradescope(Adapter):
             raise Broken("its autograder has no setup.sh at the top of source, and no install is said")
         programs = (("source/" + PROGRAM, PROGRAM),)
         return Layout(("submission", "results"), ((METADATA, _metadata(assignment)),), programs, texts=True)
-
-    def command(self, assignment: Assignment) -> str:
-        """Its own program; a job may say how else it is to be called."""
-        return assignment.command or "%s/%s" % (assignment.folder, PROGRAM)
 
     def mark(self, seen: Seen) -> dict[str, Any]:
         """Score, tests, visibility, output, leaderboard: as documented, or Broken."""

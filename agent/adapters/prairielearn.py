@@ -22,6 +22,8 @@ class PrairieLearn(Adapter):
     """See above."""
 
     name = "prairielearn"
+    folder = "/grade"
+    timeout_s = 30
     raw = "results/results.json"
     own = ("tests", "serverFilesCourse", "data", ".")
     asks = (DATA,)

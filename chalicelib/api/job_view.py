@@ -53,6 +53,7 @@ class JobView(View, frozen=True, kw_only=True):
     expected_wait_s: float | None
     host: str | None
     exit_code: int | None
+    cause: str
     result: Any
     outputs: list[OutputView]
     log: LogView
@@ -126,6 +127,7 @@ def job(record: Job, expected_wait_s: float | None = None) -> JobView:
         expected_wait_s=expected_wait_s,
         host=record.host,
         exit_code=finish.exit_code if finish else None,
+        cause=finish.cause if finish else "",
         result=finish.result if finish else None,
         outputs=[OutputView(path=o.path, bytes=o.bytes, name=o.name) for o in finish.outputs] if finish else [],
         log=LogView(bytes=finish.log.bytes, cut=finish.log.cut) if finish else LogView(),

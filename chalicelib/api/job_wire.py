@@ -203,7 +203,7 @@ def job_spec(wire: JobSpecWire, prefix: str = "", *, whole: bool = True) -> JobS
     family's defaults, to which a job adds. Raises BadRequest with what no schema can say."""
     faults = _faults(wire)
     if whole:
-        faults += [(f.field, f.message) for f in adapters.lacks(wire.adapter, (one.path for one in wire.inputs))]
+        faults += [(f.field, f.message) for f in adapters.lacks(wire.adapter, map(_input, wire.inputs))]
     refuse([Fault(prefix + field, message) for field, message in faults])
     return adapters.completed(_said(wire))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from chalicelib.core.job_spec import FOLDER, Adapter, Install, JobSpec, Wanted
+from chalicelib.core.job_spec import FOLDER, Adapter, Input, Install, JobSpec, Wanted
 from chalicelib.errors import Fault
 
 
@@ -78,10 +78,16 @@ def faults(
         yield Fault("result", f"is not said with adapter {adapter}: what its grader writes is the result")
 
 
-def lacks(adapter: str, paths: Iterable[str]) -> Iterator[Fault]:
-    """What a whole job must have among its inputs, at or below these paths; one at `.` may hold them all."""
-    convention, tops = CONVENTIONS.get(adapter), {_top(path) for path in paths}
-    if convention is None or "." in tops:
+def lacks(adapter: str, inputs: Iterable[Input]) -> Iterator[Fault]:
+    """What a whole job must have among its inputs, at or below the paths that its adapter names; one at `.` may hold them all."""
+    convention, inputs = CONVENTIONS.get(adapter), tuple(inputs)
+    tops = {_top(one.path) for one in inputs}
+    if convention is None:
+        return
+    for index, one in enumerate(inputs):
+        if _plain(one.path) in convention.inputs and not one.unpack and one.git is None:
+            yield Fault(f"inputs[{index}]", f"is a file at {one.path}: unpack it there, or name a file in that folder")
+    if "." in tops:
         return
     missing = [path for path in convention.inputs if path not in tops]
     if missing:
@@ -90,4 +96,8 @@ def lacks(adapter: str, paths: Iterable[str]) -> Iterator[Fault]:
 
 
 def _top(path: str) -> str:
-    return next((part for part in path.split("/") if part not in ("", ".")), ".")
+    return _plain(path).partition("/")[0] or "."
+
+
+def _plain(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part not in ("", "."))

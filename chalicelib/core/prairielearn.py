@@ -1,5 +1,5 @@
 """PrairieLearn's external grading, as its own grader hosts speak it: a job comes as a message that names a place in S3, is unpacked to
-/grade and run there, and is answered by two messages on the results queue and three objects beside the job's own.
+/grade and run there (adapter `prairielearn`, as jobs of any other origin can be), and is answered by two messages on the results queue and three objects beside the job's own.
 
 Written against PrairieLearn's `apps/grader-host` (what it reads, sends and uploads) and `externalGraderResults.ts` (what is done with it).
 What differs: there is no container. The grader's image must be the pool's machine image (pool setting `images: ignore`); and an
@@ -15,13 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.core.adapters import CONVENTIONS
 from chalicelib.core.job import Job, JobState
+from chalicelib.core.job_spec import Adapter
+from chalicelib.core.retry import GRADER
+from chalicelib.core.spoken import sentence
 from chalicelib.errors import BadRequest, Fault
 
 LISTENER = "prairielearn"  # in `Job.listeners`
 FAMILY = "prairielearn"  # may hold the defaults of all grading jobs: pool, memory_mib, owner …
-FOLDER = "/grade"
-RESULTS = "results/results.json"
+RESULTS = CONVENTIONS[Adapter.PRAIRIELEARN].raw
 ARCHIVE = "archive.tar.gz"
 RESULTS_BYTES_MAX = 1024 * 1024
 RESULTS_DEPTH_MAX = 200  # of lists and objects in it: whoever writes it again needs room on the stack
@@ -91,17 +94,14 @@ def read(document: Mapping[str, Any]) -> GradingJob:
 
 def document(job: GradingJob) -> dict[str, Any]:
     """The job's document in our own dialect; what it does not say is left to the family."""
-    words = job.entrypoint.split(" ")
-    program = shlex.quote(words[0])
     return {
-        "command": f"chmod +x {program} 2>/dev/null; exec {shlex.join(words)}",
+        "adapter": Adapter.PRAIRIELEARN,
+        "command": shlex.join(job.entrypoint.split(" ")),
         "timeout_s": job.timeout_s,
         "network": job.network,
         "environment": dict(job.environment),
         **({"image": job.image} if job.image else {}),
         "inputs": [{"path": ".", "s3": f"s3://{job.bucket}/{job.root}/job.tar.gz", "unpack": True}],
-        "outputs": [{"glob": RESULTS, "name": "results"}],
-        "folder": FOLDER,
         "archive": True,
         "name": f"grading job {job.job}"[:256],
     }
@@ -155,6 +155,8 @@ def results(job: Job, times: Times, body: bytes | None, size: int) -> dict[str, 
         limit = f"{job.spec.timeout_s} seconds"
         message = f"Your grading job did not complete within the time limit of {limit}.\nPlease fix your code before submitting again."
         return {**found, "timedOut": True, "message": message}
+    if job.finish is not None and job.finish.cause == GRADER:
+        return {**found, "message": f"{sentence(job.finish.reason)} This is not the fault of the submission."}
     if job.state is not JobState.SUCCEEDED:
         whose = "" if job.state is JobState.FAILED else " This is not the fault of the submission."
         return {**found, "message": f"The grading job has not succeeded ({job.state}): {job.reason}.{whose}"}

@@ -9,6 +9,7 @@ from chalicelib.core.graph import Fate, Ruling
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.rationing import throttled_until
+from chalicelib.core.retry import GRADER
 from chalicelib.core.spoken import ago, clock, count, duration, moment, sentence
 from chalicelib.core.story import Line
 
@@ -72,7 +73,9 @@ def _state(job: Job, now: float) -> str:
     name = f" ({job.spec.name})" if job.spec.name else ""
     since = job.entered.get(job.state, job.submitted_at)
     when = f"since {duration(now - since)}" if job.state not in FINAL else ago(since, now)
-    return f"{job.id}{name} of pool {job.pool} {_IS[job.state]}: {when} ({clock(since)}), attempt {job.attempt}"
+    broken = job.state is JobState.LOST and job.finish is not None and job.finish.cause == GRADER
+    what = "has no mark, since its grader is broken" if broken else _IS[job.state]
+    return f"{job.id}{name} of pool {job.pool} {what}: {when} ({clock(since)}), attempt {job.attempt}"
 
 
 def _reasons(job: Job, outlook: Outlook | None) -> Iterator[str]:

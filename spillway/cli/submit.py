@@ -28,6 +28,9 @@ def submit(
         str | None, typer.Argument(metavar="[COMMAND]", help="What to run, by /bin/sh -c, in quotes.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="The family that says what is not said here.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Whose grader it is: gradescope, prairielearn or coursera.")
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", help="NAME=VALUE (JSON or a word). Repeatable.")
     ] = None,
@@ -47,7 +50,8 @@ def submit(
     cpu: Annotated[float, typer.Option(help="Cores reserved.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory reserved and allowed, MiB.")] = 512,
     timeout: Annotated[
-        int | None, typer.Option(min=1, help="Stopped after this many seconds (else what its family says, or 300).")
+        int | None,
+        typer.Option(min=1, help="Stopped after this many seconds (else what its family or adapter says, or 300)."),
     ] = None,
     priority: Annotated[int, typer.Option(help="0 first … 9 last.")] = 5,
     attempts: Annotated[int, typer.Option(help="Begin it at most this often.")] = 1,
@@ -70,7 +74,8 @@ def submit(
     inputs: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", help="PATH[:DEST]: upload a file or folder; s3://BUCKET/KEY[:DEST]: an object. Repeatable."
+            "--input",
+            help="PATH[:DEST]: upload a file or folder; s3://BUCKET/KEY[:DEST]: an object. DEST/: unpack it there. Repeatable.",
         ),
     ] = None,
     git: Annotated[list[str] | None, typer.Option(help="URL[#BRANCH]: a repository to clone. Repeatable.")] = None,
@@ -98,8 +103,8 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit one job. Prints its id; with --wait, its end."""
-    if command_line is None and family is None:
-        raise BadInput("Say COMMAND, what to run, or --family.")
+    if command_line is None and family is None and adapter is None:
+        raise BadInput("Say COMMAND, what to run, or --family, or --adapter.")
     spec: dict[str, Any] = {
         "pool": pool,
         "cpu": cpu,
@@ -111,8 +116,9 @@ def submit(
     }
     optional = {
         "command": command_line,
-        "timeout_s": timeout or (300 if family is None else None),
+        "timeout_s": timeout or (300 if family is None and adapter is None else None),
         "family": family,
+        "adapter": adapter,
         "parameters": parameters(parameter),
         "not_before": moment(not_before, "--not-before") if not_before else None,
         "after": list(after or ()),

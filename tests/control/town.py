@@ -112,7 +112,7 @@ class Town:
     # -- what users do
 
     def submit(self, command: str = "run 5", **spec: Any) -> Job:
-        """Submit `run SECONDS` or `fail SECONDS`."""
+        """Submit `run SECONDS`, `fail SECONDS` or, with a broken grader, `broken SECONDS`."""
         return submit(self.plane, JobSpec(command=command, timeout_s=600, **spec), "alice").job
 
     def job(self, job_id: str) -> Job:
@@ -365,6 +365,8 @@ class Town:
     def _finish(self, agent: Agent, key: tuple[str, int], started: float, outcome: str | None = None) -> None:
         job = self.stores.jobs.get(key[0])
         failed = job is not None and job.spec.command.startswith("fail")
+        broken = job is not None and job.spec.command.startswith("broken") and outcome is None
+        told = {"outcome": "infrastructure", "cause": "grader", "reason": "its grader is broken: it wrote none"}
         self._say(
             agent,
             {
@@ -378,6 +380,7 @@ class Town:
                 "finished_at": self.now,
                 "log": {"bytes": 0, "cut": False, "text": ""},
                 "outputs": [],
+                **(told if broken else {}),
             },
         )
 
