@@ -15,7 +15,6 @@ import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Optional
 
 from agent import cgroups, folder
-from agent.adapters import completed
 from agent.attempt import Attempt, Host
 from agent.aws import Aws, ClaimAnswer
 from agent.cache import Cache
@@ -85,9 +84,8 @@ def run(
 
     Raises Wrong for a document that no host could take, OSError.
     """
-    whole = completed(document)
     one = assignment(
-        {**whole, "urls": {**(document.get("urls") or {}), **dict.fromkeys(contents, "http://127.0.0.1/")}}
+        {**document, "urls": {**(document.get("urls") or {}), **dict.fromkeys(contents, "http://127.0.0.1/")}}
     )
     lacking = [i.path for i in one.inputs if i.address and i.address not in contents]
     if lacking:

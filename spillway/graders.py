@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,19 +12,6 @@ from spillway.errors import BadInput
 from spillway.family_files import Files, taken
 
 FAMILY = "family.json"
-SAID: Mapping[
-    str, Mapping[str, Any]
-] = {  # what an adapter says where a job does not: the service's own words (core/adapters.py), which a test holds them to
-    "gradescope": {
-        "command": "/autograder/run_autograder",
-        "folder": "/autograder",
-        "timeout_s": 600,
-        "outputs": ["results/results.json"],
-        "install": {"path": "source/setup.sh"},
-    },
-    "prairielearn": {"folder": "/grade", "timeout_s": 30, "outputs": ["results/results.json"]},
-    "coursera": {"folder": "/shared", "timeout_s": 1200, "outputs": ["feedback.json"]},
-}
 
 
 @dataclass(frozen=True)
@@ -87,17 +74,6 @@ KINDS = (
         _prairielearn,
     ),
 )
-
-
-def completed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """With what its adapter says under it; outputs of both are kept."""
-    said = SAID.get(str(document.get("adapter")), {})
-    own = {name: value for name, value in document.items() if value is not None}
-    outputs = [
-        *own.get("outputs", []),
-        *(glob for glob in said.get("outputs", ()) if glob not in own.get("outputs", [])),
-    ]
-    return {**said, **own, **({"outputs": outputs} if outputs else {})}
 
 
 def grading(grader: Path, submission: Path) -> Grading:

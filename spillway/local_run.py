@@ -15,7 +15,6 @@ from typing import Any
 
 from spillway.bundle import bundle
 from spillway.errors import BadInput
-from spillway.graders import completed
 
 HANDED = [
     "command",
@@ -94,7 +93,7 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
     """The job of a JobSpec. Raises BadInput."""
     if unknown := sorted(document.keys() - {*HANDED, *ELSEWHERE, "secrets"}):
         raise BadInput(f"{unknown[0]} is no field of a job; docs/jobs.md lists them.")
-    document = completed(document)
+    document = _completed(document)
     if not document.get("command"):
         raise BadInput("It says no command: neither the job, nor its family, nor --command.")
     assignment = {name: document[name] for name in HANDED if document.get(name) is not None}
@@ -126,6 +125,17 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
     assignment |= {"job": "local", "attempt": 1, "inputs": inputs, "secrets": secrets, "values": values}
     assignment.setdefault("timeout_s", TIMEOUT_S)
     return Local(assignment, contents)
+
+
+def _completed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """With what its adapter says, as the service would fill it in. Raises BadInput."""
+    from agent.adapters import completed
+    from agent.manifest import Wrong
+
+    try:
+        return completed(document)
+    except Wrong as error:
+        raise BadInput(f"adapter: {error}.") from None
 
 
 def run(local: Local, into: Path, *, sandbox: str = "auto", told: Callable[[str], None] = lambda line: None) -> Ended:

@@ -56,6 +56,7 @@ class Adapter:
     timeout_s = 0  # what it allows where a job does not say
     raw = ""  # its results file
     program = ""  # what it runs where a job names no command
+    setup = ""  # the script of the grader's that is run once on a host
     own: tuple[
         str, ...
     ] = ()  # paths of inputs that belong to the grader: what is wrong with them is not the submission's fault
@@ -113,6 +114,8 @@ def completed(document: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in (("command", adapter.program), ("folder", adapter.folder), ("timeout_s", adapter.timeout_s)):
             found[name] = found.get(name) or value
         globs = [one["glob"] if isinstance(one, dict) else one for one in found.get("outputs") or ()]
+        if adapter.setup and found.get("install") is None:
+            found["install"] = {"path": adapter.setup}
         found["outputs"] = [*(found.get("outputs") or ()), *([] if adapter.raw in globs else [adapter.raw])]
     return found
 

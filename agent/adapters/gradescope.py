@@ -30,9 +30,10 @@ class Gradescope(Adapter):
     folder = "/autograder"
     timeout_s = 600
     program = "/autograder/" + PROGRAM
+    setup = "source/setup.sh"
     raw = "results/results.json"
     own = ("source",)
-    asks = ("source/" + PROGRAM, "source/*/" + PROGRAM, "source/setup.sh", METADATA)
+    asks = ("source/" + PROGRAM, "source/*/" + PROGRAM, setup)
 
     def layout(self, assignment: Assignment, found: Found) -> Layout:
         """Its program where it is called, an empty results folder, and what is known of the submission."""
@@ -45,8 +46,9 @@ class Gradescope(Adapter):
                 else ""
             )
             raise Broken("its autograder has no %s at the top of source%s" % (PROGRAM, where))
-        if "source/setup.sh" not in found.files and assignment.install is None:
-            raise Broken("its autograder has no setup.sh at the top of source, and no install is said")
+        wanted = assignment.install.path if assignment.install is not None else self.setup
+        if wanted == self.setup and wanted not in found.files:
+            raise Broken("its autograder has no setup.sh at the top of source")
         programs = (("source/" + PROGRAM, PROGRAM),)
         return Layout(("submission", "results"), ((METADATA, _metadata(assignment)),), programs, texts=True)
 

@@ -1,5 +1,6 @@
 """PrairieLearn's external grading, as its own grader hosts speak it: a job comes as a message that names a place in S3, is unpacked to
-/grade and run there (adapter `prairielearn`, as jobs of any other origin can be), and is answered by two messages on the results queue and three objects beside the job's own.
+/grade and run there (adapter `prairielearn`, as jobs of any other origin can be), and is answered by two messages on the results queue
+and three objects beside the job's own.
 
 Written against PrairieLearn's `apps/grader-host` (what it reads, sends and uploads) and `externalGraderResults.ts` (what is done with it).
 What differs: there is no container. The grader's image must be the pool's machine image (pool setting `images: ignore`); and an

@@ -69,8 +69,8 @@ def test_both_halves_say_the_same_of_an_adapter():
     """What the control plane fills in, and what the agent fills in where there is none."""
     for name, convention in CONVENTIONS.items():
         adapter = of(name)
-        told = (adapter.program, adapter.folder, adapter.timeout_s, adapter.raw)
-        assert told == (convention.command, convention.folder, convention.timeout_s, convention.raw)
+        told = (adapter.program, adapter.folder, adapter.timeout_s, adapter.raw, adapter.setup)
+        assert told == (convention.command, convention.folder, convention.timeout_s, convention.raw, convention.setup)
     filled = completed({"adapter": "gradescope"})
     assert filled == {
         "adapter": "gradescope",
@@ -78,6 +78,7 @@ def test_both_halves_say_the_same_of_an_adapter():
         "folder": "/autograder",
         "timeout_s": 600,
         "outputs": ["results/results.json"],
+        "install": {"path": "source/setup.sh"},
     }
     assert completed({"command": "true"}) == {"command": "true"}
     said = {"adapter": "prairielearn", "timeout_s": 5, "outputs": [{"glob": "results/results.json", "name": "r"}]}
@@ -218,7 +219,7 @@ def test_a_folder_that_was_zipped_instead_of_its_files_is_named():
     """The most frequent mistake with Gradescope's zips."""
     with pytest.raises(Broken, match="it is in source/hw1: zip the files themselves"):
         of("gradescope").layout(job("gradescope"), Found(frozenset({"source/hw1/run_autograder"})))
-    with pytest.raises(Broken, match=r"no setup\.sh at the top of source, and no install is said"):
+    with pytest.raises(Broken, match=r"no setup\.sh at the top of source"):
         of("gradescope").layout(job("gradescope"), Found(frozenset({"source/run_autograder"})))
     layout = of("gradescope").layout(
         job("gradescope", install={"script": "true"}), Found(frozenset({"source/run_autograder"}))
@@ -308,8 +309,7 @@ def test_whatever_a_grader_writes_is_a_result_or_its_fault(name, value, exit_cod
     """Never an error of ours, never a result that a ping or a spreadsheet could not hold."""
     try:
         found = mark(name, value, exit_code=exit_code)
-    except Broken as error:
-        assert str(error)
+    except Broken:
         return
     assert set(found) >= {"score", "max_score", "tests"}
     assert found["score"] is None or math.isfinite(found["score"])

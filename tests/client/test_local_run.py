@@ -15,11 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agent import cgroups
-from chalicelib.core import adapters
-from chalicelib.core.job_spec import JobSpec
 from spillway.cli import app
 from spillway.errors import BadInput
-from spillway.graders import SAID, grading
+from spillway.graders import grading
 from spillway.local_run import of_document, of_family, run
 
 GRADING = Path(__file__).resolve().parents[2] / "examples" / "grading"
@@ -173,21 +171,12 @@ def test_a_grader_is_known_by_what_lies_in_its_folder(tmp_path: Path) -> None:
     assert [path for path, _ in found.files] == ["student", "tests", "serverFilesCourse/lib/"]
 
 
-def test_an_adapter_says_here_what_it_says_in_the_service() -> None:
-    for adapter, said in SAID.items():
-        there = adapters.completed(JobSpec(command="", timeout_s=0, adapter=adapter))
-        assert said.get("command", "") == there.command
-        assert (said["folder"], said["timeout_s"]) == (there.folder, there.timeout_s)
-        assert said["outputs"] == [one.glob for one in there.outputs]
-        assert said.get("install", {}).get("path") == (there.install.path if there.install else None)
-    assert set(SAID) == set(adapters.CONVENTIONS)
-
-
 def test_a_grader_of_gradescope_is_run_as_it_is_on_a_single_file(tmp_path: Path) -> None:
     (tmp_path / "grader").mkdir()
     (tmp_path / "grader/run_autograder").write_text(
         "#!/bin/sh\ncp /autograder/source/results.json /autograder/results/; cat /autograder/submission/mine"
     )
+    (tmp_path / "grader/setup.sh").write_text("true\n")
     (tmp_path / "grader/results.json").write_text(
         '{"score": 7.5, "tests": [{"name": "one", "score": 1, "max_score": 2}]}'
     )
