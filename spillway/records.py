@@ -50,6 +50,8 @@ class Job(_Wire):
     cpu_s: float | None = None
     memory_peak_mib: float | None = None
     image_digest: str | None = None
+    progress: Mapping[str, Any] | None = None
+    checkpoint: Mapping[str, Any] | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property

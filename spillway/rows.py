@@ -86,12 +86,24 @@ CONVERT: dict[str, Callable[[str], Any]] = {
         str,
     ),
     **dict.fromkeys(
-        ("memory_mib", "disk_mib", "slots", "timeout_s", "priority", "max_attempts", "queue_ttl_s", "family_version"),
+        (
+            "memory_mib",
+            "disk_mib",
+            "slots",
+            "timeout_s",
+            "priority",
+            "max_attempts",
+            "queue_ttl_s",
+            "family_version",
+            "stall_s",
+        ),
         _WHOLE,
     ),
     "cpu": _REAL,
     **dict.fromkeys(("network", "untrusted", "archive"), _boolean),
-    **dict.fromkeys(("environment", "labels", "parameters", "secrets", "notify"), _json(dict, "an object")),
+    **dict.fromkeys(
+        ("environment", "labels", "parameters", "secrets", "notify", "checkpoint"), _json(dict, "an object")
+    ),
     **dict.fromkeys(("inputs", "outputs", "after", "retry_on", "instance_types"), _json(list, "a list")),
 }
 

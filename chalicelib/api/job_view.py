@@ -29,6 +29,25 @@ class LogView(View, frozen=True, kw_only=True):
     cut: bool = False
 
 
+class ProgressView(View, frozen=True, kw_only=True):
+    """How far a running job says that it is. `moved_at`: when it last said something new; `stalled_since`: it has said nothing new for
+    longer than its `stall_s`; `problem`: why nothing is kept of it for its next attempt."""
+
+    percent: float | None
+    note: str
+    moved_at: float | None
+    stalled_since: float | None
+    problem: str
+
+
+class CheckpointView(View, frozen=True, kw_only=True):
+    """What a next attempt would continue from: kept by `attempt` at `at`."""
+
+    attempt: int
+    bytes: int
+    at: float
+
+
 class JobView(View, frozen=True, kw_only=True):
     """A job. Times are epoch seconds; what has not happened yet is null."""
 
@@ -60,6 +79,8 @@ class JobView(View, frozen=True, kw_only=True):
     cpu_s: float | None
     memory_peak_mib: float | None
     image_digest: str | None
+    progress: ProgressView | None
+    checkpoint: CheckpointView | None
     spec: JobSpec
 
 
@@ -134,8 +155,30 @@ def job(record: Job, expected_wait_s: float | None = None) -> JobView:
         cpu_s=finish.cpu_s if finish else None,
         memory_peak_mib=finish.memory_peak_mib if finish else None,
         image_digest=finish.image_digest if finish else None,
+        progress=_progress(record),
+        checkpoint=_checkpoint(record),
         spec=record.spec,
     )
+
+
+def _progress(record: Job) -> ProgressView | None:
+    known = record.progress
+    if known.attempt != record.attempt or record.state is JobState.PENDING:
+        return None  # an earlier attempt's is not this one's
+    return ProgressView(
+        percent=known.percent,
+        note=known.note,
+        moved_at=known.moved_at,
+        stalled_since=None if record.ended else known.stalled_at,
+        problem=known.problem,
+    )
+
+
+def _checkpoint(record: Job) -> CheckpointView | None:
+    if record.ended or not record.progress.kept:
+        return None
+    newest = record.progress.kept[0]
+    return CheckpointView(attempt=newest.attempt, bytes=newest.bytes, at=newest.at)
 
 
 def page(jobs: Sequence[Job], following: str | None, wait_s: Callable[[Job], float | None]) -> JobsPage:

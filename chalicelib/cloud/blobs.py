@@ -50,6 +50,10 @@ class S3Blobs:
                 raise
         return body
 
+    def delete(self, key: str) -> None:
+        with asking(f"S3 was asked to delete {key}"):
+            self._s3.delete_object(Bucket=self._bucket, Key=key)
+
     def exists(self, key: str) -> bool:
         """By listing: HeadObject would answer 403 for what is not there, as roles may list only some prefixes of the bucket."""
         return any(found == key for found, _ in self.list(key, limit=1))

@@ -67,6 +67,10 @@ class MemoryBlobs:
             body = self.objects.get(key)
             return None if body is None else body[start:]
 
+    def delete(self, key: str) -> None:
+        with self.calls.call("s3.DeleteObject", key=key):
+            self.objects.pop(key, None)
+
     def exists(self, key: str) -> bool:
         with self.calls.call("s3.ListObjectsV2", prefix=key, after=""):
             return key in self.objects

@@ -93,6 +93,9 @@ class Blobs(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def delete(self, key: str) -> None:
+        """Whether it was there or not."""
+
     def list(self, prefix: str, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """(key, bytes) in key order, keys greater than `after`."""
 

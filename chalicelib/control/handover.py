@@ -60,6 +60,7 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         **({"labels": dict(spec.labels)} if spec.adapter == Adapter.GRADESCOPE and spec.labels else {}),
         **({"install": _install(spec.install)} if spec.install is not None else {}),
         **({"checkpoint": _checkpoint(spec.checkpoint)} if spec.checkpoint is not None else {}),
+        **({"restore": [{"key": k.key, "at": k.at} for k in job.progress.kept]} if job.progress.kept else {}),
     }
 
 
@@ -98,7 +99,7 @@ def manifest(
             {
                 "host": host,
                 "assignments": [assignment(job, job.attempt) for job in jobs if job.owner == owner],
-                "inbox": any(job.spec.needs_inbox or job.owner != owner for job in jobs),
+                "inbox": any(job.needs_inbox or job.owner != owner for job in jobs),
             }
             for host, jobs in hosts
         ],
@@ -195,8 +196,10 @@ def _write_inbox(
 
 
 def _urls(plane: Plane, job: Job) -> dict[str, str]:
-    """Signed addresses of its uploads by their sums, and of its S3 objects by theirs. One that no place allows any more has none."""
+    """Signed addresses of its uploads by their sums, of its checkpoints by their keys, and of its S3 objects by theirs. One that no place
+    allows any more has none."""
     urls = {sha: plane.cloud.blobs.get_url(f"uploads/{sha}", INPUT_URL_S) for sha in sorted(job.spec.uploads)}
+    urls |= {kept.key: plane.cloud.blobs.get_url(kept.key, INPUT_URL_S) for kept in job.progress.kept}
     for address in sorted({one.s3 for one in job.spec.inputs if one.s3 is not None}):
         where = s3_inputs.place_of(plane, address, job.owner, job.origin)
         if where is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import groups, self_report, settle
+from chalicelib.control import groups, progress, self_report, settle
 from chalicelib.control.durations import Lessons
 from chalicelib.control.interruptions import Cause, Leaving, leaves
 from chalicelib.control.quarantine import quarantine
@@ -34,6 +34,7 @@ CANARY_AHEAD_MAX_S = 60.0  # clocks of two functions differ by less
 NAME_LENGTH_MAX = 128  # of a pool or a host; a key can be neither empty nor without end
 SEEN_EVERY_S = 10.0
 IMAGE_CHARS_MAX = 640
+RESTORED_MAX = 1000  # characters
 
 
 class BadPing(Exception):
@@ -200,6 +201,9 @@ def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         return False
     image = str(ping.get("image_digest") or "")[:IMAGE_CHARS_MAX]
     reason = f"runs on {host.id} in {image}" if image else f"runs on {host.id}"
+    reason = f"runs on {host.id}"
+    if restored := str(ping.get("restored") or "")[:RESTORED_MAX]:
+        reason += f": {restored}"
     plane.stores.jobs.move(
         job_id, JobEvent.START, attempt=attempt, at=at, reason=reason, host=host.id, userid=host.userid
     )
@@ -208,7 +212,8 @@ def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _progress(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    return False  # that the host was seen is all that is kept of it
+    progress.said(plane, host, ping)
+    return False
 
 
 def _finish(plane: Plane, host: Host, ping: dict[str, Any], lessons: Lessons) -> bool:
@@ -218,6 +223,8 @@ def _finish(plane: Plane, host: Host, ping: dict[str, Any], lessons: Lessons) ->
     moved = settle.finished(plane, host.pool, host.id, str(host.userid), job, attempt, finish)
     if moved is not None:
         lessons.finished(moved, finish)
+        if moved.ended:
+            progress.forget(plane, [kept.key for kept in moved.progress.kept])
     return True
 
 

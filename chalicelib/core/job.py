@@ -17,6 +17,7 @@ from typing import Any
 
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.machine import Machine
+from chalicelib.core.progress import Progress
 from chalicelib.core.telling import Telling
 
 
@@ -156,6 +157,7 @@ class Job:
     origin: Mapping[str, Any] = field(default_factory=dict)  # in which dialect it came, and what its answer needs
     delivered_at: float | None = None  # when the last of those who wanted to know of its end was told
     telling: Telling = field(default_factory=Telling)  # how far that has come
+    progress: Progress = field(default_factory=Progress)  # what its attempts say of themselves, and have kept
 
     @property
     def ended(self) -> bool:
@@ -166,6 +168,11 @@ class Job:
         """Who wants to be told of its end: `webhook`, `topic`, the dialect that it came in."""
         notified = self.spec.notify.listeners if self.spec.notify is not None else ()
         return (*notified, str(self.origin["answer"])) if "answer" in self.origin else notified
+
+    @property
+    def needs_inbox(self) -> bool:
+        """Whether it takes something that user data must not hold."""
+        return self.spec.needs_inbox or bool(self.progress.kept)
 
     @property
     def priority(self) -> int:

@@ -63,6 +63,7 @@ def why_job(
         *_reasons(job, outlook),
         *_others(job, awaited),
         *_place(job, host, now, backoff_until),
+        *_progress(job, now),
         *_next(job, outlook, now),
     ]
     told += [*_attempts(job, story, now), *_price(job), *_told(job, now)]
@@ -121,6 +122,24 @@ def _place(job: Job, host: Host | None, now: float, backoff_until: float) -> Ite
             yield f"Its host accepted it {ago(held.accepted_at, now)} and begins it when there is room"
         else:
             yield "Its host has not said yet that it heard of it"
+
+
+def _progress(job: Job, now: float) -> Iterator[str]:
+    """How far it says that it is, and what its next attempt would continue from."""
+    known, kept = job.progress, job.progress.kept
+    if job.state is JobState.RUNNING and known.attempt == job.attempt:
+        moved = ago(known.moved_at, now) if known.moved_at is not None else ""
+        if known.stalled_at is not None:
+            limit = "" if job.spec.stall_s is None else f", longer than its stall_s of {duration(job.spec.stall_s)}"
+            yield f"It has stalled: it runs, but its last progress was {moved}{limit}"
+        if known.told:
+            yield f"It says of itself: {known.words} ({moved})"
+        if known.problem:
+            yield f"Nothing new is kept for a next attempt: {known.problem}"
+    if kept and not job.ended:
+        size = f"{kept[0].bytes / (1 << 20):.3g} MiB" if kept[0].bytes >= 1 << 20 else count(kept[0].bytes, "byte")
+        of = f"of attempt {kept[0].attempt}, {ago(kept[0].at, now)}, {size}"
+        yield f"Its last checkpoint is {of}; its next attempt, where it has one, continues from it"
 
 
 def _next(job: Job, outlook: Outlook | None, now: float) -> Iterator[str]:

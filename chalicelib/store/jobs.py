@@ -9,6 +9,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.progress import Progress
 from chalicelib.core.telling import Telling
 from chalicelib.store.batches import read_batch
 from chalicelib.store.connection import done
@@ -113,6 +114,11 @@ class DynamoJobs:
     def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         return self.active(UNTOLD, after, limit)
 
+    def progressed(self, job_id: str, was: Progress, now: Progress) -> bool:
+        row = self._row
+        as_read = row.progress.does_not_exist() if was == Progress() else row.progress == was
+        return self._change(job_id, [row.progress.set(now)], self._alive() & as_read) is not None
+
     def tell_again(self, job_id: str, was: Telling, now: Telling) -> bool:
         row = self._row
         as_read = row.telling.does_not_exist() if was == Telling() else row.telling == was
@@ -216,6 +222,7 @@ class DynamoJobs:
             origin=job.origin or None,
             delivered_at=job.delivered_at,
             telling=None if job.telling == Telling() else job.telling,
+            progress=None if job.progress == Progress() else job.progress,
         )
 
 
@@ -265,4 +272,5 @@ def _job(row: JobRow) -> Job:
         origin=row.origin or {},
         delivered_at=row.delivered_at,
         telling=row.telling or Telling(),
+        progress=row.progress or Progress(),
     )

@@ -22,6 +22,7 @@ from chalicelib.core.family import Family
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.job import Finish, Job, JobEvent, JobState
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
+from chalicelib.core.progress import Progress
 from chalicelib.core.quota import OwnerQuota, Quota
 from chalicelib.core.schedule import Fired, Schedule
 from chalicelib.core.settings import Defaults
@@ -123,6 +124,9 @@ class Jobs(Protocol):
 
     def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         """Ids of jobs of all pools that have ended and whose listeners have not all been told. Eventually consistent."""
+
+    def progressed(self, job_id: str, was: Progress, now: Progress) -> bool:
+        """What a job that has not ended says of itself; False if another has written since `was` was read, or it has ended."""
 
     def tell_again(self, job_id: str, was: Telling, now: Telling) -> bool:
         """Say how far the telling of an ended job has come; False if another has said so since `was` was read.

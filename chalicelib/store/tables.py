@@ -20,6 +20,7 @@ from chalicelib.core.host import Offering
 from chalicelib.core.job import Finish
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
+from chalicelib.core.progress import Progress
 from chalicelib.core.quota import Quota
 from chalicelib.core.schedule import Fired, Schedule
 from chalicelib.core.telling import Telling
@@ -124,6 +125,7 @@ class JobRow(JobsTable):
     origin = Json(dict[str, Any], null=True)
     delivered_at = Float(null=True)
     telling = Json(Telling, null=True)
+    progress = Json(Progress, null=True)
 
 
 class ArrayRow(JobsTable):

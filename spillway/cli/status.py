@@ -87,9 +87,19 @@ def _label(said: str) -> str:
 
 def _why(job: Job) -> str | None:
     """What it waits for, and how soon it is expected to begin."""
-    why = job.waiting_for or job.reason
+    why = job.waiting_for or _progress(job) or job.reason
     soon = job.expected_wait_s is not None and job.state != "scheduled"  # that says when by itself
     return f"{why} (begins in about {job.expected_wait_s:.0f} s)" if soon else why
+
+
+def _progress(job: Job) -> str | None:
+    """How far it says that it is."""
+    known = job.progress or {}
+    percent = known.get("percent")
+    said = ": ".join(filter(None, ("" if percent is None else f"{percent:.4g} %", known.get("note") or "")))
+    if known.get("stalled_since"):
+        return f"stalled {ago(known.get('moved_at'))} ago" + (f" at {said}" if said else "")
+    return said or None
 
 
 def _pool(spillway: Client, name: str, limit: int, *, as_json: bool) -> None:

@@ -89,6 +89,15 @@ def submit(
         list[str] | None, typer.Option("--secret", help="NAME=ssm:NAME or NAME=secretsmanager:NAME. Repeatable.")
     ] = None,
     disk: Annotated[int | None, typer.Option(min=1, help="Of its work folder, MiB (else 2048).")] = None,
+    checkpoint: Annotated[
+        int | None,
+        typer.Option(
+            min=5, help="Keep what it writes into $SPILLWAY_CHECKPOINT_DIR every so many seconds, for its next attempt."
+        ),
+    ] = None,
+    stall: Annotated[
+        int | None, typer.Option(min=1, help="An alarm when it tells no progress for so many seconds.")
+    ] = None,
     archive: Annotated[bool, typer.Option("--archive", help="Keep its whole work folder as it is at the end.")] = False,
     webhook: Annotated[str | None, typer.Option(help="HTTPS address that is told of its end.")] = None,
     notice: Annotated[bool, typer.Option("--notice", help="Tell its end on the notices topic.")] = False,
@@ -133,6 +142,8 @@ def submit(
         "outputs": [output_option(text) for text in outputs or ()],
         "secrets": pairs(secret, "--secret"),
         "disk_mib": disk,
+        "checkpoint": {"interval_s": checkpoint} if checkpoint else None,
+        "stall_s": stall,
         "image": image,
         "archive": archive,
         "notify": notify(webhook, notice),

@@ -201,6 +201,15 @@ def test_what_is_not_there_is_none(world: World):
     assert world.cloud.blobs.exists("some/such")
 
 
+def test_what_is_deleted_is_not_there_and_once_more_is_no_error(world: World):
+    blobs = world.cloud.blobs
+    blobs.put("hosts/a:b/j/1/checkpoint/1.tar.gz", b"x")
+    blobs.put("hosts/a:b/j/1/checkpoint/2.tar.gz", b"x")
+    for _ in range(2):
+        blobs.delete("hosts/a:b/j/1/checkpoint/1.tar.gz")
+    assert [key for key, _ in blobs.list("hosts/a:b/j/1/checkpoint/")] == ["hosts/a:b/j/1/checkpoint/2.tar.gz"]
+
+
 def test_lists_are_in_key_order_and_go_on_after_a_key(world: World):
     """Chunks of a log are named by their first byte, so that key order is reading order."""
     blobs = world.cloud.blobs

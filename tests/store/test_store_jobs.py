@@ -8,6 +8,7 @@ from store_records import NOW, a_job, a_job_in, job_id, race
 
 from chalicelib.core.job import ANEW, FINAL, TRANSITIONS, Finish, Job, JobEvent, JobState, Log, Output
 from chalicelib.core.job_spec import Input, JobSpec, Notify, Wanted
+from chalicelib.core.progress import Kept, Progress
 from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold, Stores
 
@@ -310,6 +311,26 @@ def test_an_ended_job_is_untold_until_its_listeners_are_told(stores: Stores) -> 
     found = stores.jobs.get(job_id(0))
     assert found is not None
     assert found.delivered_at == LATER
+
+
+def test_progress_is_written_by_who_has_read_what_it_was(stores: Stores) -> None:
+    """Whole, through every change of state; of a job that has ended nothing more is heard."""
+    stores.jobs.put(a_job_in(JobState.RUNNING))
+    kept = Kept(attempt=1, key="hosts/a:b/j/1/checkpoint/1.tar.gz", bytes=5, at=LATER + 0.1)
+    first = Progress(attempt=1, percent=42.5, note="liest ü", moved_at=LATER, heard_at=LATER, kept=(kept,))
+    assert stores.jobs.progressed(job_id(0), Progress(), first)
+    assert not stores.jobs.progressed(job_id(0), Progress(), replace(first, percent=1.0)), "another was quicker"
+    assert sum(race(4, lambda i: stores.jobs.progressed(job_id(0), first, replace(first, percent=50.0 + i)))) == 1
+    known = stores.jobs.get(job_id(0))
+    assert known is not None
+    again = move(stores, known, JobEvent.RETRY)
+    assert again is not None
+    assert again.progress == known.progress
+    assert stores.jobs.progressed(job_id(0), known.progress, first)
+    done = move(stores, replace(again, state=JobState.PENDING), JobEvent.WITHDRAW)
+    assert done is not None
+    assert not stores.jobs.progressed(job_id(0), first, Progress())
+    assert not stores.jobs.progressed(job_id(7), Progress(), first), "there is no such job"
 
 
 def test_of_many_who_tell_one_says_so(stores: Stores) -> None:

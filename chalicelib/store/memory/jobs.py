@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import Lock
 
 from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.progress import Progress
 from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold, must_say
 
@@ -136,6 +137,14 @@ class MemoryJobs:
         with self._lock:
             ids = sorted(self._untold)
         return _page([i for i in ids if after is None or i > after], limit)
+
+    def progressed(self, job_id: str, was: Progress, now: Progress) -> bool:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or job.ended or job.progress != was:
+                return False
+            self._rows[job_id] = replace(job, progress=now)
+            return True
 
     def tell_again(self, job_id: str, was: Telling, now: Telling) -> bool:
         with self._lock:
