@@ -201,7 +201,6 @@ def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         return False
     image = str(ping.get("image_digest") or "")[:IMAGE_CHARS_MAX]
     reason = f"runs on {host.id} in {image}" if image else f"runs on {host.id}"
-    reason = f"runs on {host.id}"
     if restored := str(ping.get("restored") or "")[:RESTORED_MAX]:
         reason += f": {restored}"
     plane.stores.jobs.move(

@@ -118,3 +118,14 @@ def test_one_who_never_had_the_attempt_is_not_believed() -> None:
     say(town, agent, job, "finish", outcome="infrastructure", reason="stopped", finished_at=town.now)
     keep(town, agent, job, 1, attempt=2)
     assert town.job(job.id).progress.kept == ()
+
+
+def test_what_was_put_back_is_in_the_story_of_its_beginning() -> None:
+    """Beside the container's image, where it runs in one."""
+    town, agent, job = running()
+    say(town, agent, job, "finish", outcome="infrastructure", reason="stopped", finished_at=town.now)
+    town.run(1)
+    said = {"restored": "it continues from the checkpoint 2 of attempt 1 of 14:03:00 UTC", "image_digest": "r@sha256:1"}
+    say(town, agent, job, "start", attempt=2, **said)
+    started = [line.reason for line in town.stores.story.of(job.id) if line.event == "running"]
+    assert started[-1].endswith("in r@sha256:1: it continues from the checkpoint 2 of attempt 1 of 14:03:00 UTC")
