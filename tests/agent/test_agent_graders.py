@@ -1,51 +1,113 @@
-"""Real graders of other systems under the real agent and the real sandbox."""
+"""Real graders of other systems (examples/graders) under the real agent and the real sandbox."""
+
+from pathlib import Path
 
 import pytest
 from agent_machine import a_job
 
+from agent.adapters import completed
+from spillway.bundle import pack
+
 pytestmark = pytest.mark.usefixtures("sandboxed")
-
-RUN = """#!/usr/bin/env bash\r
-set -e\r
-cd /autograder\r
-mark=$(cat submission/answer.txt)\r
-python3 - "$mark" <<'END'\r
-import json, sys\r
-who = json.load(open("/autograder/submission_metadata.json"))["users"][0]["email"]\r
-json.dump({"tests": [{"name": who, "score": float(sys.argv[1]), "max_score": 2}]}, open("results/results.json", "w"))\r
-END\r
-"""
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "graders"
+QUESTION = EXAMPLES / "prairielearn"
 
 
-def gradescope(job, answer, **fields):
-    """What the control plane hands over of such a job."""
-    return a_job(
-        job,
-        "/autograder/run_autograder",
-        adapter="gradescope",
-        folder="/autograder",
-        outputs=["results/results.json"],
-        labels={"email": "ada@example.org"},
-        install={"script": "true"},
-        **{
-            "inputs": [
-                {"path": "source/run_autograder", "text": RUN},
-                {"path": "source/setup.sh", "text": "apt-get install -y nothing\n"},
-                {"path": "submission/answer.txt", "text": answer},
-            ],
-            **fields,
-        },
-    )
+@pytest.fixture
+def town(machine):
+    """A machine, and how it is given jobs: `town(job, adapter, {path: folder or text}, **fields)`."""
+    one, jobs = machine(settings={"slots": 4}), []
+
+    def add(job, adapter, inputs, **fields):
+        entries, urls = [], {}
+        for path, source in inputs.items():
+            if isinstance(source, Path):
+                sha256, urls[sha256] = one.put_input(pack(source))
+                entries.append({"path": path, "sha256": sha256, "unpack": True})
+            else:
+                entries.append({"path": path, "text": source})
+        said = a_job(job, inputs=entries, urls=urls, adapter=adapter, cpu=0.5, **fields)
+        install = {} if "install" in fields else {"install": None}
+        jobs.append({**completed({**said, "command": fields.get("command"), "folder": None}), **install})
+
+    def start():
+        one.manifest["hosts"][0]["assignments"] = jobs
+        return one.start()
+
+    add.start = start
+    return add
 
 
-def test_graders_run_as_they_are_where_they_expect_to_be(machine):
-    """Layout, line ends, metadata, results, for each system; what a broken one is told as."""
-    one = machine(assignments=[gradescope("job-gs", "1.5")]).start()
-    finish = one.wait("finish", "job-gs")
-    assert finish["outcome"] == "succeeded", finish
-    assert finish["result"] == {
-        "score": 1.5,
-        "max_score": 2.0,
-        "tests": [{"name": "ada@example.org", "score": 1.5, "max_score": 2}],
+def test_graders_run_unchanged_and_bad_submissions_get_bad_marks(town):
+    """Each system's layout, call and results; what a student did wrong is the grader's to say, and the job has succeeded."""
+    gradescope = EXAMPLES / "gradescope"
+    for name in ("right", "broken"):
+        inputs = {"source": gradescope / "autograder", "submission": gradescope / name}
+        town("job-" + name, "gradescope", inputs, labels={"email": "ada@example.org"})
+    question = {
+        "serverFilesCourse": QUESTION / "serverFilesCourse",
+        "tests": QUESTION / "questions" / "fibonacci" / "tests",
     }
-    assert [o["path"] for o in finish["outputs"]] == ["results/results.json"]
+    for name in ("right", "unreadable"):
+        inputs = {**question, "student": QUESTION / name}
+        town("job-pl-" + name, "prairielearn", inputs, command="/grade/serverFilesCourse/checker/run.sh")
+    for part in ("5ShhY", "Zb6wb"):
+        inputs = {"grader": EXAMPLES / "coursera" / "grader", "submission": EXAMPLES / "coursera" / "submission"}
+        said = {"partId": part, "userId": 42, "filename": "my rectangle.py"}
+        town("job-" + part, "coursera", inputs, command="python3 /grader/grade.py", parameters=said)
+    one = town.start()
+    finish = {p["job"]: p for p in (one.wait("finish", job) for job in ("job-right", "job-broken"))}
+    right, wrong = finish["job-right"], finish["job-broken"]
+    assert (right["outcome"], right["cause"], right["reason"]) == ("succeeded", "", "graded: 10 of 10"), right
+    assert right["result"]["output"] == "Graded for ada@example.org."
+    assert [test["visibility"] for test in right["result"]["tests"]] == ["visible", "visible", "after_published"]
+    assert [output["path"] for output in right["outputs"]] == ["results/results.json"]
+    assert (wrong["outcome"], wrong["result"]["score"]) == ("succeeded", 0), wrong
+    assert "SyntaxError" in wrong["result"]["tests"][0]["output"]
+    right, unreadable = one.wait("finish", "job-pl-right"), one.wait("finish", "job-pl-unreadable")
+    assert (right["outcome"], right["result"]["score"], len(right["result"]["tests"])) == ("succeeded", 1.0, 3), right
+    assert (unreadable["outcome"], unreadable["reason"]) == ("succeeded", "graded: not gradable"), unreadable
+    assert "fib.py cannot be read" in unreadable["result"]["format_errors"][0]
+    area, wrong = one.wait("finish", "job-5ShhY"), one.wait("finish", "job-Zb6wb")
+    assert (area["result"]["score"], area["result"]["output"]) == (1.0, "area(3, 4) is 12"), area
+    assert (wrong["outcome"], wrong["result"]["score"]) == ("succeeded", 0.25), wrong
+
+
+WINDOWS = "#!/bin/sh\r\nset -e\r\necho '{\"score\": 2}' > results/results.json\r\n"
+
+
+def test_broken_graders_are_told_from_bad_submissions(town):
+    """Missing, crashed, silent, oversized: the grader's fault, also where nothing was begun; a limit is the job's own."""
+    source = {"source/setup.sh": "true", "submission/x": ""}
+    town("job-windows", "gradescope", {**source, "source/run_autograder": WINDOWS})
+    town("job-none", "gradescope", {"submission/x": "", "source/hw1/run_autograder": WINDOWS})
+    town("job-noway", "gradescope", {**source, "source/run_autograder": "#!/usr/bin/nothing\n"})
+    town("job-silent", "gradescope", {**source, "source/run_autograder": "#!/bin/sh\nexit 0\n"})
+    link = "#!/bin/sh\nln -s /etc/passwd results/results.json\n"
+    town("job-link", "gradescope", {**source, "source/run_autograder": link})
+    huge = "#!/bin/sh\nhead -c 2000000 /dev/zero > results/results.json\n"
+    town("job-huge", "gradescope", {**source, "source/run_autograder": huge})
+    slow = "#!/bin/sh\nsleep 60\n"
+    town("job-slow", "gradescope", {**source, "source/run_autograder": slow}, timeout_s=1)
+    town(
+        "job-printed", "coursera", {"submission/x": ""}, command='echo \'{"isCorrect": true, "feedback": "ok"}\'; true'
+    )
+    one = town.start()
+    assert one.wait("finish", "job-windows")["result"]["score"] == 2
+    refused = one.wait("refused", "job-none")
+    assert refused["why"] == "bad_grader"
+    assert "it is in source/hw1: zip the files themselves" in refused["reason"]
+    reasons = {
+        "job-noway": "run_autograder ended with exit code 127",
+        "job-silent": "it wrote no result 'results/results.json'",
+        "job-link": "is not in the work folder",
+        "job-huge": "is larger than 1024 KiB",
+    }
+    for job, reason in reasons.items():
+        finish = one.wait("finish", job)
+        assert (finish["outcome"], finish["cause"], finish["result"]) == ("infrastructure", "grader", None), finish
+        assert finish["reason"].startswith("its grader is broken: "), finish
+        assert reason in finish["reason"], finish
+    assert one.wait("finish", "job-printed")["result"]["score"] == 1.0
+    slow = one.wait("finish", "job-slow")
+    assert (slow["outcome"], slow["cause"], slow["result"]) == ("timed_out", "", None), slow

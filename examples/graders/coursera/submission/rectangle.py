@@ -1,0 +1,6 @@
+def area(a, b):
+    return a * b
+
+
+def circumference(a, b):
+    return a + b
