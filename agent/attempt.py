@@ -20,6 +20,7 @@ from agent.cgroups import Places
 from agent.execution import execute
 from agent.firewall import Fence
 from agent.health import Health
+from agent.installs import Installs
 from agent.journal import Journal
 from agent.keeping import Keepers, Keeping
 from agent.logs import Log
@@ -52,6 +53,7 @@ class Host(NamedTuple):
     health: Health
     keepers: Keepers
     fence: Fence
+    installs: Installs
 
 
 class Attempt(threading.Thread):
@@ -75,7 +77,9 @@ class Attempt(threading.Thread):
         self.started_at = 0.0
         self.disk_bytes = assignment.disk_mib << 20 or host.manifest.settings.work_limit_bytes
         self.image: "Optional[Pinned]" = None  # of its container
-        self._taken: Optional[dict[str, Any]] = None
+        self.taken: Optional[dict[str, Any]] = None  # that EC2 takes the machine back, and when
+        self.installed = ""  # the folder of its install
+        self.holding = contextlib.ExitStack()  # what must stay on the host until it has ended
         self.restored = ""  # what was put back of an earlier attempt, as a sentence
         self.keeping = Keeping(self)
 
@@ -86,16 +90,16 @@ class Attempt(threading.Thread):
     def warn(self, at: float, action: str) -> None:
         """EC2 takes the machine back at `at` (epoch seconds). One that has not begun is given back; a command that runs finds the deadline
         in the file that $SPILLWAY_INTERRUPTION names: time to save what it has."""
-        self._taken = {"interrupt_at": at, "action": action}
+        self.taken = {"interrupt_at": at, "action": action}
         self._pass_on()
         self.keeping.interrupted(at)
 
     def _pass_on(self) -> None:
-        if self.begun and self._taken is not None:
+        if self.begun and self.taken is not None:
             with contextlib.suppress(
                 OSError
             ):  # the folder is the command's own: it may have filled it, or put something in the way
-                folder.put(self.paths.tmp, INTERRUPTION, json.dumps(self._taken))
+                folder.put(self.paths.tmp, INTERRUPTION, json.dumps(self.taken))
 
     @property
     def log_bytes(self) -> int:
@@ -112,7 +116,7 @@ class Attempt(threading.Thread):
             if why not in ("urls_expired", "urls_missing"):
                 with contextlib.suppress(OSError):  # a sick disk: whoever takes it back wins the claim first
                     self.note("settled")
-            self.ping("refused", why=why, reason=str(refusal))
+            self.ping("refused", why=why, reason=str(refusal), **refusal.fields)
         except Exception as error:  # never silent: a thread that dies would leave the attempt unfinished for ever
             sentence = "the agent failed: %s: %s" % (type(error).__name__, error)
             if not isinstance(error, (wire.Unreachable, Refused)):  # those are AWS's
@@ -123,6 +127,7 @@ class Attempt(threading.Thread):
                 folder.remove(self.paths.top)
                 if self.image is not None and self.host.sandbox.default is not None:
                     self.host.sandbox.default.release(self.image)
+                self.holding.close()
             finally:  # whatever happens: without this the attempt would hold its slot for ever
                 self._ended(self.assignment.key, why)
                 self.stopper.close()
@@ -191,7 +196,7 @@ class Attempt(threading.Thread):
                 raise Refusal("unhealthy", problems[0])
             if fault:
                 raise Refusal("unprepared", fault)
-            if self._taken is not None:
+            if self.taken is not None:
                 raise Refusal("interrupted", "EC2 takes the machine back")
         if not self._claim():
             self._finish("infrastructure", "it was claimed here before, and the journal does not say what became of it")

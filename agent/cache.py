@@ -7,8 +7,7 @@ sandbox lets them write wherever the agent can. Hashing costs less than the copy
 Who may have what is not decided here: an attempt asks for what its own assignment names.
 
 A download has a temporary name until it is whole. While one attempt fetches a content, others that want it wait for it; those that
-merely read it do not wait for each other. An entry is safe from trimming while somebody holds it; so the cache may exceed its
-bound by what is in use.
+merely read it do not wait for each other. How much is kept, and what goes first, is keep.py's.
 """
 
 from __future__ import annotations
@@ -17,32 +16,22 @@ import contextlib
 import errno
 import hashlib
 import os
-import threading
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
-LIMIT_BYTES = 1 << 30
-FREE_DISK_SHARE = 3  # at most a third of what would be free without the cache
+from agent.keep import LIMIT_BYTES, Keep, Kept
+
 HOLDS_MAX = 32  # told in pings
 BLOCK_BYTES = 1 << 20
 PART = ".part"
 
 
-class Entry:
-    """One content. Compared by identity: another download of the same content is another entry."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-
-
 class Cache:
-    """The contents in `folder`, which need not exist or be writable. Any thread may call anything."""
+    """The contents in `folder`, which need not exist or be writable. Any thread may call anything. `keep`: what else shares the bound."""
 
-    def __init__(self, folder: str, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, folder: str, limit_bytes: int = LIMIT_BYTES, keep: Optional[Keep] = None) -> None:
         self._folder = folder
-        self._limit_bytes = limit_bytes
-        self._changed = threading.Condition()
-        self._entries: dict[str, Entry] = {}  # least recently used first
-        self._users: dict[str, int] = {}
+        self.keep = keep or Keep(folder, limit_bytes)
+        self._changed = self.keep.changed
         self._fetching: set[str] = set()
         self._read()
 
@@ -55,13 +44,15 @@ class Cache:
                     os.unlink(entry.path)
                 elif is_sha256(entry.name):
                     status = entry.stat(follow_symlinks=False)
-                    found.append((status.st_mtime, entry.name, status.st_size))
-        self._entries = {name: Entry(size) for _, name, size in sorted(found)}
+                    found.append((status.st_mtime, entry.name, self._entry(entry.name, status.st_size)))
+        self.keep.found(found)
+
+    def _entry(self, sha256: str, size_bytes: int) -> Kept:
+        return Kept(size_bytes, lambda: os.unlink(os.path.join(self._folder, sha256)))
 
     def holds(self) -> list[str]:
         """SHA-256 sums of what is here, the most recently used first, at most 32."""
-        with self._changed:
-            return list(reversed(self._entries))[:HOLDS_MAX]
+        return [name for name in self.keep.names() if is_sha256(name)][:HOLDS_MAX]
 
     @contextlib.contextmanager
     def hold(self, sha256: str, download: Callable[[str], None]) -> Iterator[str]:
@@ -69,38 +60,28 @@ class Cache:
 
         What is not here is fetched: `download(path)` writes a new file of that very content, or raises; its exceptions are the caller's.
         """
-        with self._changed:
-            self._users[sha256] = self._users.get(sha256, 0) + 1
-        try:
+        with self.keep.held(sha256):
             path = os.path.join(self._folder, sha256)
             self._provide(sha256, path, download)
             yield path
-        finally:
-            with self._changed:
-                self._users[sha256] -= 1
-                if not self._users[sha256]:
-                    del self._users[sha256]
-                self._trim(self._limit_now())
 
     def _provide(self, sha256: str, path: str, download: Callable[[str], None]) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: sha256 not in self._fetching)
-                entry = self._entries.get(sha256)
+                entry = self.keep.get(sha256)
                 if entry is None:
                     self._fetching.add(sha256)
                     break
             if _digest(path) == sha256:
                 self._used_now(sha256, entry, path)
                 return
-            with self._changed:
-                if self._entries.get(sha256) is entry:
-                    del self._entries[sha256]
+            self.keep.drop(sha256, entry)
         part = path + PART
         try:
             self._download(part, download)
             os.chmod(part, 0o400)
-            entry = Entry(os.path.getsize(part))
+            entry = self._entry(sha256, os.path.getsize(part))
             os.replace(part, path)
             self._used_now(sha256, entry, path)
         finally:
@@ -114,45 +95,16 @@ class Cache:
         try:
             download(part)
         except OSError as error:
-            if error.errno != errno.ENOSPC or not self.make_room():
+            if error.errno != errno.ENOSPC or not self.keep.make_room():
                 raise
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)
             download(part)
 
-    def _used_now(self, sha256: str, entry: Entry, path: str) -> None:
-        with self._changed:
-            self._entries.pop(sha256, None)
-            self._entries[sha256] = entry
+    def _used_now(self, sha256: str, entry: Kept, path: str) -> None:
+        self.keep.put(sha256, entry)
         with contextlib.suppress(OSError):  # so that the order outlives this process
             os.utime(path)
-
-    def make_room(self) -> bool:
-        """Give up all that nobody holds; whether that was anything."""
-        with self._changed:
-            return self._trim(0)
-
-    def _limit_now(self) -> int:
-        held = sum(entry.size_bytes for entry in self._entries.values())
-        try:
-            disk = os.statvfs(self._folder)
-        except OSError:
-            return self._limit_bytes
-        return min(self._limit_bytes, (disk.f_bavail * disk.f_frsize + held) // FREE_DISK_SHARE)
-
-    def _trim(self, limit_bytes: int) -> bool:
-        """Remove what alone is beyond the limit, then what was used longest ago, until the rest is within it."""
-        total = sum(entry.size_bytes for entry in self._entries.values())
-        before = total
-        for sha256, entry in sorted(self._entries.items(), key=lambda item: item[1].size_bytes <= limit_bytes):
-            if total <= limit_bytes:
-                break
-            if sha256 not in self._users:
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(self._folder, sha256))
-                del self._entries[sha256]
-                total -= entry.size_bytes
-        return total < before
 
 
 def is_sha256(text: str) -> bool:

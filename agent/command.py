@@ -114,21 +114,40 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     from agent.attempt import Host
     from agent.checkpoints import Saver
     from agent.firewall import fence_of
+    from agent.install_run import Runner
+    from agent.installs import Installs
     from agent.job_socket import Doors
     from agent.keeping import Keepers
     from agent.loop import Loop
 
     prefix = "spillway-%s-" % digest[8:16]
     groups = cgroups.find()
+    cgroups.sweep(groups, prefix)
     keepers = Keepers(Doors(), Saver(paths.saving))
+    if choice.default is not None:
+        choice.default.sweep()
+    runner = Runner(
+        groups,
+        prefix,
+        has.memory_mib,
+        manifest.settings.log_limit_bytes,
+        lambda version, data: aws.put_object("hosts/%s/install/%s/log" % (userid, version), data, "text/plain"),
+    )
+    installs = Installs(
+        paths.installs,
+        cache.keep,
+        runner,
+        manifest.settings.install_backoff_s,
+        lambda told: pings.post("installs", installs=told),
+        lambda sentence: health.note("install", sentence),
+    )
     fence = fence_of(choice.default, probe, first_uid, os.environ.get(ENDPOINT, ""))
-    host = Host(manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health, keepers, fence)
+    host = Host(
+        manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health, keepers, fence, installs
+    )
     health.keep = fence.keep
     events: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
     loop = Loop(host, has, first_uid, events, lambda: heard.at)
-    cgroups.sweep(groups, prefix)
-    if choice.default is not None:
-        choice.default.sweep()
     for problem in problems:
         loop.trouble("manifest", problem)
     loop.resume()

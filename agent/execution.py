@@ -31,6 +31,8 @@ def ask_of(attempt: "Attempt") -> Ask:
     assignment = attempt.assignment
     adapter = adapters.of(assignment.adapter)
     shown = [Mount(os.path.join(attempt.paths.work, path), target) for path, target in adapter.shown(assignment)]
+    if attempt.installed:
+        shown.append(Mount(attempt.installed, attempt.installed, variable="SPILLWAY_INSTALL_DIR"))
     return Ask(
         adapter.command(assignment),
         attempt.paths.work,

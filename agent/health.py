@@ -100,7 +100,7 @@ class Health:
 
     def _disk(self) -> str:
         why = short_of(self._state)
-        if why and self._cache.make_room():
+        if why and self._cache.keep.make_room():
             why = short_of(self._state)
         return why
 

@@ -15,12 +15,15 @@ import tempfile
 from typing import Any, Callable, Mapping, NamedTuple, Optional
 
 from agent import cgroups, folder
+from agent.admission import capacity
 from agent.attempt import Attempt, Host
 from agent.aws import Aws, ClaimAnswer
 from agent.cache import Cache
 from agent.checkpoints import Saver
 from agent.firewall import fence_of
 from agent.health import Health
+from agent.install_run import Runner
+from agent.installs import Installs
 from agent.job_socket import Doors
 from agent.journal import Journal
 from agent.keeping import Keepers
@@ -62,6 +65,11 @@ class Files(Aws):
 
     def put_file(self, key: str, path: str, size: int) -> None:
         shutil.copyfile(path, self._place(key)[0], follow_symlinks=False)
+
+    def put_install_log(self, version: str, data: bytes) -> None:
+        """What an install has printed, as `install.txt`."""
+        with open(os.path.join(self._into, "install.txt"), "wb") as file:
+            file.write(data)
 
     def _place(self, key: str) -> tuple[str, int]:
         kind, _, name = key[len(self._prefix) :].partition("/")
@@ -135,8 +143,18 @@ def _run(
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, uid), lambda: 0.0)
     groups, prefix = cgroups.find(), "spillway-%s-" % hashlib.sha256(root.encode()).hexdigest()[:8]
     keepers = Keepers(Doors(), Saver(paths.saving))
+    installs = Installs(
+        paths.installs,
+        cache.keep,
+        Runner(groups, prefix, capacity(1).memory_mib, manifest.settings.log_limit_bytes, store.put_install_log),
+        manifest.settings.install_backoff_s,
+        lambda said: pings.post("installs", installs=said),
+        lambda sentence: health.note("install", sentence),
+    )
     fence = fence_of(choice.default, probe, uid, "")
-    host = Host(manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health, keepers, fence)
+    host = Host(
+        manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health, keepers, fence, installs
+    )
     attempt = Attempt(host, one, uid, lambda key, why: None)
     former = {number: signal.signal(number, lambda *_: attempt.stop("cancel")) for number in CANCELLING}
     try:

@@ -271,6 +271,8 @@ class Loop:
             for one in list(self._running.values()):
                 if one.begun:
                     one.keeping.tell(regular=now >= self._next_alive)
+        if now >= self._next_alive and self.host.installs.running():
+            self.host.pings.post("installs", installs=self.host.installs.told())
         problems = self.host.health.problems()
         if now >= self._next_alive or problems != self._problems_told:
             self._next_alive = now + self._settings.ping_every_s

@@ -153,6 +153,7 @@ class Settings(NamedTuple):
     processes_max: int
     container_image: str = ""  # of containers, for who names none
     images: str = "refuse"  # what is done with a job that names one where there are no containers: refuse | ignore
+    install_backoff_s: float = 5.0  # before the second try of an install; four times as long before the third
 
 
 class Manifest(NamedTuple):
@@ -344,6 +345,7 @@ def settings(document: Mapping[str, Any]) -> Settings:
         processes_max=int(_number(document, "processes_max", 256, 8)),
         container_image=_text(document, "container_image", ""),
         images=_text(document, "images", "refuse"),
+        install_backoff_s=_number(document, "install_backoff_s", 5, 0),
     )
 
 

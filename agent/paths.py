@@ -35,6 +35,11 @@ class Paths:
         return self.state + "/cache"
 
     @property
+    def installs(self) -> str:
+        """What jobs' install scripts were run in, named by their versions."""
+        return self.state + "/installs"
+
+    @property
     def work(self) -> str:
         """One folder for each attempt that is being run."""
         return self.state + "/work"

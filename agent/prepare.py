@@ -1,13 +1,19 @@
-"""What must be there before an attempt is claimed: its folder, its repositories, its inputs. Nothing of it executes the job's own code."""
+"""What must be there before an attempt is claimed: its folder, its repositories, its inputs, what its install makes of the host.
+
+Nothing of it executes the job's own code; an install is run beside it, for all jobs that name it.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, Mapping
 
-from agent import adapters, errand, folder, git, graded, inputs, restore
+from agent import adapters, errand, folder, git, graded, inputs, parameters, restore
+from agent.manifest import Install
 from agent.refusal import Refusal
 from agent.sandbox import Ask
+from agent.unpack import Hostile, safe_parts
 
 if TYPE_CHECKING:
     from agent.attempt import Attempt
@@ -27,6 +33,8 @@ def prepare(attempt: "Attempt") -> str:
         if assignment.checkpoint is not None:
             os.makedirs(paths.checkpoint)
             attempt.restored = restore.restore(assignment, assignment.checkpoint, paths.checkpoint)
+        if assignment.install is not None and not attempt.stopper.why:
+            _install(attempt, assignment.install)
         sandbox = host.sandbox.default
         if sandbox is not None and sandbox.images is not None and not attempt.stopper.why:
             image = assignment.image or host.manifest.settings.container_image
@@ -70,3 +78,40 @@ def _clone(attempt: "Attempt") -> None:
             except inputs.NotUsable as error:
                 error.path = one.path
                 raise
+
+
+def _install(attempt: "Attempt", install: Install) -> None:
+    """Wait until it is ready on this host, held for as long as the attempt lives. Raises Refusal, OSError."""
+    from agent.installs import Order, version
+
+    assignment, work, installs = attempt.assignment, attempt.paths.work, attempt.host.installs
+    try:
+        home = "/".join(safe_parts(install.path)[:-1])
+    except Hostile as error:
+        raise Refusal("bad_input", "its install cannot be used: %s" % error) from error
+    if install.path and not os.path.isfile(os.path.join(work, install.path)):
+        raise Refusal("bad_input", "its install %s is not among its inputs" % install.path)
+
+    def fill(target: str) -> None:
+        if install.path:
+            _copy(os.path.join(work, home), os.path.join(target, home), {parameters.FILE} if not home else set())
+
+    # A grader of another system is written for one place: there its setup finds it too, and there its changes are found.
+    place = assignment.folder if assignment.adapter != adapters.Adapter.name else ""
+    order = Order(version(install, assignment.inputs, work), install, fill, place)
+    attempt.holding.enter_context(installs.held(order.version))
+    attempt.installed = installs.provide(order, assignment.key, attempt.stopper, lambda: attempt.taken is not None)
+    if attempt.installed and place and home:
+        _copy(os.path.join(attempt.installed, home), os.path.join(work, home), set())
+
+
+def _copy(source: str, target: str, without: "set[str]") -> None:
+    """A folder with all that is in it, over what is there; names of `without` at its top are left out."""
+    os.makedirs(target, exist_ok=True)
+    shutil.copytree(
+        source,
+        target,
+        symlinks=True,
+        ignore=lambda parent, _: without if parent == source else set(),
+        dirs_exist_ok=True,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from agent.manifest import Settings
 
@@ -10,11 +11,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}\Z")  # never an option o
 
 
 class Refusal(Exception):
-    """The attempt is given back, not begun. `why` is a `refused` ping's."""
+    """The attempt is given back, not begun. `why` is a `refused` ping's; `fields` are what else it says."""
 
-    def __init__(self, why: str, reason: str) -> None:
+    def __init__(self, why: str, reason: str, **fields: Any) -> None:
         super().__init__(reason)
         self.why = why
+        self.fields = fields
 
 
 def refuse_image(image: str, settings: Settings, containers: bool) -> None:

@@ -37,13 +37,12 @@ HANDED = [
     "file_mib",
     "processes_max",
     "adapter",
-    "install",
     "checkpoint",
     "stall_s",
 ]
 ELSEWHERE = frozenset(  # what has no meaning where there is one machine, one attempt and nobody else
     """pool family family_version name owner priority queue_ttl_s not_before after after_on max_attempts retry_on instance_types market
-    image labels notify idempotency_key hosts""".split()  # noqa: SIM905
+    image labels notify idempotency_key hosts install""".split()  # noqa: SIM905
 )
 TIMEOUT_S = 300
 

@@ -49,7 +49,8 @@ class Gradescope(Adapter):
         wanted = assignment.install.path if assignment.install is not None else self.setup
         if wanted == self.setup and wanted not in found.files:
             raise Broken("its autograder has no setup.sh at the top of source")
-        programs = (("source/" + PROGRAM, PROGRAM),)
+        setup = ((self.setup, self.setup),) if self.setup in found.files else ()
+        programs = (("source/" + PROGRAM, PROGRAM), *setup)
         return Layout(("submission", "results"), ((METADATA, _metadata(assignment)),), programs, texts=True)
 
     def mark(self, seen: Seen) -> dict[str, Any]:

@@ -89,6 +89,9 @@ class Bubblewrap(Sandbox):
             args += ["--perms", "1777", "--tmpfs", "/dev/shm"]
         args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, ask.folder]
         for mount in ask.mounts:
+            if self._modern:  # else bubblewrap makes what leads there, and for all; this one makes it for root alone
+                for parent in _above(mount.target):
+                    args += ["--perms", "0755", "--dir", parent]
             args += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
         for ours, name in _called(ask.secrets):
             args += ["--setenv", ours, ask.secrets[name]]
@@ -101,6 +104,12 @@ def _held(name: str, content: bytes) -> int:
     os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _above(path: str) -> list[str]:
+    """The folders that lead to it, without the root."""
+    parts = path.strip("/").split("/")[:-1]
+    return ["/" + "/".join(parts[: number + 1]) for number in range(len(parts))]
 
 
 def _called(secrets: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import groups, progress, self_report, settle
+from chalicelib.control import groups, installs, progress, self_report, settle
 from chalicelib.control.durations import Lessons
 from chalicelib.control.interruptions import Cause, Leaving, leaves
 from chalicelib.control.quarantine import quarantine
@@ -254,6 +254,9 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         self_report.sicken(plane, host, "host_cannot_sandbox", "error", reason=reason, advice=advice)
     if why == "unhealthy":
         self_report.sicken(plane, host, "host_unhealthy", "warning", reason=reason)
+    if why == "install_failed":
+        installs.refused(plane, host, assignment, str(ping.get("install", "")), reason, str(ping.get("reason", "")))
+        return True
     if why == "interrupted" and host.interrupt_at is None:  # what this message said of it is on the row by now
         host = plane.stores.hosts.get(host.pool, host.id) or host
     settle.reclaim(plane, host, assignment, reason)
@@ -291,6 +294,7 @@ def _bye(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 _TEACHERS: dict[str, Callable[[Plane, Host, dict[str, Any], Lessons], bool]] = {"hello": _hello, "finish": _finish}
 _HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
     "alive": self_report.alive,
+    "installs": installs.told,
     "accepted": _accepted,
     "refused": _refused,
     "start": _start,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from chalicelib.core.installs import Installed
 from chalicelib.core.job_spec import Reservation
 from chalicelib.core.machine import Machine
 
@@ -146,6 +147,8 @@ class Host:
     rebalance_at: float | None = None  # when EC2 said that it may soon take it back
     recorded_at: float | None = None  # when EC2's answer to its launch was written down
     holds: frozenset[str] = frozenset()  # SHA-256 sums of uploads that its agent keeps
+    installs: tuple[Installed, ...] = ()  # what it ran for jobs, as its agent told …
+    installs_at: float = 0.0  # … at this time of its own
     missed_lists: int = 0  # how often in a row EC2's list did not have it
     reason: str = ""
     assignments: tuple[Assignment, ...] = ()

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from chalicelib.core import ladder
 from chalicelib.core.host import Assignment, Host, HostState
+from chalicelib.core.installs import RUNNING
 from chalicelib.core.plan import Drain, Retire, Sicken
 from chalicelib.core.snapshot import Snapshot
 
 ANSWER_GRACE_S = 300.0  # a ready host that has not accepted an assignment after this long does not hear its doorbell
 STALLED_S = 1800.0  # a host that does nothing else begins what it accepted, or says why not, long before
+INSTALL_SILENT_S = 600.0
 CANARY_FRESH_S = 150.0  # silence counts only while the heartbeat queue is known to work
 RETIRE_AGAIN_S = 60.0
 
@@ -49,7 +51,10 @@ def _unheard(assignment: Assignment, host: Host, now: float) -> bool:
 
 
 def _stalled(host: Host, now: float) -> bool:
-    """Whether nothing runs there though there is enough to begin; one that runs may be what the others wait for."""
+    """Whether nothing runs there though there is enough to begin; one that runs may be what the others wait for, and so may an install
+    of which its agent goes on telling."""
+    if any(one.state == RUNNING for one in host.installs) and now - host.installs_at < INSTALL_SILENT_S:
+        return False
     return any(now > max(a.assigned_at, host.ready_at or 0.0) + STALLED_S for a in host.assignments) and not any(
         a.started_at for a in host.assignments
     )

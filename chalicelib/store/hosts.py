@@ -10,6 +10,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from chalicelib.core.host import WORKING, Assignment, Host, HostEvent, HostState, Launch, sources, target
+from chalicelib.core.installs import Installed
 from chalicelib.store.attributes import assignment_map
 from chalicelib.store.batches import read_all, write_batch
 from chalicelib.store.connection import ConditionFailed, done
@@ -164,6 +165,11 @@ class DynamoHosts:
         if changes:
             self._change(pool, host_id, changes, self._row.id.exists())
 
+    def note_installs(self, pool: str, host_id: str, installs: tuple[Installed, ...], at: float) -> bool:
+        row = self._row
+        news = row.id.exists() & (row.installs_at.does_not_exist() | (row.installs_at < at))
+        return self._change(pool, host_id, [row.installs.set(installs), row.installs_at.set(at)], news) is not None
+
     def _change(self, pool: str, host_id: str, changes: list[Action], condition: Condition) -> Host | None:
         row = self._row(pool, host_id)
         return _host(row) if done(lambda: row.update(changes, condition=condition)) else None
@@ -194,6 +200,8 @@ class DynamoHosts:
             rebalance_at=host.rebalance_at,
             recorded_at=host.recorded_at,
             holds=host.holds,
+            installs=host.installs,
+            installs_at=host.installs_at,
             missed_lists=host.missed_lists,
             reason=host.reason,
             assignments={a.key: a for a in host.assignments},
@@ -226,6 +234,8 @@ def _host(row: HostRow) -> Host:
         rebalance_at=row.rebalance_at,
         recorded_at=row.recorded_at,
         holds=row.holds,
+        installs=row.installs,
+        installs_at=row.installs_at,
         missed_lists=row.missed_lists,
         reason=row.reason,
         assignments=tuple(row.assignments[key] for key in sorted(row.assignments)),

@@ -20,6 +20,7 @@ from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
 from chalicelib.core.family import Family
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
+from chalicelib.core.installs import Installed
 from chalicelib.core.job import Finish, Job, JobEvent, JobState
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.progress import Progress
@@ -354,6 +355,9 @@ class Hosts(Protocol):
 
         None removes a fact.
         """
+
+    def note_installs(self, pool: str, host_id: str, installs: tuple[Installed, ...], at: float) -> bool:
+        """SET what its agent told of installs at its time `at`; False where a later word is known already, or there is no such host."""
 
 
 class Claims(Protocol):

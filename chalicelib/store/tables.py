@@ -17,6 +17,7 @@ from chalicelib.core.calendar import Booking
 from chalicelib.core.expectation import Expectation
 from chalicelib.core.family import Family
 from chalicelib.core.host import Offering
+from chalicelib.core.installs import Installed
 from chalicelib.core.job import Finish
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import PoolSpec, Prospects, Scaling, Supply
@@ -237,6 +238,8 @@ class HostRow(HostsTable):
     rebalance_at = Float(null=True)
     recorded_at = Float(null=True)
     holds = Json(frozenset[str], default=frozenset())
+    installs = Json(tuple[Installed, ...], default=())
+    installs_at = Float(default=0.0)
     missed_lists = Int(default=0)
     reason = UnicodeAttribute(default="")
     assignments = Assignments()

@@ -138,7 +138,7 @@ def test_what_is_in_use_is_never_removed(tmp_path):
     with cache.hold(sum_of(b"a" * 10), writing(b"a" * 10)) as path:
         put(cache, b"b" * 10)
         put(cache, b"c" * 10)
-        cache.make_room()
+        cache.keep.make_room()
         with open(path, "rb") as file:
             assert file.read() == b"a" * 10
     assert cache.holds() == [sum_of(b"a" * 10)]

@@ -8,6 +8,7 @@ import pytest
 from store_records import NOW, a_host, a_launch, an_assignment, race
 
 from chalicelib.core.host import TRANSITIONS, WORKING, Host, HostEvent, HostState
+from chalicelib.core.installs import Installed
 from chalicelib.store.ports import HOST_FACTS, Stores
 
 LATER = NOW + 7.25
@@ -264,6 +265,23 @@ def test_touching_sets_facts_and_nothing_else(stores: Stores) -> None:
     with pytest.raises(TypeError, match="sean_at"):
         stores.hosts.touch("p", "host-0000", sean_at=LATER)
     assert stores.hosts.get("p", "host-0000") == expected
+
+
+def test_of_two_words_about_installs_the_later_one_stays(stores: Stores) -> None:
+    """Pings overtake each other: an older word changes nothing, and neither does the same one twice."""
+    host = a_host()
+    stores.hosts.create([host])
+    runs = Installed(version="a" * 64, name="setup.sh", state="running", tries=1, at=NOW, waiting=("job-1#1",))
+    ready = replace(runs, state="ready", waiting=())
+    assert stores.hosts.note_installs("p", host.id, (runs,), NOW)
+    assert stores.hosts.note_installs("p", host.id, (ready,), LATER)
+    assert not stores.hosts.note_installs("p", host.id, (runs,), NOW + 1)
+    assert not stores.hosts.note_installs("p", host.id, (), LATER)
+    assert not stores.hosts.note_installs("p", "host-none", (runs,), LATER)
+    found = stores.hosts.get("p", host.id)
+    assert found is not None
+    assert found == replace(host, installs=(ready,), installs_at=LATER)
+    assert stores.hosts.get("p", "host-none") is None
 
 
 def test_of_racing_retirements_exactly_one_wins(stores: Stores) -> None:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from chalicelib.core.host import WORKING, Assignment, Host, HostEvent, Launch, sources, target
+from chalicelib.core.installs import Installed
 from chalicelib.store.ports import HOST_FACTS, only
 
 
@@ -168,3 +169,11 @@ class MemoryHosts:
             host = self._hosts.get(pool, {}).get(host_id)
             if host is not None:
                 self._hosts[pool][host_id] = replace(host, **facts)
+
+    def note_installs(self, pool: str, host_id: str, installs: tuple[Installed, ...], at: float) -> bool:
+        with self._lock:
+            host = self._hosts.get(pool, {}).get(host_id)
+            if host is None or host.installs_at >= at:
+                return False
+            self._hosts[pool][host_id] = replace(host, installs=installs, installs_at=at)
+            return True
