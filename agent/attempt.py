@@ -34,6 +34,7 @@ from agent.sandbox import INTERRUPTION, Choice
 from agent.supervise import Stopper
 
 if TYPE_CHECKING:
+    from agent.gang import Gathering
     from agent.images import Pinned
 
 
@@ -82,10 +83,17 @@ class Attempt(threading.Thread):
         self.holding = contextlib.ExitStack()  # what must stay on the host until it has ended
         self.restored = ""  # what was put back of an earlier attempt, as a sentence
         self.keeping = Keeping(self)
+        self.gathering: Optional["Gathering"] = None
+        if assignment.hosts > 1:
+            from agent import gang
+
+            self.gathering = gang.Gathering()
 
     def stop(self, why: str) -> None:
         """End it: "cancel" or "stopped"."""
         self.stopper.stop(why)
+        if self.gathering is not None:
+            self.gathering.disturb()
 
     def warn(self, at: float, action: str) -> None:
         """EC2 takes the machine back at `at` (epoch seconds). One that has not begun is given back; a command that runs finds the deadline
@@ -200,12 +208,22 @@ class Attempt(threading.Thread):
                 raise Refusal("interrupted", "EC2 takes the machine back")
         if not self._claim():
             self._finish("infrastructure", "it was claimed here before, and the journal does not say what became of it")
+        elif not self.stopper.why and self.gathering is not None and not self._gathered(self.gathering):
+            self._finish("infrastructure", "its gang was not told to begin within an hour")
         elif self.stopper.why == "cancel":
             self._finish("cancelled", "cancelled before it began")
         elif self.stopper.why:
             self._finish("infrastructure", "the agent on this host was stopped before it began")
         else:
             self._finish(**report(self, execute(self)))
+
+    def _gathered(self, gathering: "Gathering") -> bool:
+        """Wait for the others of its gang; False if nobody said anything for too long."""
+        from agent import gang
+
+        self.note("claimed")
+        self.ping("ready", address=gang.own_address(self.host.manifest.heartbeats_url))
+        return gathering.wait(time.monotonic() + gang.GO_MAX_S)
 
     def _claim(self) -> bool:
         """Win the claim; False when it is this host's own from a time of which nothing is known. Raises Refusal when it is lost."""

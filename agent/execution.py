@@ -38,7 +38,12 @@ def ask_of(attempt: "Attempt") -> Ask:
         attempt.paths.work,
         attempt.paths.tmp,
         assignment.network,
-        {**parameters.variables(assignment.parameters), **adapter.environment(assignment), **assignment.environment},
+        {
+            **parameters.variables(assignment.parameters),
+            **adapter.environment(assignment),
+            **assignment.environment,
+            **_gang(attempt),
+        },
         assignment.job,
         assignment.attempt,
         attempt.uid,
@@ -51,6 +56,14 @@ def ask_of(attempt: "Attempt") -> Ask:
         processes_max=attempt.host.manifest.settings.processes_max,
         file_bytes=attempt.disk_bytes,
     )
+
+
+def _gang(attempt: "Attempt") -> dict[str, str]:
+    if attempt.gathering is None:
+        return {}
+    from agent import gang
+
+    return gang.variables(attempt.assignment.rank, attempt.gathering.peers)
 
 
 def execute(attempt: "Attempt") -> Executed:

@@ -21,6 +21,8 @@ class Orders(NamedTuple):
     cancel: tuple[str, ...]
     stop: Optional[str]
     problems: tuple[str, ...]
+    go: Mapping[str, tuple[str, ...]] = {}  # attempts of gangs that begin, with their peers' addresses by rank
+    named: frozenset[str] = frozenset()  # all attempts that are assigned here or to be cancelled, known or not
 
 
 def read(data: bytes, obeyed_pass_no: int, known: Mapping[str, str]) -> Optional[Orders]:
@@ -38,10 +40,11 @@ def read(data: bytes, obeyed_pass_no: int, known: Mapping[str, str]) -> Optional
         return None
     fresh: list[Assignment] = []
     problems: list[str] = []
-    seen = set()
+    seen, named = set(), set()
     for one in document.get("assignments") or ():
         try:
             found = given(one)
+            named.add(found.key)
         except Wrong as error:
             problems.append("an assignment of the inbox is unusable: %s" % error)
             continue
@@ -49,10 +52,15 @@ def read(data: bytes, obeyed_pass_no: int, known: Mapping[str, str]) -> Optional
             continue
         seen.add(found.key)
         fresh.append(found)
-    cancel = tuple("%s#%d" % (one["job"], one["attempt"]) for one in document.get("cancel") or ())
+    cancel = tuple(_key(one) for one in document.get("cancel") or ())
     stop: Any = document.get("stop")
     reason = str(stop.get("reason") or "told to stop") if isinstance(stop, dict) else None
-    return Orders(pass_no, tuple(fresh), cancel, reason, tuple(problems))
+    go = {_key(one): tuple(str(peer) for peer in one["peers"]) for one in document.get("go") or ()}
+    return Orders(pass_no, tuple(fresh), cancel, reason, tuple(problems), go, frozenset((*named, *cancel, *go)))
+
+
+def _key(one: Mapping[str, Any]) -> str:
+    return "%s#%d" % (one["job"], one["attempt"])
 
 
 KNOWN = "known"  # nothing that an inbox says about such an attempt's assignment matters any more

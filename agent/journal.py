@@ -4,6 +4,7 @@ The journal answers one question after a crash, a kill -9 or a reboot: may this 
 of JSON, appended and fsynced *before* the step it names. Replaying them gives each attempt's stage:
 
     claiming   the claim may or may not have been written; nothing was executed (ask for the claim again)
+    claimed    of a gang: the claim is won, and the others are waited for; nothing was executed
     begun      the command may have run: never again, whatever happens
     finished   the finish ping exists, and is not known to be delivered
     settled    delivered, lost to another claim, or refused for good: nothing is left to do
@@ -18,7 +19,7 @@ import os
 import threading
 from typing import Any, Iterable, Mapping, NamedTuple, Optional
 
-ORDER = ("claiming", "begun", "finished", "settled")
+ORDER = ("claiming", "claimed", "begun", "finished", "settled")
 
 
 class Entry(NamedTuple):

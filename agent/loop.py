@@ -81,7 +81,7 @@ class Loop:
                 self._end_interrupted(key, entry)
             elif entry.stage == "finished" and entry.ping is not None:
                 self.host.pings.post_again(dict(entry.ping))
-            elif entry.stage == "claiming" and entry.assignment is not None:
+            elif entry.stage in ("claiming", "claimed") and entry.assignment is not None:
                 self._waiting.append(assignment(entry.assignment))
         return interrupted
 
@@ -157,7 +157,18 @@ class Loop:
                 self._accept(one)
         for key in orders.cancel:
             self._cancel(key)
+        self._hear_of_gangs(orders)
         self._held.found()
+
+    def _hear_of_gangs(self, orders: inbox.Orders) -> None:
+        """Members that wait: who is told to begin does, and who is not named any more was taken back."""
+        for key, attempt in self._running.items():
+            if attempt.gathering is None or attempt.begun:
+                continue
+            if key in orders.go:
+                attempt.gathering.go(orders.go[key])
+            elif key not in orders.named and not attempt.gathering.peers:
+                attempt.stop("cancel")
 
     def _cancel(self, key: str) -> None:
         attempt = self._running.get(key)

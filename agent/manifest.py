@@ -109,6 +109,8 @@ class Assignment(NamedTuple):
     restore: tuple[Kept, ...] = ()  # what may be put back, the newest first
     stall_s: float = 0.0  # told as stalled after so long without progress; 0: never
     image: str = ""  # of the container that it runs in
+    rank: int = 0  # its number among the hosts of its gang
+    hosts: int = 1  # how many these are
     fault: str = ""  # why it can only be refused
 
     @property
@@ -308,6 +310,8 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         restore=tuple(Kept(_text(one, "key"), _number(one, "at", 0, 0)) for one in document.get("restore") or ()),
         stall_s=float(_number(document, "stall_s", 0, 0)),
         image=_text(document, "image", ""),
+        rank=int(_number(document, "rank", 0, 0)),
+        hosts=int(_number(document, "hosts", 1, 1)),
     )
 
 

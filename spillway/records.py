@@ -52,6 +52,7 @@ class Job(_Wire):
     image_digest: str | None = None
     progress: Mapping[str, Any] | None = None
     checkpoint: Mapping[str, Any] | None = None
+    members: list[dict[str, Any]] = field(default_factory=list)
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -96,6 +96,7 @@ CONVERT: dict[str, Callable[[str], Any]] = {
             "queue_ttl_s",
             "family_version",
             "stall_s",
+            "hosts",
         ),
         _WHOLE,
     ),

@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib.api.view import View, fitting
 from chalicelib.control.logs import Piece
-from chalicelib.core.job import Job, JobState
+from chalicelib.core.job import Job, JobState, target
 from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.phases import phases
 
@@ -48,6 +48,17 @@ class CheckpointView(View, frozen=True, kw_only=True):
     at: float
 
 
+class MemberView(View, frozen=True, kw_only=True):
+    """One of the hosts of a job that needs several. `state`: how its part ended, "waiting" (for the others) or "running"."""
+
+    rank: int
+    host: str
+    address: str | None
+    state: str
+    reason: str
+    exit_code: int | None
+
+
 class JobView(View, frozen=True, kw_only=True):
     """A job. Times are epoch seconds; what has not happened yet is null."""
 
@@ -81,6 +92,7 @@ class JobView(View, frozen=True, kw_only=True):
     image_digest: str | None
     progress: ProgressView | None
     checkpoint: CheckpointView | None
+    members: list[MemberView]
     spec: JobSpec
 
 
@@ -157,6 +169,7 @@ def job(record: Job, expected_wait_s: float | None = None) -> JobView:
         image_digest=finish.image_digest if finish else None,
         progress=_progress(record),
         checkpoint=_checkpoint(record),
+        members=_members(record),
         spec=record.spec,
     )
 
@@ -179,6 +192,27 @@ def _checkpoint(record: Job) -> CheckpointView | None:
         return None
     newest = record.progress.kept[0]
     return CheckpointView(attempt=newest.attempt, bytes=newest.bytes, at=newest.at)
+
+
+def _members(record: Job) -> list[MemberView]:
+    """How the hosts of its present attempt stand; none while it waits."""
+    if not record.members or record.state is JobState.PENDING:
+        return []
+    found = []
+    for rank, host in enumerate(record.members):
+        end = record.ends.get(rank)
+        runs = "running" if record.peers else "waiting"
+        found.append(
+            MemberView(
+                rank=rank,
+                host=host,
+                address=record.peers[rank] if record.peers else None,
+                state=str(target(end.event)) if end is not None else runs,
+                reason=end.reason if end is not None else "",
+                exit_code=end.finish.exit_code if end is not None and end.finish is not None else None,
+            )
+        )
+    return found
 
 
 def page(jobs: Sequence[Job], following: str | None, wait_s: Callable[[Job], float | None]) -> JobsPage:

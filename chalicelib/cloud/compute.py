@@ -117,7 +117,7 @@ def launch_request(stage: str, launch: Launch) -> dict[str, Any]:
     request: dict[str, Any] = {
         "LaunchTemplate": {"LaunchTemplateName": f"spillway-{stage}-host", "Version": "$Default"},
         "InstanceType": offering.instance_type,
-        "MinCount": 1,
+        "MinCount": len(launch.hosts) if launch.whole else 1,
         "MaxCount": len(launch.hosts),
         "ClientToken": launch.token,
         "UserData": launch.user_data,

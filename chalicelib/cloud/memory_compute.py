@@ -81,7 +81,15 @@ class MemoryCompute:
     def launch(self, launch: Launch) -> list[Instance]:
         with self.calls.call("ec2.RunInstances", launch=launch):
             self._throttle(launch)
-            request = (launch.pool, launch.offering, len(launch.hosts), launch.user_data, launch.image, launch.template)
+            request = (
+                launch.pool,
+                launch.offering,
+                len(launch.hosts),
+                launch.user_data,
+                launch.image,
+                launch.template,
+                launch.whole,
+            )
             if launch.token in self._tokens:
                 first, ids = self._tokens[launch.token]
                 if first != request:
@@ -92,6 +100,8 @@ class MemoryCompute:
             if len(launch.user_data) > USER_DATA_BYTES_MAX:
                 raise LaunchImpossible("InvalidParameterValue", "user data is limited to 16384 bytes")
             given = min(len(launch.hosts), self._free(launch.offering, len(launch.hosts)))
+            if launch.whole and given < len(launch.hosts):
+                raise CapacityRefused("InsufficientInstanceCapacity", f"no capacity for {len(launch.hosts)} at once")
             made = [self._make(launch, index) for index in range(given)]
             self._tokens[launch.token] = (request, [machine.id for machine in made])
             return [self._instance(machine, self.clock()) for machine in made]

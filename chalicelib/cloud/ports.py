@@ -20,7 +20,8 @@ from chalicelib.core.spot_history import Change
 
 class Compute(Protocol):
     def launch(self, launch: Launch) -> list[Instance]:
-        """RunInstances(MinCount=1, MaxCount=len(hosts), ClientToken=launch.token), in order of ami-launch-index.
+        """RunInstances(MinCount=1, or all of them where the launch is `whole`; MaxCount=len(hosts), ClientToken=launch.token), in order of
+        ami-launch-index.
 
         The launch template is the launch's own, else the stage's `<prefix>-host`; tags spillway:stage, spillway:pool, spillway:launch
         and Name on instances and volumes in the same call; spot as one-time. Repeating the same launch returns the same instances.

@@ -48,6 +48,10 @@ def submit(
     """One array of `count` elements; `own`: the parameters that each has beside the spec's. Raises BadRequest or Conflict."""
     if spec.not_before is not None:
         raise _refusal(f"{prefix}not_before", "is not for arrays; submit it when its time has come")
+    if spec.hosts > 1:
+        raise _refusal(
+            f"{prefix}hosts", f"is {spec.hosts}; an element of an array runs on one host. Submit such jobs one by one"
+        )
     check(plane, [spec], owner, prefix=lambda index: prefix)
     array_id, first = plane.new_id("array"), True
     now = plane.clock()

@@ -29,7 +29,8 @@ def cancel(plane: Plane, job_id: str) -> Job:
             return ended
         job = plane.stores.jobs.get(job_id) or job  # a pass was quicker: it is on a host now
     if job.host is not None and not job.ended:
-        plane.stores.hosts.mark(job.pool, job.host, f"{job.id}#{job.attempt}", cancel=True)
-        plane.stores.hosts.touch(job.pool, job.host, rung_at=0.0)
+        if not job.gang:  # of a gang, the next pass asks the job's own row
+            plane.stores.hosts.mark(job.pool, job.host, f"{job.id}#{job.attempt}", cancel=True)
+            plane.stores.hosts.touch(job.pool, job.host, rung_at=0.0)
         wake(plane, job.pool)
     return job

@@ -16,7 +16,7 @@ from chalicelib.control import s3_inputs, secrets
 from chalicelib.control.secrets import Handed
 from chalicelib.core import s3_places
 from chalicelib.core.host import Host, Offering
-from chalicelib.core.job import Job
+from chalicelib.core.job import Job, JobState
 from chalicelib.core.job_spec import Adapter, Checkpoint, Input, Install
 from chalicelib.core.pool import Pool
 from chalicelib.errors import CloudUnavailable
@@ -27,8 +27,8 @@ BOOT_SCRIPT_AGE_MAX_S = 3600.0
 IDLE_GRACE_S = 300
 
 
-def assignment(job: Job, attempt: int) -> dict[str, Any]:
-    """An ASSIGNMENT document without URLs."""
+def assignment(job: Job, attempt: int, host: str = "") -> dict[str, Any]:
+    """An ASSIGNMENT document without URLs; `host`: of a gang, for which of its members."""
     spec = job.spec
     return {
         "job": job.id,
@@ -61,6 +61,7 @@ def assignment(job: Job, attempt: int) -> dict[str, Any]:
         **({"install": _install(spec.install)} if spec.install is not None else {}),
         **({"checkpoint": _checkpoint(spec.checkpoint)} if spec.checkpoint is not None else {}),
         **({"restore": [{"key": k.key, "at": k.at} for k in job.progress.kept]} if job.progress.kept else {}),
+        **({"rank": job.members.index(host), "hosts": spec.hosts} if job.gang else {}),
     }
 
 
@@ -98,7 +99,7 @@ def manifest(
         "hosts": [
             {
                 "host": host,
-                "assignments": [assignment(job, job.attempt) for job in jobs if job.owner == owner],
+                "assignments": [assignment(job, job.attempt, host) for job in jobs if job.owner == owner],
                 "inbox": any(job.needs_inbox or job.owner != owner for job in jobs),
             }
             for host, jobs in hosts
@@ -173,10 +174,10 @@ def write_inboxes(
 def _write_inbox(
     plane: Plane, host: Host, jobs: Mapping[str, Job], handed: Mapping[str, Handed], pass_no: int
 ) -> Written:
-    stale, refused, documents, cancels = [], {}, [], []
+    stale, refused, documents, cancels, go = [], {}, [], [], []
     for a in host.assignments:
         job = jobs.get(a.job)
-        if job is None or job.ended or job.attempt != a.attempt or job.host != host.id:
+        if job is None or job.ended or job.attempt != a.attempt or not job.on(host.id):
             stale.append(a.key)
         elif a.cancel or job.cancel_requested:
             cancels.append({"job": a.job, "attempt": a.attempt})
@@ -184,11 +185,15 @@ def _write_inbox(
             refused[a.key] = fault
         elif a.started_at is None and not handed[job.id].later:
             values = {"values": handed[job.id].values} if handed[job.id].values else {}
-            documents.append({**assignment(job, a.attempt), "urls": _urls(plane, job), **values})
+            documents.append({**assignment(job, a.attempt, host.id), "urls": _urls(plane, job), **values})
+            if job.gang and job.state is JobState.RUNNING:
+                go.append({"job": a.job, "attempt": a.attempt, "peers": list(job.peers)})
     holds = any("values" in document for document in documents)
     if holds:  # first: a crash must not leave values of which no row tells
         plane.stores.hosts.touch(host.pool, host.id, secrets_at=plane.clock())
-    inbox = {"v": 1, "pass_no": pass_no, "assignments": documents, "cancel": cancels, "stop": None}
+    inbox: dict[str, Any] = {"v": 1, "pass_no": pass_no, "assignments": documents, "cancel": cancels, "stop": None}
+    if go:
+        inbox["go"] = go
     plane.cloud.blobs.put(f"inbox/{host.userid}/inbox.json", json.dumps(inbox, separators=(",", ":")).encode())
     if host.secrets_at is not None and not holds:
         plane.stores.hosts.touch(host.pool, host.id, secrets_at=None)

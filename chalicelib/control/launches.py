@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from chalicelib.cloud.user_data import ManifestTooLarge, user_data
 from chalicelib.control import handover
@@ -27,9 +28,9 @@ from chalicelib.control.launch_answers import MISMATCH, ROW_TTL_S, Launched, giv
 from chalicelib.control.tokens import Tokens
 from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import capacity
-from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch
+from chalicelib.core.host import Assignment, Host, HostEvent, HostState, Launch, Offering
 from chalicelib.core.job import Job, JobEvent
-from chalicelib.core.plan import Start
+from chalicelib.core.plan import Gather, Start
 from chalicelib.core.pool import Pool
 from chalicelib.errors import CapacityRefused, LaunchImpossible, Throttled
 from chalicelib.wiring import Plane
@@ -56,8 +57,18 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens,
     now = plane.clock()
     launch_id = plane.new_id("launch")
     owner = _main_owner(action)
-    hosts = [_host(pool, launch_id, index, action, load, owner, now) for index, load in enumerate(action.loads)]
-    script = handover.boot_script(plane)
+    hosts = [
+        _host(
+            pool,
+            launch_id,
+            index,
+            action,
+            [assignment_of(entry, now, inline=entry.owner == owner) for entry in load],
+            now,
+        )
+        for index, load in enumerate(action.loads)
+    ]
+    handover.boot_script(plane)  # before anything is written: without it nothing can be launched
     plane.stores.hosts.create(hosts)
     carried = [
         (host, _assign(plane, host, load, now, elements)) for host, load in zip(hosts, action.loads, strict=True)
@@ -79,27 +90,45 @@ def start(plane: Plane, pool: Pool, action: Start, pass_no: int, tokens: Tokens,
             )
         unwritten = len(gone) < sum(entry.of is None for entry in wanted)
         return Launched(0, 0, retry_at=now + 1.0 if unwritten else None)
+    return launch(plane, pool, launch_id, action.offering, carried, owner, pass_no, tokens)
+
+
+def launch(
+    plane: Plane,
+    pool: Pool,
+    launch_id: str,
+    offering: Offering,
+    carried: Sequence[tuple[Host, Sequence[Job]]],
+    owner: str,
+    pass_no: int,
+    tokens: Tokens,
+    *,
+    whole: bool = False,
+) -> Launched:
+    """Write down the request for these hosts, whose rows and jobs say so already, and send it. `whole`: all of them or none."""
+    script, now = handover.boot_script(plane), plane.clock()
     document = handover.manifest(
-        plane, pool, launch_id, action.offering, hosts[0].slots, [(host.id, jobs) for host, jobs in carried], owner
+        plane, pool, launch_id, offering, carried[0][0].slots, [(host.id, jobs) for host, jobs in carried], owner
     )
     try:
         data = user_data(document, script)
     except ManifestTooLarge:
         document = handover.through_inbox(document)
         data = user_data(document, script)
-    launch = Launch(
+    request = Launch(
         id=launch_id,
         pool=pool.name,
-        offering=action.offering,
-        hosts=tuple(host.id for host in hosts),
+        offering=offering,
+        hosts=tuple(host.id for host, _ in carried),
         user_data=data,
         image=pool.spec.image,
         template=pool.spec.launch_template,
         created_at=now,
         sent_at=now,
+        whole=whole,
     )
-    plane.stores.hosts.put_launch(launch)
-    return _send(plane, launch, pass_no, tokens, inbox=any(entry["inbox"] for entry in document["hosts"]))
+    plane.stores.hosts.put_launch(request)
+    return _send(plane, request, pass_no, tokens, inbox=any(entry["inbox"] for entry in document["hosts"]))
 
 
 def resume(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens) -> Launched | None:
@@ -132,7 +161,7 @@ def _send(plane: Plane, launch: Launch, pass_no: int, tokens: Tokens, *, inbox: 
         except (CapacityRefused, LaunchImpossible) as error:
             if launch.doubt_at or error.code == MISMATCH:
                 return looked_up(plane, launch, pass_no, asked, error)
-            if error.code not in HALVED or len(launch.hosts) == 1:
+            if error.code not in HALVED or len(launch.hosts) == 1 or launch.whole:
                 return refused(plane, launch, asked, error)
             narrower = _narrowed(plane, launch, error)
             if narrower is None:
@@ -170,13 +199,23 @@ def _main_owner(action: Start) -> str:
     return min(counts, key=lambda owner: (-counts[owner], owner)) if counts else ""
 
 
-def _host(pool: Pool, launch: str, index: int, action: Start, load: Sequence[Entry], owner: str, now: float) -> Host:
-    size = capacity(action.offering, pool.spec)
+def hosts_of_gang(pool: Pool, launch: str, action: Gather, now: float) -> list[Host]:
+    """The rows of those of a gang's hosts that are launched for it; its ranks on hosts that are there come first."""
+    ranks = range(len(action.hosts), action.entry.hosts)
+    given = [assignment_of(action.entry, now, inline=True, rank=rank) for rank in ranks]
+    return [_host(pool, launch, index, action, [one], now) for index, one in enumerate(given)]
+
+
+def _host(
+    pool: Pool, launch: str, index: int, action: Start | Gather, assignments: Sequence[Assignment], now: float
+) -> Host:
+    offering = cast(Offering, action.offering)  # a Gather that launches has one
+    size = capacity(offering, pool.spec)
     return Host(
         id=f"host-{launch.removeprefix('launch-')}-{index}",
         pool=pool.name,
         state=HostState.LAUNCHING,
-        offering=action.offering,
+        offering=offering,
         launch=launch,
         launch_index=index,
         cpu=size.cpu,
@@ -186,12 +225,12 @@ def _host(pool: Pool, launch: str, index: int, action: Start, load: Sequence[Ent
         entered_at=now,
         generation=pool.spec.generation,
         reason=action.reason,
-        assignments=tuple(assignment_of(entry, now, inline=entry.owner == owner) for entry in load),
+        assignments=tuple(assignments),
     )
 
 
-def assignment_of(entry: Entry, now: float, *, inline: bool) -> Assignment:
-    """The assignment that a backlog entry becomes."""
+def assignment_of(entry: Entry, now: float, *, inline: bool, rank: int | None = None) -> Assignment:
+    """The assignment that a backlog entry becomes; `rank`: of a gang's member."""
     return Assignment(
         job=entry.job,
         attempt=entry.attempt,
@@ -203,6 +242,7 @@ def assignment_of(entry: Entry, now: float, *, inline: bool) -> Assignment:
         inline=inline,
         family=entry.family,
         owner=entry.owner,
+        rank=rank,
     )
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from zlib import crc32
 
-from chalicelib.control import arrays, handover, launches, settle
+from chalicelib.control import arrays, gangs, handover, launches, settle
 from chalicelib.control.elements import Elements
 from chalicelib.control.launch_answers import ROW_TTL_S, Launched
 from chalicelib.control.notices import notify
@@ -64,6 +64,9 @@ class Performer:
         self.again = False  # whether another pass has something to do at once
         self.retry_at: float | None = None  # when another one has
         self._jobs: dict[str, Job] = {}
+        self._untold: dict[
+            str, None
+        ] = {}  # hosts from which a gang's member was taken back: their agents wait for a go
         self._expired: set[str] = set()
         self._retired: dict[str, list[str]] = {}
         self._lowering: set[str] = set()  # … whose capacity was to be lowered, and nobody knows whether it is
@@ -86,7 +89,7 @@ class Performer:
                 outcome = method(self, action)
             except CloudUnavailable as error:
                 outcome = "unavailable"
-                if isinstance(action, do.Start | do.Resume):
+                if isinstance(action, do.Start | do.Resume | do.Gather):
                     self._look_again(self.plane.clock() + RESUME_AFTER_S + 1.0)  # its launch row says the rest
                 if isinstance(action, do.Resize):
                     self._look_again(self.plane.clock() + RESIZE_AGAIN_S)  # asking twice asks for no more
@@ -95,6 +98,8 @@ class Performer:
             self.elements.let_go()
             longest_s = max(longest_s, self.plane.clock() - began)
         self.elements.advance()
+        if self._untold:
+            self._ring_untold()
         for region, instance_ids in self._retired.items():
             self._terminate(region, instance_ids)
         for entry, sentence in by_turns(plan.waits, self.pass_no, WAITS_TOLD_MAX):
@@ -161,6 +166,8 @@ class Performer:
     def reclaim(self, action: do.Reclaim) -> str:
         job = settle.reclaim(self.plane, action.host, action.assignment, action.reason)
         self.again = True
+        if action.assignment.rank is not None:
+            self._untold[action.host.id] = None
         return str(job.state) if job else "began"
 
     # -- hosts
@@ -265,6 +272,47 @@ class Performer:
         loads = tuple(tuple(filter(None, map(self.elements.bind, load))) for load in action.loads)
         return replace(action, loads=loads) if any(loads) or not any(action.loads) else None
 
+    def gather(self, action: do.Gather) -> str:
+        """A launch only as `start` makes one; the rest at once."""
+        if action.missing and self._backs_off():
+            self._wait(action.entry, throttled_until(self.supply.backoff_until))
+            return "throttled"
+        if self.plane.stores.registry.pass_no(self.pool.name) != self.pass_no:
+            return "overtaken"
+        placed = gangs.gather(self.plane, self.pool, action, self.pass_no, self.tokens)
+        if placed.outcome == "unwritten":
+            self._look_again(self.plane.clock() + 1.0)
+        self.again |= placed.outcome == "host_lost"
+        if placed.job is not None:
+            self._jobs[placed.job.id] = placed.job
+        if placed.launched is not None and action.offering is not None:
+            return self._launched(action.offering, placed.launched)
+        return placed.outcome
+
+    def go(self, action: do.Go) -> str:
+        """The job's own move is the go; then all of its hosts are told."""
+        moved = self.plane.stores.jobs.move(
+            action.job,
+            JobEvent.START,
+            attempt=action.attempt,
+            at=self.plane.clock(),
+            reason=f"runs on {len(action.hosts)} hosts: {action.reason}",
+            userid=action.hosts[0].userid,
+            peers=action.addresses,
+        )
+        if moved is None:
+            self.again = True
+            return "lost"
+        self._jobs[moved.id] = moved
+        self.ring(do.Ring(tuple(host.id for host in action.hosts), action.reason))
+        return "told"
+
+    def halt(self, action: do.Halt) -> str:
+        if not self.plane.stores.hosts.mark(self.pool.name, action.host.id, action.assignment.key, cancel=True):
+            return "gone"
+        self._untold[action.host.id] = None
+        return "flagged"
+
     def resize(self, action: do.Resize) -> str:
         """When more was asked for is written first, and only while no newer pass has begun: what is on its way is old from then on."""
         key, raises = group_key(action.region, action.group), action.desired > action.before
@@ -321,6 +369,13 @@ class Performer:
         jobs = self.plane.stores.jobs.get_many({a.job for a in host.assignments}) if host.assignments else {}
         list(handover.write_inboxes(self.plane, [host], jobs, self.pass_no))
         return "wiped"
+
+    def _ring_untold(self) -> None:
+        """Where that fails, the inbox says it at the next look into it."""
+        try:
+            self.ring(do.Ring(tuple(self._untold), "what they wait for will not come"))
+        except CloudUnavailable as error:
+            log.warning("hosts could not be told that a gang was taken back", extra={"error": str(error)})
 
     def _ring_region(self, region: str, hosts: list[Host]) -> None:
         refused = set(self.plane.cloud.compute.ring(region, [h.instance_id for h in hosts if h.instance_id]))
@@ -436,6 +491,9 @@ _METHODS: dict[type[Any], Callable[[Performer, Any], str]] = {
     do.Expire: Performer.expire,
     do.Assign: Performer.assign,
     do.Start: Performer.start,
+    do.Gather: Performer.gather,
+    do.Go: Performer.go,
+    do.Halt: Performer.halt,
     do.Resize: Performer.resize,
     do.Dismiss: Performer.dismiss,
     do.Ring: Performer.ring,

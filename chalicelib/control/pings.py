@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -197,17 +198,25 @@ def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     if not 0.0 < at <= now:  # deadlines hang on it: a clock that is wrong must not move them into the future
         at = now
     job = plane.stores.jobs.get(job_id)
-    if job is None or job.host != host.id:
+    if job is None or not job.on(host.id):
         return False
     image = str(ping.get("image_digest") or "")[:IMAGE_CHARS_MAX]
     reason = f"runs on {host.id} in {image}" if image else f"runs on {host.id}"
     if restored := str(ping.get("restored") or "")[:RESTORED_MAX]:
         reason += f": {restored}"
-    plane.stores.jobs.move(
-        job_id, JobEvent.START, attempt=attempt, at=at, reason=reason, host=host.id, userid=host.userid
-    )
+    if not job.gang:  # a gang runs since it was told to begin
+        plane.stores.jobs.move(
+            job_id, JobEvent.START, attempt=attempt, at=at, reason=reason, host=host.id, userid=host.userid
+        )
     plane.stores.hosts.mark(host.pool, host.id, f"{job_id}#{attempt}", started_at=at)
     return False
+
+
+def _ready(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    """A member of a gang has the claim, and waits for the others."""
+    key, address = f"{ping['job']}#{int(ping['attempt'])}", str(ip_address(str(ping["address"])))
+    plane.stores.hosts.mark(host.pool, host.id, key, ready_at=plane.clock(), address=address)
+    return True
 
 
 def _progress(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
@@ -297,6 +306,7 @@ _HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
     "installs": installs.told,
     "accepted": _accepted,
     "refused": _refused,
+    "ready": _ready,
     "start": _start,
     "progress": _progress,
     "idle": _idle,

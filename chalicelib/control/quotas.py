@@ -186,7 +186,7 @@ def charge(plane: Plane, job: Job, finish: Finish | None) -> None:
         seconds = max(0.0, (finish.finished_at if finish else now) - started_at)
         usd = (
             min(seconds, job.spec.timeout_s) / 3600 * quota.share(job.spec.reservation, host) * _usd_h(host, pool.spec)
-        )
+        ) * job.spec.hosts
         plane.stores.owners.spend(
             job.owner, quota.day(now), f"{job.id}#{job.attempt}", round(usd, 9), now + SPENT_KEPT_S
         )

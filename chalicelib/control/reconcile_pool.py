@@ -23,7 +23,7 @@ from chalicelib.core.fairness import clocks
 from chalicelib.core.groups import Group
 from chalicelib.core.host import LIVE, Host, HostState, Launch
 from chalicelib.core.instance import Instance
-from chalicelib.core.plan import Assign, Missed, Plan, Start
+from chalicelib.core.plan import Assign, Gather, Missed, Plan, Start
 from chalicelib.core.pool import Pool
 from chalicelib.core.quota import parted
 from chalicelib.core.snapshot import Snapshot
@@ -96,7 +96,7 @@ def _look(plane: Plane, pool: Pool, tokens: Tokens) -> Plan | None:
         facts["supply"] = replace(performer.supply, skips=skips)
     if facts:
         plane.stores.registry.note_pass(name, pool.pass_no, **facts)
-    placed = any(isinstance(action, Assign | Start) for action in plan.actions)
+    placed = any(isinstance(action, Assign | Gather | Start) for action in plan.actions)
     if performer.again or (placed and not snapshot.backlog_complete):  # a full pool is woken by what becomes free
         wake(plane, name)
     for outcome, count in performer.outcomes.items():
@@ -210,6 +210,7 @@ def snapshot_of(
     """What was read, with what this process remembers beside it. Without EC2's list nothing is concluded from an absence."""
     now = plane.clock()
     placeable, held = parted(backlog, quotas.over(plane, pool.name, pool.spec, hosts, backlog))
+    gangs = {a.job for host in hosts for a in host.assignments if a.rank is not None}
     canary = _canary(plane, now) if any(h.state is HostState.READY for h in hosts) else None
     return Snapshot(
         now=now,
@@ -224,6 +225,7 @@ def snapshot_of(
         canary_at=canary["at"] if canary and isinstance(canary["at"], float | int) else None,
         learned=learned(plane, pool.name),
         groups=groups,
+        gangs=plane.stores.jobs.get_many(gangs) if gangs else {},
     )
 
 

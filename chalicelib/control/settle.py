@@ -6,12 +6,13 @@ its claim, so that it never runs twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from chalicelib.control import graders, quotas
+from chalicelib.control import gang_ends, graders, quotas
 from chalicelib.control.endings import ended
 from chalicelib.control.kept import kept_until
 from chalicelib.core.backlog import entry_of
+from chalicelib.core.gang import member_verdict
 from chalicelib.core.host import Assignment, Host
 from chalicelib.core.job import Finish, Job, JobEvent, JobState, target
 from chalicelib.core.retry import GRADER, Verdict, began_and_was_lost, never_began, verdict
@@ -30,8 +31,11 @@ def finished(plane: Plane, pool: str, host: str, userid: str, job_id: str, attem
         interrupted = row is not None and row.interrupt_at is not None
     job = plane.stores.jobs.get(job_id)
     moved = None
-    if job is not None and job.attempt == attempt and not job.ended and job.host == host:
-        moved = _apply(plane, job, verdict(job, finish, interrupted=interrupted), userid=userid, finish=finish)
+    if job is not None and job.attempt == attempt and not job.ended and job.on(host):
+        meaning = member_verdict if job.gang else verdict
+        moved = _end(
+            plane, job, host, lambda row: meaning(row, finish, interrupted=interrupted), userid=userid, finish=finish
+        )
     if moved is not None and finish.cause == GRADER:
         graders.broken(plane, moved, finish)
     plane.stores.hosts.unassign(pool, host, f"{job_id}#{attempt}", plane.clock())
@@ -46,7 +50,14 @@ def gone(plane: Plane, host: Host, assignment: Assignment, reason: str, *, begun
     job = plane.stores.jobs.get(assignment.job)
     moved = None
     if _is_current(job, host.id, assignment.attempt) and job is not None:
-        moved = _apply(plane, job, began_and_was_lost(job, reason) if begun else _ruling(plane, job, host, reason))
+        moved = _end(
+            plane,
+            job,
+            host.id,
+            lambda row: (
+                began_and_was_lost(row, reason) if begun and not row.gang else _ruling(plane, row, host, reason)
+            ),
+        )
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 
@@ -55,12 +66,27 @@ def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Jo
     """Take back what has not begun there: the host is not trusted, or the job is cancelled. What has begun is left to run."""
     job = plane.stores.jobs.get(assignment.job)
     if not _is_current(job, host.id, assignment.attempt) or job is None:
+        if assignment.rank is not None:  # its agent may know of it, and would wait for a go that never comes
+            _won_back(plane, host.userid, assignment.job, assignment.attempt)
         plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
         return None
-    if not _won_back(plane, host.userid, assignment.job, assignment.attempt):
+    won = _won_back(plane, host.userid, assignment.job, assignment.attempt)
+    if not won and not _waits_for_go(job):
         plane.stores.hosts.mark(host.pool, host.id, assignment.key, started_at=plane.clock())
         return None
-    moved = _apply(plane, job, never_began(job, reason, fault=host.interrupt_at is None))
+
+    def taken_back(row: Job) -> Verdict | None:
+        back = won or _waits_for_go(row)
+        return never_began(row, reason, fault=host.interrupt_at is None) if back else None
+
+    moved = _end(plane, job, host.id, taken_back)
+    if (
+        moved is None
+        and not won
+        and (row := plane.stores.jobs.get(job.id)) is not None
+        and row.state is JobState.RUNNING
+    ):
+        return None  # it was told to begin in the same moment
     plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
     return moved
 
@@ -75,19 +101,31 @@ def unfit(plane: Plane, host: Host, reasons: Mapping[str, str]) -> bool:
             continue
         if _won_back(plane, host.userid, assignment.job, assignment.attempt):
             finish = Finish(outcome="failed", reason=reason, finished_at=plane.clock())
-            _apply(plane, job, Verdict(JobEvent.FAIL, reason), finish=finish)
+            ruling = Verdict(JobEvent.FAIL, reason)
+            _end(plane, job, host.id, lambda row, ruling=ruling: ruling, finish=finish)  # type: ignore[misc]  # bound now
             plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
             any_ended = True
     return any_ended
 
 
-def abandoned(plane: Plane, job: Job, host: Host | None, reason: str) -> Job | None:
+def abandoned(plane: Plane, job: Job, host_id: str, host: Host | None, reason: str) -> Job | None:
     """Its host does not carry this assigned job: back to the backlog if its claim can be won, lost or repeated if it began.
 
     Where the host's row is no more (it has expired), nobody knows whose claim to win, and the attempt may have begun.
     """
-    ruling = began_and_was_lost(job, reason) if host is None else _ruling(plane, job, host, reason)
-    return _apply(plane, job, ruling)
+
+    def rule(row: Job) -> Verdict:
+        if host is not None:
+            return _ruling(plane, row, host, reason)
+        return never_began(row, reason, fault=True) if _waits_for_go(row) else began_and_was_lost(row, reason)
+
+    return _end(plane, job, host_id, rule)
+
+
+def concluded(plane: Plane, job: Job) -> Job | None:
+    """A gang all of whose members' ends are noted, and whoever noted the last one died before the job was moved."""
+    done = gang_ends.concluded(job)
+    return _apply(plane, done.job, done.ruling, userid=done.end.userid, finish=done.end.finish) if done else None
 
 
 def unheard(plane: Plane, host: Host, job_id: str, attempt: int, reason: str) -> Job | None:
@@ -95,7 +133,11 @@ def unheard(plane: Plane, host: Host, job_id: str, attempt: int, reason: str) ->
     job = plane.stores.jobs.get(job_id)
     moved = None
     if _is_current(job, host.id, attempt) and job is not None:
-        moved = _apply(plane, job, began_and_was_lost(job, reason), userid=host.userid)
+
+        def rule(row: Job) -> Verdict:
+            return never_began(row, reason, fault=True) if _waits_for_go(row) else began_and_was_lost(row, reason)
+
+        moved = _end(plane, job, host.id, rule, userid=host.userid)
     plane.stores.hosts.unassign(host.pool, host.id, f"{job_id}#{attempt}", plane.clock())
     return moved
 
@@ -139,7 +181,7 @@ def _ruling(plane: Plane, job: Job, host: Host, reason: str) -> Verdict:
     interrupted = host.interrupt_at is not None
     if host.interrupt_at is not None:
         reason = f"EC2 took {host.id} back at {clock(host.interrupt_at)}: {reason}"
-    if _won_back(plane, host.userid, job.id, job.attempt):
+    if _won_back(plane, host.userid, job.id, job.attempt) or _waits_for_go(job):
         return never_began(job, reason, fault=host.userid is not None and not interrupted)
     return began_and_was_lost(job, reason, interrupted=interrupted)
 
@@ -149,9 +191,14 @@ def _is_current(job: Job | None, host: str, attempt: int) -> bool:
     return (
         job is not None
         and job.attempt == attempt
-        and job.host == host
+        and job.on(host)
         and job.state in (JobState.ASSIGNED, JobState.RUNNING)
     )
+
+
+def _waits_for_go(job: Job) -> bool:
+    """Whether it is a gang that nobody has told to begin: whoever has claimed it waits for that."""
+    return job.gang and job.state is JobState.ASSIGNED
 
 
 def _won_back(plane: Plane, userid: str | None, job_id: str, attempt: int) -> bool:
@@ -162,6 +209,24 @@ def _won_back(plane: Plane, userid: str | None, job_id: str, attempt: int) -> bo
     if claims.take(userid, job_id, attempt, by="control", at=now, expires_at=now + CLAIM_TTL_S):
         return True
     return claims.holder(userid, job_id, attempt) == "control"  # won before a crash
+
+
+def _end(
+    plane: Plane,
+    job: Job,
+    host: str,
+    rule: Callable[[Job], Verdict | None],
+    *,
+    userid: str | None = None,
+    finish: Finish | None = None,
+) -> Job | None:
+    """The attempt has ended on that host; the job as it is then, None if it goes on or was settled already. Of a gang, only the last of
+    its members' ends moves the job. `rule`: what the end means by the row as it is."""
+    if not job.gang:
+        ruling = rule(job)
+        return _apply(plane, job, ruling, userid=userid, finish=finish) if ruling is not None else None
+    done = gang_ends.ended(plane, job, host, rule, userid=userid, finish=finish)
+    return _apply(plane, done.job, done.ruling, userid=done.end.userid, finish=done.end.finish) if done else None
 
 
 def _apply(

@@ -130,7 +130,7 @@ def check(
                 *admission.faults(spec, pool.spec),
                 *secrets.faults(spec),
                 *s3_inputs.faults(plane, spec, owner, origin),
-                *quotas.faults(plane, owner, spec.cpu),
+                *quotas.faults(plane, owner, spec.cpu * spec.hosts),
             )
             faults += [Fault(prefix(index) + f.field, f.message) for f in refused]
         if spec.notify and spec.notify.webhook and (why := webhook.fault(spec.notify.webhook, own_hosts)):

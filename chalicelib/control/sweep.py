@@ -52,7 +52,8 @@ def swept(plane: Plane, pool: str) -> Swept:
     """The same, with what was seen."""
     hosts, launches = plane.stores.hosts.of_pool(pool)
     _forget(plane, pool, hosts, launches)
-    carried = {(a.job, a.attempt): host for host in hosts for a in host.assignments}
+    carried = {(a.job, a.attempt): host for host in hosts for a in host.assignments if a.rank is None}
+    members = {(a.job, a.attempt, host.id) for host in hosts for a in host.assignments if a.rank is not None}
     repairs = _stale_assignments(plane, hosts)
     backlog = plane.stores.backlog.head(
         pool, PAGE * PAGES_MAX
@@ -73,6 +74,7 @@ def swept(plane: Plane, pool: str) -> Swept:
             tally.add(job)
             repairs += _strays(plane, job, entries.pop(job.id, ()))
             if plane.clock() - max(job.entered.values(), default=0.0) > STILL_S:
+                repairs += _gang(plane, job, members) if job.gang and job.members else 0
                 repairs += _job(plane, job, carried, queued) or cancelled.with_its_array(job)
                 if job.state is JobState.BLOCKED:
                     blocked.append(job)
@@ -214,6 +216,9 @@ def _queued(plane: Plane, head: list[Entry]) -> Callable[[Entry], bool]:
 
 def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: Callable[[Entry], bool]) -> int:
     entry = entry_of(job)
+    placed = job.state in (JobState.ASSIGNED, JobState.RUNNING)
+    if job.gang and placed:
+        return 0  # what is to be done about it a pass concludes from its row
     if job.cancel_requested and not _knows_of_cancel(job, carried.get((job.id, job.attempt))):
         log.warning("a cancellation was left half done", extra={"job": job.id})
         cancel(plane, job.id)
@@ -231,12 +236,32 @@ def _job(plane: Plane, job: Job, carried: dict[tuple[str, int], Host], queued: C
         log.warning("a pending job was not in the backlog", extra={"job": job.id})
         plane.stores.backlog.put(entry)
         return 1
-    if job.state in (JobState.ASSIGNED, JobState.RUNNING) and (job.id, job.attempt) not in carried and job.host:
+    if placed and (job.id, job.attempt) not in carried and job.host:
         log.warning("no host carries an assigned job", extra={"job": job.id, "host": job.host})
         host = plane.stores.hosts.get(job.pool, job.host)
-        settle.abandoned(plane, job, host, f"host {job.host} does not carry it any more")
+        settle.abandoned(plane, job, job.host, host, f"host {job.host} does not carry it any more")
         return 1
     return 0
+
+
+def _gang(plane: Plane, job: Job, carried: set[tuple[str, int, str]]) -> int:
+    """Members that no host carries and of whose end nothing is noted; or all ends are noted, and nobody moved the job."""
+    if job.state not in (JobState.ASSIGNED, JobState.RUNNING):
+        return 0
+    missing = [
+        host
+        for rank, host in enumerate(job.members)
+        if rank not in job.ends and (job.id, job.attempt, host) not in carried
+    ]
+    for host_id in missing:
+        log.warning("a member of a gang is carried by no host", extra={"job": job.id, "host": host_id})
+        host = plane.stores.hosts.get(job.pool, host_id)
+        settle.abandoned(plane, job, host_id, host, f"host {host_id} does not carry it any more")
+    if not missing and len(job.ends) == len(job.members):
+        log.warning("a gang whose members have all ended had not", extra={"job": job.id})
+        settle.concluded(plane, job)
+        return 1
+    return len(missing)
 
 
 def _knows_of_cancel(job: Job, host: Host | None) -> bool:
@@ -259,4 +284,4 @@ def _stale_assignments(plane: Plane, hosts: list[Host]) -> int:
 
 
 def _is_stale(host: Host, assignment: Assignment, job: Job | None) -> bool:
-    return job is None or job.ended or job.attempt != assignment.attempt or job.host not in (host.id, None)
+    return job is None or job.ended or job.attempt != assignment.attempt or not (job.host is None or job.on(host.id))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.constraint import Constraint, matches
 from chalicelib.core.host import Offering
-from chalicelib.core.job_spec import FOLDER, JobSpec
+from chalicelib.core.job_spec import FOLDER, Adapter, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Fault
 
@@ -34,7 +34,7 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
     if pool.sandbox == "none" and spec.folder != FOLDER:
         yield Fault("folder", f"pool {spec.pool} runs without a sandbox, where no folder can be shown elsewhere")
     if spec.hosts > 1:
-        yield Fault("hosts", f"is {spec.hosts}; this release runs a job on one host only")
+        yield from _several(spec, pool)
     must = Constraint(spec.instance_types, spec.market or "")
     offered = [o for o in pool.offerings if knows(o, pool)]
     sizes = [capacity(o, pool) for o in offered if must.takes(o)]
@@ -60,6 +60,26 @@ def _image(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
             "image",
             f"is {spec.image}, but commands run on the hosts of pool {spec.pool} as they are, in no container; an operator may say "
             "sandbox=docker, or, where their machine image is made from that image, images=ignore",
+        )
+
+
+def _several(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
+    """Why a pool could never give a job several hosts at once."""
+    if pool.capacity == "asg":
+        yield Fault(
+            "hosts",
+            f"is {spec.hosts}; the hosts of pool {spec.pool} come from Auto Scaling groups, which give them one by one; take "
+            "a pool with capacity ec2",
+        )
+    if spec.hosts > pool.hosts_max:
+        yield Fault("hosts", f"is {spec.hosts}; pool {spec.pool} may have {pool.hosts_max} at a time (hosts_max)")
+    if spec.adapter != Adapter.COMMAND:
+        yield Fault(
+            "adapter", f"is {spec.adapter}, whose graders run on one host; with hosts {spec.hosts} it must be command"
+        )
+    if spec.checkpoint is not None:
+        yield Fault(
+            "checkpoint", f"cannot be had with hosts {spec.hosts}: one host's files are not the state of all of them"
         )
 
 

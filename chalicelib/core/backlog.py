@@ -14,6 +14,7 @@ class Entry:
 
     `size`: of an array's one entry, how many elements it stands for; `next_index`: every element below it has a row of its own already;
     `step_ms`: virtual time from one element to the next. `of`: of an element that has no row yet, the array's entry (core/arrays.py).
+    `hosts`: on so many at once, what it asks for on each of them.
     """
 
     pool: str
@@ -35,6 +36,7 @@ class Entry:
     size: int = 0
     next_index: int = 0
     step_ms: int = 0
+    hosts: int = 1
     of: Entry | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -71,4 +73,5 @@ def entry_of(job: Job) -> Entry:
         give_up_at=job.queued_at + job.spec.queue_ttl_s if job.spec.queue_ttl_s is not None else None,
         instance_types=job.spec.instance_types,
         market=job.spec.market or "",
+        hosts=job.spec.hosts,
     )

@@ -44,11 +44,11 @@ def actions(s: Snapshot) -> Iterator[Action]:
                 yield Settle(host, assignment, f"host {host.id} is gone: {host.reason}")
         elif host.state is HostState.UNHEALTHY:
             for assignment in host.assignments:
-                if assignment.started_at is None:
+                if assignment.started_at is None and assignment.rank is None:  # gangs: core/gang.py
                     yield Reclaim(host, assignment, f"host {host.id} is unhealthy: {host.reason}")
         elif host.userid is not None:  # before that nobody could win a claim against it
             for assignment in host.assignments:
-                if assignment.started_at is not None:
+                if assignment.started_at is not None or assignment.rank is not None:
                     continue
                 if assignment.cancel:
                     yield Reclaim(host, assignment, f"host {host.id} had not begun it")

@@ -52,7 +52,7 @@ def fleet_of(s: Snapshot, gone: set[str]) -> Fleet:
 
 def carried(hosts: Iterable[Host], backlog: Iterable[Entry]) -> dict[tuple[str, int], str]:
     """Waiting attempts (job, attempt) that a working host carries already, with that host: the trace of a crash between two writes."""
-    there = {a.job for host in hosts if host.state in WORKING for a in host.assignments}
+    there = {a.job for host in hosts if host.state in WORKING for a in host.assignments if a.rank is None}
     suspects = {entry.job for entry in backlog if entry.job in there}
     if not suspects:
         return {}

@@ -89,7 +89,11 @@ GIVEN_BACK = 0.0  # an `accepted_at`: accepted once, then given back for want of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """An attempt placed on a host. `inline`: it went along in the user data, so the host knows it from boot."""
+    """An attempt placed on a host. `inline`: it went along in the user data, so the host knows it from boot.
+
+    Of a gang: `rank` is this host's number among its members; `ready_at`: since when it has the claim and waits for the others;
+    `address`: where its peers reach it.
+    """
 
     job: str
     attempt: int
@@ -104,6 +108,9 @@ class Assignment:
     cancel: bool = False
     family: str = ""
     owner: str = ""
+    rank: int | None = None
+    ready_at: float | None = None
+    address: str | None = None
 
     @property
     def key(self) -> str:
@@ -169,7 +176,7 @@ class Launch:
     remember a refusal by its token, so of two requests one could be refused, and its jobs given away, while the other starts them.
     0: nobody is at it, and whoever may sends it at once. `doubt_at`: when it was last sent by a function that did not say what became of
     it; 0: EC2 answered each time, or was never asked. `tries`: grows when EC2 would not launch so many and the row was narrowed to
-    the first of its hosts; what was asked for before was refused and is never asked for again.
+    the first of its hosts; what was asked for before was refused and is never asked for again. `whole`: of fewer hosts it is of no use.
     """
 
     id: str
@@ -183,6 +190,7 @@ class Launch:
     sent_at: float
     doubt_at: float = 0.0
     tries: int = 1
+    whole: bool = False
     recorded: bool = False
 
     @property

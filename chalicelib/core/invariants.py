@@ -6,7 +6,7 @@ with sentences; none is good.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +34,7 @@ class World:
     backlog: tuple[Entry, ...] = ()
     instances: frozenset[str] = frozenset()  # that cost money
     began: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    members_began: Mapping[tuple[str, int, int], int] = field(default_factory=dict)  # the same of gangs, by rank
     hosts_max: int = 0
     cpu_max: Mapping[str, float] = field(default_factory=dict)  # owner → cores at work, where it was never less
     calls: Mapping[str, Sequence[tuple[float, int]]] = field(
@@ -44,7 +45,14 @@ class World:
 def always(world: World) -> list[str]:
     """What holds at any moment, whatever has just crashed."""
     rates = [f"{region}: {sentence}" for region, calls in world.calls.items() for sentence in launch_rate(calls)]
-    return [*_begun_once(world), *_reservations(world.hosts), *_maximum(world), *_quotas(world), *rates]
+    return [
+        *_begun_once(world),
+        *_gangs_are_whole(world),
+        *_reservations(world.hosts),
+        *_maximum(world),
+        *_quotas(world),
+        *rates,
+    ]
 
 
 def at_rest(world: World) -> list[str]:
@@ -104,7 +112,7 @@ def _past(at: float | None, now: float) -> bool:
 
 def _placed_once(s: Snapshot, plan: Plan) -> Iterator[str]:
     """Every waiting job is placed once, skipped, or told why not."""
-    placed = Counter(a.entry.rank for a in plan.actions if isinstance(a, do.Assign | do.Expire))
+    placed = Counter(a.entry.rank for a in plan.actions if isinstance(a, do.Assign | do.Expire | do.Gather))
     placed.update(entry.rank for a in plan.actions if isinstance(a, do.Start) for load in a.loads for entry in load)
     placed.update(entry.rank for entry, _ in plan.waits)
     waiting = Counter(entry.rank for entry in s.backlog)
@@ -119,6 +127,10 @@ def _placed_where_it_fits(s: Snapshot, plan: Plan) -> Iterator[str]:
     for action in plan.actions:
         if isinstance(action, do.Assign) and all(a.job != action.entry.job for a in hosts[action.host].assignments):
             given.setdefault(action.host, []).append(action.entry)
+        elif isinstance(action, do.Gather):
+            yield from _gathered_whole(s, action)
+            for host_id in action.hosts:
+                given.setdefault(host_id, []).append(action.entry)
         elif isinstance(action, do.Start):
             size = capacity(action.offering, s.pool.spec)
             for load in action.loads:
@@ -133,6 +145,19 @@ def _placed_where_it_fits(s: Snapshot, plan: Plan) -> Iterator[str]:
         yield from _overfull(host_id, free, entries)
 
 
+def _gathered_whole(s: Snapshot, action: do.Gather) -> Iterator[str]:
+    """On as many different hosts as it asked for, in one region; new ones are large enough."""
+    entry, offerings = action.entry, {host.id: host.offering for host in s.hosts}
+    if len(set(action.hosts)) + action.missing != entry.hosts:
+        yield f"{entry.rank} asks for {entry.hosts} hosts and gets {len(set(action.hosts))} and {action.missing} new ones"
+    regions = {offerings[host].region for host in action.hosts}
+    if action.offering is not None:
+        regions.add(action.offering.region)
+        yield from _overfull("a new host", capacity(action.offering, s.pool.spec), [entry])
+    if len(regions) > 1:
+        yield f"{entry.rank} is spread over {', '.join(sorted(regions))}"
+
+
 def _placed_where_it_asked_for(s: Snapshot, plan: Plan) -> Iterator[str]:
     """On a host of the types and market that its user named; but a host that carries it already keeps it."""
     there = {(host.id, a.job) for host in s.hosts for a in host.assignments}
@@ -142,6 +167,9 @@ def _placed_where_it_asked_for(s: Snapshot, plan: Plan) -> Iterator[str]:
         for a in plan.actions
         if isinstance(a, do.Assign) and (a.host, a.entry.job) not in there
     ]
+    for gather in (a for a in plan.actions if isinstance(a, do.Gather)):
+        placed += [(gather.entry, offerings[host]) for host in gather.hosts]
+        placed += [(gather.entry, gather.offering)] if gather.offering is not None else []
     placed += [(e, a.offering) for a in plan.actions if isinstance(a, do.Start) for load in a.loads for e in load]
     for entry, offering in placed:
         if entry.market not in ("", offering.market):
@@ -164,6 +192,11 @@ def _work_goes_where_it_may(s: Snapshot, plan: Plan) -> Iterator[str]:
     recaptured = {a.host.id for a in plan.actions if isinstance(a, do.Recapture)}
     leaving = {a.host.id for a in plan.actions if isinstance(a, do.Drain | do.Retire | do.Vanish | do.Sicken)}
     for action in plan.actions:
+        if isinstance(action, do.Gather):
+            for host in action.hosts:
+                working = state[host] in (HostState.READY, HostState.LAUNCHING) or host in recaptured
+                if host in leaving or not working:
+                    yield f"{action.entry.rank} goes to {host}, which is {state[host]}, {'and' if host in leaving else 'not'} leaves"
         if isinstance(action, do.Assign):
             if state[action.host] not in (HostState.READY, HostState.LAUNCHING) and action.host not in recaptured:
                 yield f"{action.entry.rank} goes to {action.host}, which is {state[action.host]}"
@@ -183,7 +216,8 @@ def _nothing_running_is_ended(plan: Plan) -> Iterator[str]:
 
 
 def _launches_stay_within_limits(s: Snapshot, plan: Plan) -> Iterator[str]:
-    started = sum(len(a.loads) for a in plan.actions if isinstance(a, do.Start))
+    gathers = [a for a in plan.actions if isinstance(a, do.Gather)]
+    started = sum(len(a.loads) for a in plan.actions if isinstance(a, do.Start)) + sum(a.missing for a in gathers)
     gone = {a.host.id for a in plan.actions if isinstance(a, do.Vanish | do.Retire)}
     live = sum(host.state in COUNTED and host.id not in gone for host in s.hosts)
     if started and live + started > s.pool.spec.hosts_max:
@@ -191,6 +225,7 @@ def _launches_stay_within_limits(s: Snapshot, plan: Plan) -> Iterator[str]:
     if started and (budget_usd_h := s.pool.spec.budget_usd_h) is not None:
         there = [h.offering for h in s.hosts if h.state in COUNTED and h.id not in gone]
         there += [a.offering for a in plan.actions if isinstance(a, do.Start) for _ in a.loads]
+        there += [a.offering for a in gathers if a.offering is not None for _ in range(a.missing)]
         cost_usd_h = sum(price_usd_h(o, s.pool.spec) for o in there if knows(o, s.pool.spec))
         if cost_usd_h > budget_usd_h + 1e-6:
             yield f"with {started} more hosts the pool costs {cost_usd_h:g} USD an hour, and its budget is {budget_usd_h:g}"
@@ -235,6 +270,28 @@ def _begun_once(world: World) -> Iterator[str]:
             yield f"{job.id} began {total[job.id]} times and allows {allowed}"
 
 
+def _gangs_are_whole(world: World) -> Iterator[str]:
+    """A gang is on as many different hosts as it asked for, and nobody of it begins unless all were told to, nor twice."""
+    yield from (
+        f"rank {r} of {job}#{n} began {times} times" for (job, n, r), times in world.members_began.items() if times > 1
+    )
+    begun: defaultdict[str, set[int]] = defaultdict(set)
+    for job_id, attempt, _ in world.members_began:
+        begun[job_id].add(attempt)
+    for job in world.jobs:
+        if not job.gang:
+            continue
+        if job.members and len(set(job.members)) != job.spec.hosts:
+            yield f"{job.id} asked for {job.spec.hosts} hosts and is on {', '.join(job.members)}"
+        if job.state is JobState.RUNNING and len(job.peers) != job.spec.hosts:
+            yield f"{job.id} runs, and {len(job.peers)} of {job.spec.hosts} hosts were ready"
+        if job.state in (JobState.PENDING, JobState.ASSIGNED) and job.attempt in begun[job.id]:
+            yield f"{job.id} is {job.state}, and a member of attempt {job.attempt} has begun"
+        allowed = 1 if job.spec.max_attempts == 1 else job.spec.max_attempts + job.faults + job.interruptions
+        if len(begun[job.id]) > allowed:
+            yield f"{job.id} began {len(begun[job.id])} times and allows {allowed}"
+
+
 def _reservations(hosts: Iterable[Host]) -> Iterator[str]:
     for host in hosts:
         cpu = sum(a.cpu for a in host.assignments)
@@ -273,7 +330,7 @@ def _maximum(world: World) -> Iterator[str]:
 def _quotas(world: World) -> Iterator[str]:
     for owner, most in world.cpu_max.items():
         placed = [j for j in world.jobs if j.owner == owner and j.state in (JobState.ASSIGNED, JobState.RUNNING)]
-        cpu = sum(job.spec.cpu for job in placed)
+        cpu = sum(job.spec.cpu * (job.spec.hosts - len(job.ends)) for job in placed)
         if cpu > most + CPU_GRAIN:
             yield f"{owner} has {cpu:g} cores at work and may have {most:g}"
 
@@ -281,5 +338,8 @@ def _quotas(world: World) -> Iterator[str]:
 def _succeeded_ran(world: World) -> Iterator[str]:
     began = {job for job, _ in world.began}
     for job in world.jobs:
-        if world.began and job.state is JobState.SUCCEEDED and job.id not in began:
+        if world.began and job.state is JobState.SUCCEEDED and job.id not in began and not job.gang:
             yield f"{job.id} succeeded and never began"
+        ranks = {rank for name, attempt, rank in world.members_began if (name, attempt) == (job.id, job.attempt)}
+        if world.members_began and job.gang and job.state is JobState.SUCCEEDED and len(ranks) < job.spec.hosts:
+            yield f"{job.id} succeeded and {len(ranks)} of its {job.spec.hosts} members began"

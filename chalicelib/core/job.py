@@ -127,8 +127,26 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How the part of one member of a gang has ended: what it would mean for a job on that host alone, and what its agent told of it."""
+
+    event: JobEvent
+    reason: str
+    at: float
+    userid: str | None = None
+    charge: bool = False
+    fault: bool = False
+    interruption: bool = False
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The record of a job. Times are epoch seconds."""
+    """The record of a job. Times are epoch seconds.
+
+    Of a gang (`spec.hosts` > 1; core/gang.py): `members` are the hosts of its present attempt by rank, `peers` their addresses since all
+    were told to begin, `ends` how those ended that have, `cause` the rank of the first one that did not succeed.
+    """
 
     id: str
     pool: str
@@ -149,6 +167,10 @@ class Job:
     host: str | None = None
     userid: str | None = None  # of the host of the last attempt: where its log and outputs are
     finish: Finish | None = None
+    members: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    ends: Mapping[int, End] = field(default_factory=dict)
+    cause: int | None = None
     array: str | None = None  # whose element it is
     index: int | None = None  # which one, from 0
     awaited: bool = False  # whether others wait for its end (`JobSpec.after`)
@@ -162,6 +184,15 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def gang(self) -> bool:
+        """Whether it needs several hosts at once."""
+        return self.spec.hosts > 1
+
+    def on(self, host: str) -> bool:
+        """Whether the attempt that its row speaks of is, or was, on that host."""
+        return host in self.members if self.gang else self.host == host
 
     @property
     def listeners(self) -> tuple[str, ...]:

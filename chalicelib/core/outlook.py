@@ -47,17 +47,23 @@ class Outlook:
 
 
 def outlook(
-    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: Mapping[str, Constraint] = FREE
+    s: Snapshot,
+    fleet: Fleet,
+    left: Sequence[Entry],
+    retiring: set[str],
+    bound: Mapping[str, Constraint] = FREE,
+    promised: Sequence[Offering] = (),
 ) -> Outlook:
-    """`left`: who waits and fits on none of the fleet's rooms; `retiring`: ids of hosts that leave anyway; `bound`: of core/ladder.py."""
+    """`left`: who waits and fits on none of the fleet's rooms; `retiring`: ids of hosts that leave anyway; `bound`: of core/ladder.py;
+    `promised`: further hosts that are launched, and full."""
     spec = s.pool.spec
     takes_s = _expectations(s)
     boots_s = boot_s(s.learned)
     sizes = ladder.usable(s)
     counted = [host for host in fleet.hosts if host.state in COUNTED and host.id not in retiring]
-    spare = max(0, spec.hosts_max - len(counted))
+    spare = max(0, spec.hosts_max - len(counted) - len(promised))
     if (launches_max := ladder.launches_max(s)) is not None:
-        spare = min(spare, launches_max)
+        spare = min(spare, max(0, launches_max - len(promised)))
     per_host = jobs_per_host(s)
     late, soon = forecast.late(
         left,
@@ -73,12 +79,12 @@ def outlook(
     if late and sizes and spare:
         opened, _ = pack(late, sizes, spare, exclusive=exclusive(s), bound=bound)
     have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
-    cost_usd_h = sum(list_price_usd_h(host.offering, s.pool.spec) for host in counted)
+    cost_usd_h = sum(list_price_usd_h(each, spec) for each in (*(host.offering for host in counted), *promised))
     money_usd_h = spec.budget_usd_h - cost_usd_h if spec.budget_usd_h is not None else None
     view = replace(_view(s, fleet, left, have, len(opened), per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
     return Outlook(
         sizes=sizes,
-        counted=len(counted),
+        counted=len(counted) + len(promised),
         spare=spare,
         money_usd_h=money_usd_h,
         have=have,

@@ -116,6 +116,37 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """Place a gang: on these hosts that are there, and on so many `missing` ones, which are launched of one offering in one request."""
+
+    entry: Entry
+    hosts: tuple[str, ...]
+    offering: Offering | None
+    missing: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Tell all members of a gang to begin: each has the claim and said so. `hosts`, and their `addresses`, by rank."""
+
+    job: str
+    attempt: int
+    hosts: tuple[Host, ...]
+    addresses: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Tell a member of a gang to end what it runs: another one has ended badly, or the job is cancelled."""
+
+    host: Host
+    assignment: Assignment
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resize:
     """Set the desired capacity of an Auto Scaling group, as if nobody left it by the same plan: it is one less for each who has by then.
 
@@ -181,6 +212,9 @@ Action = (
     | Expire
     | Assign
     | Start
+    | Gather
+    | Go
+    | Halt
     | Resize
     | Dismiss
     | Ring
@@ -206,7 +240,8 @@ class Plan:
         """The entries that get a host, one that is there or a new one."""
         on_hosts = [action.entry for action in self.actions if isinstance(action, Assign)]
         loads = [load for action in self.actions if isinstance(action, Start) for load in action.loads]
-        return on_hosts + [entry for load in loads for entry in load]
+        gangs = [action.entry for action in self.actions if isinstance(action, Gather)]
+        return on_hosts + gangs + [entry for load in loads for entry in load]
 
     def kinds(self) -> list[type[Action]]:
         return [type(action) for action in self.actions]

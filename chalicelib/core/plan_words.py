@@ -13,9 +13,11 @@ from chalicelib.core.spoken import count, sentence
 def subject(action: Action) -> str:
     """The id of what an action is about: a job, host, instance, launch or offering; of several hosts, the first."""
     match action:
-        case do.Assign() | do.Expire():
+        case do.Assign() | do.Expire() | do.Gather():
             return action.entry.job
-        case do.Settle() | do.Reclaim():
+        case do.Go():
+            return action.job
+        case do.Settle() | do.Reclaim() | do.Halt():
             return action.assignment.job
         case do.Resume():
             return action.launch.id
@@ -44,6 +46,10 @@ def hosts_of(action: Action) -> Iterator[str]:
         yield from action.hosts
     elif isinstance(action, do.Assign):
         yield action.host
+    elif isinstance(action, do.Gather):
+        yield from action.hosts
+    elif isinstance(action, do.Go):
+        yield from (host.id for host in action.hosts)
     elif isinstance(action, do.Resume):
         yield from action.launch.hosts
     elif not isinstance(action, do.Expire | do.Adopt | do.Start | do.Resize | do.Dismiss):
@@ -52,9 +58,11 @@ def hosts_of(action: Action) -> Iterator[str]:
 
 def jobs_of(action: Action) -> Iterator[str]:
     """The ids of the jobs that an action concerns."""
-    if isinstance(action, do.Assign | do.Expire):
+    if isinstance(action, do.Assign | do.Expire | do.Gather):
         yield action.entry.job
-    elif isinstance(action, do.Settle | do.Reclaim):
+    elif isinstance(action, do.Go):
+        yield action.job
+    elif isinstance(action, (do.Halt, do.Settle | do.Reclaim)):
         yield action.assignment.job
     elif isinstance(action, do.Start):
         yield from (entry.job for load in action.loads for entry in load)
@@ -77,6 +85,14 @@ def _start(action: do.Start) -> str:
     return f"launch {count(len(action.loads), 'host')} of {action.offering.key} with {count(jobs, 'job')}"
 
 
+def _gather(action: do.Gather) -> str:
+    placed = f"place {action.entry.job} (attempt {action.entry.attempt}) on {count(action.entry.hosts, 'host')} at once"
+    if action.offering is None:
+        return f"{placed}: {', '.join(action.hosts)}"
+    there = f"{', '.join(action.hosts)} and " if action.hosts else ""
+    return f"{placed}: {there}{count(action.missing, 'new one')} of {action.offering.key}"
+
+
 def _missed(action: do.Missed) -> str:
     if not action.missed_lists:
         return f"note that EC2 lists host {action.host.id}"
@@ -97,6 +113,9 @@ _WORDS: dict[type[Any], Callable[[Any], str]] = {
     do.Expire: lambda a: f"skip {a.entry.job}",
     do.Assign: lambda a: f"place {a.entry.job} (attempt {a.entry.attempt}) on host {a.host}",
     do.Start: _start,
+    do.Gather: _gather,
+    do.Go: lambda a: f"tell {count(len(a.hosts), 'host')} to begin {a.job} (attempt {a.attempt})",
+    do.Halt: lambda a: f"tell host {a.host.id} to end {a.assignment.job} (attempt {a.assignment.attempt})",
     do.Resize: lambda a: f"bring group {a.group} from {a.before} to {count(a.desired, 'host')}",
     do.Dismiss: lambda a: f"take instance {a.instance_id} out of group {a.group}",
     do.Wipe: lambda a: f"take secrets out of the inbox of host {a.host.id}",

@@ -112,7 +112,7 @@ class Costs:
         if self.usual is None:
             return 0.0
         size, usd_h = self.usual
-        return self.takes_s(entry.family, entry.timeout_s) / 3600 * share(entry, size) * usd_h
+        return entry.hosts * self.takes_s(entry.family, entry.timeout_s) / 3600 * share(entry, size) * usd_h
 
 
 def over(
@@ -155,13 +155,13 @@ def over(
             )
         elif quota.cpu_max is None:
             usd[owner] += costs.to_come(entry) if quota.usd_per_day is not None else 0.0
-        elif entry.cpu > quota.cpu_max + CPU_GRAIN:
+        elif (cpu := entry.hosts * entry.cpu) > quota.cpu_max + CPU_GRAIN:
             waits[entry.rank] = f"{owner} may have {quota.cpu_max:g} cores at work, which is less than this job needs"
-        elif owner in closed or at_work[owner] + entry.cpu > quota.cpu_max + CPU_GRAIN:
+        elif owner in closed or at_work[owner] + cpu > quota.cpu_max + CPU_GRAIN:
             closed.add(owner)
             waits[entry.rank] = f"{owner} may have {quota.cpu_max:g} cores of this pool at work, and they are taken"
         else:
-            at_work[owner] += entry.cpu
+            at_work[owner] += cpu
             usd[owner] += costs.to_come(entry) if quota.usd_per_day is not None else 0.0
     return waits
 

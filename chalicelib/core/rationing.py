@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.bucket import Ask, Taken
-from chalicelib.core.plan import Action, Plan, Resume, Start
+from chalicelib.core.plan import Action, Gather, Plan, Resume, Start
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.spoken import clock
 
@@ -27,6 +27,8 @@ def asks(plan: Plan) -> dict[str, list[Ask]]:
             asked.setdefault(action.launch.offering.region, []).append(Ask(len(action.launch.hosts), whole=True))
         elif isinstance(action, Start):
             asked.setdefault(action.offering.region, []).append(Ask(len(action.loads)))
+        elif isinstance(action, Gather) and action.offering is not None:
+            asked.setdefault(action.offering.region, []).append(Ask(action.missing, whole=True))
     return asked
 
 
@@ -38,10 +40,10 @@ def rationed(plan: Plan, taken: Mapping[str, Taken], now: float) -> Plan:
     actions: list[Action] = []
     waits = list(plan.waits)
     for action in plan.actions:
-        if not isinstance(action, Resume | Start):
+        region = _launches_in(action)
+        if region is None:
             actions.append(action)
             continue
-        region = action.launch.offering.region if isinstance(action, Resume) else action.offering.region
         number, got = seen[region], taken[region]
         seen[region] += 1
         if number < got.whole:
@@ -50,8 +52,9 @@ def rationed(plan: Plan, taken: Mapping[str, Taken], now: float) -> Plan:
             granted = got.part if number == got.whole else 0
             if granted:
                 actions.append(replace(action, loads=action.loads[:granted]))
-            sentence = f"EC2 takes only so many launches a second; the next one goes out at {clock(got.next_at or now)}"
-            waits += _left(action, granted, sentence)
+            waits += _left(action, granted, _next_at(got, now))
+        elif isinstance(action, Gather):
+            waits.append((action.entry, _next_at(got, now)))
     next_at = min(got.next_at for got in taken.values() if got.next_at is not None)
     return replace(plan, actions=tuple(actions), waits=tuple(waits), wake_at=_sooner(plan.wake_at, next_at))
 
@@ -59,18 +62,37 @@ def rationed(plan: Plan, taken: Mapping[str, Taken], now: float) -> Plan:
 def backed_off(s: Snapshot, plan: Plan) -> Plan:
     """The plan without any launch, while EC2 throttles this pool."""
     until = s.pool.supply.backoff_until
-    if s.now >= until or not any(isinstance(action, Resume | Start) for action in plan.actions):
+    if s.now >= until or not any(map(_launches_in, plan.actions)):
         return plan
     waits = list(plan.waits)
     for action in plan.actions:
         if isinstance(action, Start):
             waits += _left(action, 0, throttled_until(until))
+        elif isinstance(action, Gather) and action.missing:
+            waits.append((action.entry, throttled_until(until)))
     return replace(
         plan,
-        actions=tuple(action for action in plan.actions if not isinstance(action, Resume | Start)),
+        actions=tuple(action for action in plan.actions if _launches_in(action) is None),
         waits=tuple(waits),
         wake_at=_sooner(plan.wake_at, until),
     )
+
+
+def _launches_in(action: Action) -> str | None:
+    """In which region it asks EC2 for hosts, if it does."""
+    match action:
+        case Resume():
+            return action.launch.offering.region
+        case Start():
+            return action.offering.region
+        case Gather():
+            return action.offering.region if action.offering is not None else None
+        case _:
+            return None
+
+
+def _next_at(got: Taken, now: float) -> str:
+    return f"EC2 takes only so many launches a second; the next one goes out at {clock(got.next_at or now)}"
 
 
 def throttled_until(until: float) -> str:

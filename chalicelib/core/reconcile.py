@@ -14,12 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from chalicelib.core import consistency, expiry, groups, ladder, retirement, scaling_step
+from chalicelib.core import consistency, expiry, gang, gathering, groups, ladder, retirement, scaling_step
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, must_wipe, ring_due
 from chalicelib.core.fleet import Fleet, carried, fleet_of
 from chalicelib.core.host import Host, HostState
-from chalicelib.core.placement import place
 from chalicelib.core.plan import Action, Assign, Plan, Recapture, Retire, Ring, Vanish, Wipe
 from chalicelib.core.rationing import backed_off
 from chalicelib.core.scaling_step import Step
@@ -43,38 +42,50 @@ def reconcile(s: Snapshot) -> Plan:
     waiting, expired, gives_up_at = expiry.split(waiting, s.now)
     gives_up_at += expiry.split([entry for entry, _ in s.held], s.now)[2]
     bound = ladder.bound(s, waiting)
-    left = place(
-        waiting,
-        fleet.rooms,
-        style=s.pool.spec.placement,
-        seed=s.pool.pass_no,
-        aged_before=s.now - AGED_S,
-        bound=bound,
-    )
+    gathered = gathering.placed(s, fleet, waiting, s.now - AGED_S, bound)
+    left = gathered.left
     given = frozenset(room.key for room in fleet.rooms if room.taken)
     departures = list(retirement.departures(s, fleet.fit, fleet.rolled, given))
-    step = scaling_step.decide(s, fleet, left, {a.host.id for a in departures if isinstance(a, Retire)}, bound)
+    retiring = {a.host.id for a in departures if isinstance(a, Retire)}
+    step = scaling_step.decide(s, fleet, left, retiring, bound, gathered.promised)
     back = frozenset(host.id for host in step.recaptured)
     departures = [action for action in departures if action.host.id not in back]
     busy = given | back
     scale_in = list(retirement.scale_in(s, step.idle, step.surplus if step.agreed else 0, step.target.why))
     recaptures = list(_recaptures(fleet, step, busy))
     assigns = list(_assigns(s, fleet, there))
-    ring = [host.id for host in fleet.hosts if must_ring(host, s.now) or (host.id in given and _hears(host))]
+    unheard = gang.rings(s)
+    ring = [
+        host.id
+        for host in fleet.hosts
+        if must_ring(host, s.now) or (host.id in given and _hears(host)) or host.id in unheard
+    ]
     rings = [Ring(tuple(ring), "they have assignments or cancellations to hear of")] if ring else []
     wipes = [Wipe(host, "what needs them has begun") for host in fleet.hosts if must_wipe(host) and host.id not in ring]
     starts: Sequence[Action] = step.starts
-    waits = [*s.held, *step.waits]
+    waits = [*s.held, *step.waits, *gathered.waits]
     if s.pool.spec.capacity == "asg":
         after = _after(s)
         starts, asked = groups.resizes(s, owed, step.starts, after)
         waits += [*_expectant(fleet, after), *asked]
     leaving = {action.host.id for action in (*departures, *scale_in)}
     plan = Plan(
-        actions=(*repairs, *departures, *scale_in, *recaptures, *expired, *assigns, *starts, *rings, *wipes),
+        actions=(
+            *repairs,
+            *gang.orders(s),
+            *departures,
+            *scale_in,
+            *recaptures,
+            *expired,
+            *assigns,
+            *gathered.gathers,
+            *starts,
+            *rings,
+            *wipes,
+        ),
         waits=tuple(waits),
         begins=step.begins,
-        wake_at=min((*_due(s, fleet, step, leaving | busy), *gives_up_at), default=None),
+        wake_at=min((*_due(s, fleet, step, leaving | busy), *gang.due(s), *gives_up_at), default=None),
         target=step.target,
         scaling=step.memory,
         supply=s.pool.supply,
@@ -103,6 +114,8 @@ def _assigns(s: Snapshot, fleet: Fleet, there: Mapping[tuple[str, int], str]) ->
             fits = f"it fits on {room.key}"
             held = f"{fits}, which holds inputs of it already"
             for entry in room.taken:
+                if entry.hosts > 1:
+                    continue  # a gang is placed as a whole
                 there_already = entry.needs and not room.holds.isdisjoint(entry.needs)
                 yield Assign(entry, room.key, held if there_already else fits)
 

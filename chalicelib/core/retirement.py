@@ -51,12 +51,12 @@ def _unheard(assignment: Assignment, host: Host, now: float) -> bool:
 
 
 def _stalled(host: Host, now: float) -> bool:
-    """Whether nothing runs there though there is enough to begin; one that runs may be what the others wait for, and so may an install
-    of which its agent goes on telling."""
+    """Whether nothing runs there though there is enough to begin; one that runs, or waits for its gang, may be what the others wait for,
+    and so may an install of which its agent goes on telling."""
     if any(one.state == RUNNING for one in host.installs) and now - host.installs_at < INSTALL_SILENT_S:
         return False
     return any(now > max(a.assigned_at, host.ready_at or 0.0) + STALLED_S for a in host.assignments) and not any(
-        a.started_at for a in host.assignments
+        a.started_at or a.ready_at for a in host.assignments
     )
 
 

@@ -53,15 +53,20 @@ class Step:
 
 
 def decide(
-    s: Snapshot, fleet: Fleet, left: Sequence[Entry], retiring: set[str], bound: Mapping[str, Constraint] = FREE
+    s: Snapshot,
+    fleet: Fleet,
+    left: Sequence[Entry],
+    retiring: set[str],
+    bound: Mapping[str, Constraint] = FREE,
+    promised: Sequence[Offering] = (),
 ) -> Step:
     """What to do about the number of hosts.
 
     `left`: who waits and fits on none of the fleet's rooms, in rank order. `retiring`: ids of hosts that leave in any case - but
-    draining ones may still be taken back. `bound`: of core/ladder.py.
+    draining ones may still be taken back. `bound`: of core/ladder.py. `promised`: new hosts that gangs get by the same plan.
     """
     spec = s.pool.spec
-    o = outlook(s, fleet, left, retiring, bound)
+    o = outlook(s, fleet, left, retiring, bound, promised)
     target, memory = wanted(o.view, s.pool, price_usd_h(o.sizes[0][0], s.pool.spec) if o.sizes else None, o.floor)
     have = len(o.have)
     rooms = _allowed(o, target.hosts - o.view.busy_hosts if spec.scaling_enabled else 0)

@@ -10,6 +10,7 @@ from chalicelib.core.durations import Learned
 from chalicelib.core.groups import Group
 from chalicelib.core.host import Host, Launch
 from chalicelib.core.instance import Instance
+from chalicelib.core.job import Job
 from chalicelib.core.pool import Pool
 
 
@@ -25,6 +26,7 @@ class Snapshot:
     `groups`: the pool's Auto Scaling groups, where its capacity comes from them; None: they could not be described,
     so nothing may be asked.
     `canary_at`: when the tick's last canary ping that came back was sent; silence of hosts counts only up to there.
+    `gangs`: the rows of jobs on several hosts that any of `hosts` carries, by id.
     `learned`: how long jobs took, by `durations.key_of(family)`. `backlog_complete`: whether `backlog` is all there is.
     """
 
@@ -40,3 +42,4 @@ class Snapshot:
     canary_at: float | None = None
     learned: Mapping[str, Learned] = field(default_factory=dict)
     groups: tuple[Group, ...] | None = ()
+    gangs: Mapping[str, Job] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import msgspec
 from pynamodb.attributes import Attribute
 
 from chalicelib.core.host import Assignment
+from chalicelib.core.job import End
 
 T = TypeVar("T")
 
@@ -112,6 +113,23 @@ def _fields(shape: Any) -> tuple[tuple[str, Any], ...]:
     """Each field with what it is by default, if that is None or empty."""
     defaults = [(f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in fields(shape)]
     return tuple((name, d if d is None or d in ("", (), {}) else _NEVER) for name, d in defaults)
+
+
+class Ends(Attribute[dict[int, End]]):
+    """How a gang's members ended: a map of JSON texts by rank, each of which is written alone."""
+
+    attr_type = "M"
+
+    def serialize(self, value: dict[int, End]) -> dict[str, dict[str, str]]:
+        return {str(rank): {"S": end_text(end)} for rank, end in value.items()}
+
+    def deserialize(self, value: dict[str, dict[str, str]]) -> dict[int, End]:
+        return {int(rank): msgspec.json.decode(text["S"], type=End) for rank, text in value.items()}
+
+
+def end_text(end: End) -> str:
+    """One of them."""
+    return Json(End).serialize(end)
 
 
 class Assignments(Attribute[dict[str, Assignment]]):

@@ -63,6 +63,7 @@ class DynamoHosts:
             sent_at=launch.sent_at,
             doubt_at=launch.doubt_at,
             tries=launch.tries,
+            whole=launch.whole or None,
             recorded=launch.recorded,
         )
         return done(lambda: row.save(condition=self._launch.id.does_not_exist()))
@@ -148,12 +149,20 @@ class DynamoHosts:
         accepted_at: float | None = None,
         started_at: float | None = None,
         cancel: bool = False,
+        ready_at: float | None = None,
+        address: str | None = None,
     ) -> bool:
         place = self._row.assignments[key]
-        given = {"accepted_at": accepted_at, "started_at": started_at, "cancel": cancel or None}
+        given = {
+            "accepted_at": accepted_at,
+            "started_at": started_at,
+            "cancel": cancel or None,
+            "ready_at": ready_at,
+            "address": address,
+        }
         changes: list[Action] = [place[name].set(value) for name, value in given.items() if value is not None]
         if not changes:
-            raise ValueError("mark needs a field: accepted_at, started_at or cancel")
+            raise ValueError("mark needs a field: accepted_at, started_at, cancel, ready_at or address")
         return self._change(pool, host_id, changes, place.exists()) is not None
 
     def touch(self, pool: str, host_id: str, **facts: Any) -> None:
@@ -255,5 +264,6 @@ def _launch(row: LaunchRow) -> Launch:
         sent_at=row.sent_at,
         doubt_at=row.doubt_at,
         tries=row.tries,
+        whole=bool(row.whole),
         recorded=row.recorded,
     )

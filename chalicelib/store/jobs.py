@@ -8,9 +8,10 @@ from urllib.parse import quote
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.job import ANEW, FINAL, End, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.progress import Progress
 from chalicelib.core.telling import Telling
+from chalicelib.store.attributes import end_text
 from chalicelib.store.batches import read_batch
 from chalicelib.store.connection import done
 from chalicelib.store.ports import KeyHold, must_say
@@ -62,6 +63,8 @@ class DynamoJobs:
         untold: bool | None = None,
         rank: str | None = None,
         rank_before: str | None = None,
+        members: tuple[str, ...] | None = None,
+        peers: tuple[str, ...] | None = None,
     ) -> Job | None:
         row, state = self._row, target(event)
         changes: list[Action] = [
@@ -78,6 +81,10 @@ class DynamoJobs:
             changes.append(row.finish.set(finish))
         if rank is not None:
             changes.append(row.rank.set(rank))
+        if members is not None:
+            changes += [row.members.set(members), row.ends.set({}), row.cause.remove(), row.peers.remove()]
+        if peers is not None:
+            changes.append(row.peers.set(peers))
         if event in (JobEvent.RELEASE, JobEvent.RETRY):
             changes.append(row.attempt.set(attempt + 1))
         if event in ANEW:
@@ -97,6 +104,16 @@ class DynamoJobs:
         as_read = row.state.is_in(*map(str, sources(event))) & (row.attempt == attempt)
         if rank_before is not None:
             as_read &= row.rank == rank_before
+        if peers is not None:
+            as_read &= row.cause.does_not_exist() & (row.cancel_requested == False)  # noqa: E712  # an expression
+        return self._change(job_id, changes, as_read)
+
+    def note_end(self, job_id: str, rank: int, end: End, *, attempt: int, state: JobState) -> Job | None:
+        row = self._row
+        changes: list[Action] = [row.ends[str(rank)].set(end_text(end))]
+        if end.event is not JobEvent.SUCCEED:
+            changes.append(row.cause.set(row.cause | rank))
+        as_read = (row.state == str(state)) & (row.attempt == attempt) & row.ends[str(rank)].does_not_exist()
         return self._change(job_id, changes, as_read)
 
     def rerank(self, job_id: str, *, attempt: int, before: str, rank: str) -> Job | None:
@@ -214,6 +231,10 @@ class DynamoJobs:
             host=job.host,
             userid=job.userid,
             finish=job.finish,
+            members=job.members or None,
+            peers=job.peers or None,
+            ends=dict(job.ends) if job.members else None,
+            cause=job.cause,
             array=job.array,
             element=job.index,
             awaited=job.awaited or None,
@@ -264,6 +285,10 @@ def _job(row: JobRow) -> Job:
         host=row.host,
         userid=row.userid,
         finish=row.finish,
+        members=row.members or (),
+        peers=row.peers or (),
+        ends=row.ends or {},
+        cause=row.cause,
         array=row.array,
         index=row.element,
         awaited=bool(row.awaited),

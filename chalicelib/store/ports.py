@@ -21,7 +21,7 @@ from chalicelib.core.durations import Learned
 from chalicelib.core.family import Family
 from chalicelib.core.host import Assignment, Host, HostEvent, Launch
 from chalicelib.core.installs import Installed
-from chalicelib.core.job import Finish, Job, JobEvent, JobState
+from chalicelib.core.job import End, Finish, Job, JobEvent, JobState
 from chalicelib.core.pool import Pool, PoolSpec, Prospects
 from chalicelib.core.progress import Progress
 from chalicelib.core.quota import OwnerQuota, Quota
@@ -113,6 +113,8 @@ class Jobs(Protocol):
         untold: bool | None = None,
         rank: str | None = None,
         rank_before: str | None = None,
+        members: tuple[str, ...] | None = None,
+        peers: tuple[str, ...] | None = None,
     ) -> Job | None:
         """Apply `event` if the job is in one of `sources(event)`, at `attempt` and (when given) has `rank_before`; the job then, or None.
 
@@ -121,7 +123,14 @@ class Jobs(Protocol):
         `interruption` raises `interruptions`. A final state leaves the `by_active` index and sets `expires_at` (when given). `untold`:
         whether somebody is to be told of the end, so that it is found by `untold` from this very write on; who ends a job must say so
         (else TypeError).
+
+        Of a gang: `members`, set when given, forgets the ends, the cause and the peers of the attempt before; with `peers`, which is set,
+        the job must have neither a cause nor `cancel_requested`.
         """
+
+    def note_end(self, job_id: str, rank: int, end: End, *, attempt: int, state: JobState) -> Job | None:
+        """Note how a member of a gang ended, if the job is in that state at that attempt and nothing is noted of that rank; the job
+        then, or None. The first that is no success is the `cause`."""
 
     def untold(self, after: str | None = None, limit: int = 500) -> tuple[list[str], str | None]:
         """Ids of jobs of all pools that have ended and whose listeners have not all been told. Eventually consistent."""
@@ -346,6 +355,8 @@ class Hosts(Protocol):
         accepted_at: float | None = None,
         started_at: float | None = None,
         cancel: bool = False,
+        ready_at: float | None = None,
+        address: str | None = None,
     ) -> bool:
         """Set single fields of one assignment; False if the host does not carry it."""
 

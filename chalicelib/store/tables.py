@@ -25,7 +25,7 @@ from chalicelib.core.progress import Progress
 from chalicelib.core.quota import Quota
 from chalicelib.core.schedule import Fired, Schedule
 from chalicelib.core.telling import Telling
-from chalicelib.store.attributes import Assignments, Float, Floats, Int, Json, Moment, Sparse
+from chalicelib.store.attributes import Assignments, Ends, Float, Floats, Int, Json, Moment, Sparse
 
 
 class ByPool(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB's hook has no annotations
@@ -118,6 +118,10 @@ class JobRow(JobsTable):
     host = UnicodeAttribute(null=True)
     userid = UnicodeAttribute(null=True)
     finish = Json(Finish, null=True)
+    members = Json(tuple[str, ...], null=True)
+    peers = Json(tuple[str, ...], null=True)
+    ends = Ends(null=True)
+    cause = Int(null=True)
     array = UnicodeAttribute(null=True)
     element = Int(attr_name="index", null=True)
     awaited = BooleanAttribute(null=True)
@@ -204,6 +208,7 @@ class EntryRow(Model):
     size = Int(default=0)
     next_index = Int(default=0)
     step_ms = Int(default=0)
+    hosts = Int(default=1)
 
 
 class HostsTable(Model):
@@ -255,6 +260,7 @@ class LaunchRow(HostsTable):
     sent_at = Float()
     doubt_at = Float(default=0.0)
     tries = Int(default=1)
+    whole = BooleanAttribute(null=True)
     recorded = BooleanAttribute(default=False)
 
 

@@ -49,6 +49,7 @@ def submit(
     owner: Annotated[str | None, typer.Option(help="Whom it is billed to.")] = None,
     cpu: Annotated[float, typer.Option(help="Cores reserved.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory reserved and allowed, MiB.")] = 512,
+    hosts: Annotated[int | None, typer.Option(min=1, help="On so many hosts at once, which begin together.")] = None,
     timeout: Annotated[
         int | None,
         typer.Option(min=1, help="Stopped after this many seconds (else what its family or adapter says, or 300)."),
@@ -144,6 +145,7 @@ def submit(
         "disk_mib": disk,
         "checkpoint": {"interval_s": checkpoint} if checkpoint else None,
         "stall_s": stall,
+        "hosts": hosts,
         "image": image,
         "archive": archive,
         "notify": notify(webhook, notice),

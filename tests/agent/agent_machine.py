@@ -148,13 +148,14 @@ class Machine:
 
     # --- what the control plane does
 
-    def write_inbox(self, pass_no, assignments=(), cancel=(), stop=None):
+    def write_inbox(self, pass_no, assignments=(), cancel=(), stop=None, **more):
         document = {
             "v": 1,
             "pass_no": pass_no,
             "assignments": list(assignments),
             "cancel": list(cancel),
             "stop": {"reason": stop} if stop else None,
+            **more,
         }
         self.s3.put_object(Bucket=self.bucket, Key=f"inbox/{self.userid}/inbox.json", Body=json.dumps(document))
 

@@ -53,6 +53,7 @@ class Agent:
     waiting: list[dict[str, Any]] = field(default_factory=list)
     running: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)  # attempt → started, ends
     pass_no: int = -1
+    gathered: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # claimed, and waits for its gang
 
 
 def _lacks(a: dict[str, Any]) -> bool:
@@ -85,6 +86,8 @@ class Town:
         self.agents: dict[str, Agent] = {}
         self.boot_s = 20.0
         self.began: Counter[tuple[str, int]] = Counter()  # attempts whose command was really started, anywhere
+        self.members_began: Counter[tuple[str, int, int]] = Counter()  # the same of gangs, by rank
+        self.told_peers: dict[tuple[str, int, int], tuple[str, ...]] = {}  # … with whom
         self.deaf: set[str] = set()  # instances whose pings are lost
         self.unannounced: set[str] = set()  # instances of whose end EventBridge does not tell
         self.unmanned: set[str] = set()  # instances on which no agent of ours ever starts
@@ -166,6 +169,7 @@ class Town:
             backlog=tuple(self.stores.backlog.head("default", 10_000)),
             instances=frozenset(machine.id for machine in self.cloud.compute.alive()),
             began=dict(self.began),
+            members_began=dict(self.members_began),
             hosts_max=pool.spec.hosts_max,
             cpu_max=self.cpu_max,
             calls=self.launch_calls(),
@@ -313,7 +317,7 @@ class Town:
                 busy = True
                 del agent.running[key]
                 self._finish(agent, key, started)
-        while agent.waiting and len(agent.running) < agent.manifest["settings"]["slots"]:
+        while agent.waiting and len(agent.running) + len(agent.gathered) < agent.manifest["settings"]["slots"]:
             busy = True
             self._begin(agent, agent.waiting.pop(0))
         return busy
@@ -327,6 +331,7 @@ class Town:
             return
         agent.pass_no = inbox["pass_no"]
         self._accept(agent, inbox["assignments"])
+        self._hear_of_gangs(agent, inbox)
         for cancel in inbox["cancel"]:
             key = (cancel["job"], cancel["attempt"])
             if key in agent.running:
@@ -350,7 +355,32 @@ class Town:
         assert not _lacks(a), f"{key} would begin without all that it needs"
         if not self._claims(agent, key):
             return
+        if a.get("hosts", 1) > 1:
+            agent.gathered[key] = a
+            number = list(self.cloud.compute.machines).index(agent.machine.id)
+            self._say(agent, {"kind": "ready", "job": key[0], "attempt": key[1], "address": f"10.0.0.{number % 250}"})
+            return
         self.began[key] += 1
+        self._run(agent, key, a)
+
+    def _hear_of_gangs(self, agent: Agent, inbox: dict[str, Any]) -> None:
+        """Who is told to begin does; who is not named any more gives up; who is cancelled says so."""
+        go = {(one["job"], one["attempt"]): one for one in inbox.get("go", ())}
+        cancelled = {(one["job"], one["attempt"]) for one in inbox["cancel"]}
+        named = {(one["job"], one["attempt"]) for one in inbox["assignments"]} | cancelled
+        for key, a in list(agent.gathered.items()):
+            if key in go:
+                del agent.gathered[key]
+                peers = tuple(go[key]["peers"])
+                assert len(list(filter(None, peers))) == a["hosts"], f"{key} begins with {peers}"
+                self.members_began[*key, a["rank"]] += 1
+                self.told_peers[*key, a["rank"]] = peers
+                self._run(agent, key, a)
+            elif key in cancelled or key not in named:
+                del agent.gathered[key]
+                self._finish(agent, key, None, outcome="cancelled")
+
+    def _run(self, agent: Agent, key: tuple[str, int], a: dict[str, Any]) -> None:
         seconds = float(a["command"].split()[1])
         agent.running[key] = (self.now, self.now + seconds)
         self._say(agent, {"kind": "start", "job": key[0], "attempt": key[1]})
@@ -362,7 +392,7 @@ class Town:
         self._say(agent, refused)
         return False
 
-    def _finish(self, agent: Agent, key: tuple[str, int], started: float, outcome: str | None = None) -> None:
+    def _finish(self, agent: Agent, key: tuple[str, int], started: float | None, outcome: str | None = None) -> None:
         job = self.stores.jobs.get(key[0])
         failed = job is not None and job.spec.command.startswith("fail")
         broken = job is not None and job.spec.command.startswith("broken") and outcome is None

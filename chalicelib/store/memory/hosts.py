@@ -150,11 +150,19 @@ class MemoryHosts:
         accepted_at: float | None = None,
         started_at: float | None = None,
         cancel: bool = False,
+        ready_at: float | None = None,
+        address: str | None = None,
     ) -> bool:
-        given = {"accepted_at": accepted_at, "started_at": started_at, "cancel": cancel or None}
+        given = {
+            "accepted_at": accepted_at,
+            "started_at": started_at,
+            "cancel": cancel or None,
+            "ready_at": ready_at,
+            "address": address,
+        }
         fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if not fields:
-            raise ValueError("mark needs a field: accepted_at, started_at or cancel")
+            raise ValueError("mark needs a field: accepted_at, started_at, cancel, ready_at or address")
         with self._lock:
             host = self._hosts.get(pool, {}).get(host_id)
             if host is None or key not in (a.key for a in host.assignments):

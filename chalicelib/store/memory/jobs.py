@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from threading import Lock
 
-from chalicelib.core.job import ANEW, FINAL, Finish, Job, JobEvent, JobState, sources, target
+from chalicelib.core.job import ANEW, FINAL, End, Finish, Job, JobEvent, JobState, sources, target
 from chalicelib.core.progress import Progress
 from chalicelib.core.telling import Telling
 from chalicelib.store.ports import KeyHold, must_say
@@ -62,12 +62,16 @@ class MemoryJobs:
         untold: bool | None = None,
         rank: str | None = None,
         rank_before: str | None = None,
+        members: tuple[str, ...] | None = None,
+        peers: tuple[str, ...] | None = None,
     ) -> Job | None:
         with self._lock:
             job = self._rows.get(job_id)
             if job is None or job.attempt != attempt or job.state not in sources(event):
                 return None
             if rank_before not in (None, job.rank):
+                return None
+            if peers is not None and (job.cause is not None or job.cancel_requested):
                 return None
             state = target(event)
             if state in FINAL:
@@ -87,11 +91,24 @@ class MemoryJobs:
                 host=job.host if host is None else host,
                 userid=job.userid if userid is None else userid,
                 finish=job.finish if finish is None else finish,
+                peers=job.peers if peers is None else peers,
             )
+            if members is not None:
+                job = self._rows[job_id] = replace(job, members=members, peers=(), ends={}, cause=None)
             if job.ended and expires_at is not None:
                 self.expires[job_id] = expires_at
             if job.ended and untold:
                 self._untold.add(job_id)
+            return job
+
+    def note_end(self, job_id: str, rank: int, end: End, *, attempt: int, state: JobState) -> Job | None:
+        with self._lock:
+            job = self._rows.get(job_id)
+            if job is None or (job.attempt, job.state) != (attempt, state) or rank in job.ends:
+                return None
+            first = job.cause is None and end.event is not JobEvent.SUCCEED
+            job = replace(job, ends={**job.ends, rank: end}, cause=rank if first else job.cause)
+            self._rows[job_id] = job
             return job
 
     def rerank(self, job_id: str, *, attempt: int, before: str, rank: str) -> Job | None:
