@@ -192,10 +192,14 @@ class Attempt(threading.Thread):
             if host.sandbox.default.name == "none" and assignment.folder != "/job":
                 raise Refusal("no_sandbox", "%s can be shown in a sandbox only" % assignment.folder)
             refuse_image(assignment.image, host.manifest.settings, host.sandbox.default.images is not None)
-            shares = host.sandbox.default.shares_network
-            if shares and (assignment.network or any(one.git for one in assignment.inputs)):
+            shares = assignment.network and host.sandbox.default.shares_network
+            if shares or any(one.git for one in assignment.inputs):
                 open_door = host.fence.hold()
-                if open_door and assignment.network and assignment.untrusted:
+                if open_door and shares and assignment.untrusted:
+                    raise Refusal("no_sandbox", open_door)
+            if assignment.network and not shares:
+                open_door = host.sandbox.default.guard()
+                if open_door:
                     raise Refusal("no_sandbox", open_door)
             fault = prepare(self)
         if not self.stopper.why:

@@ -141,7 +141,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
         lambda told: pings.post("installs", installs=told),
         lambda sentence: health.note("install", sentence),
     )
-    fence = fence_of(choice.default, probe, first_uid, os.environ.get(ENDPOINT, ""))
+    fence = fence_of(choice.default and choice.default.helper(), probe, first_uid, os.environ.get(ENDPOINT, ""))
     host = Host(
         manifest, userid, paths, aws, pings, journal, choice, groups, prefix, cache, health, keepers, fence, installs
     )

@@ -98,15 +98,18 @@ def met(said: str) -> str:
     return os.strerror(int(said)) if said.isdigit() else said
 
 
-def rule(network: str) -> bytes:
-    """The netlink request that has packets of jobs' users to `network` prohibited."""
+USERS = ((FRA_UID_RANGE, struct.pack("=II", FIRST_UID, LAST_UID)),)
+
+
+def rule(network: str, whose: Sequence[tuple[int, bytes]] = USERS) -> bytes:
+    """The netlink request that has packets of jobs' users (or `whose` else) to `network` prohibited."""
     address, _, bits = network.partition("/")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     body = struct.pack("=8BI", family, int(bits), 0, 0, 0, 0, 0, PROHIBIT, 0)
     for kind, value in (
         (FRA_DST, socket.inet_pton(family, address)),
         (FRA_PRIORITY, struct.pack("=I", PRIORITY)),
-        (FRA_UID_RANGE, struct.pack("=II", FIRST_UID, LAST_UID)),
+        *whose,
         (FRA_PROTOCOL, struct.pack("=B", RTPROT_KERNEL)),
     ):
         body += struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)

@@ -37,12 +37,13 @@ FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 class Pinned(NamedTuple):
     """An image as it runs: `id` is the engine's, `digest` names it everywhere (`repository@sha256:…`, or the id where no registry knows
-    it), `volumes` are the folders that it declares to be written."""
+    it), `volumes` are the folders that it declares to be written, `path` where it says that its programs are."""
 
     id: str
     digest: str
     volumes: tuple[str, ...]
     bytes: int
+    path: str = ""
 
 
 def unusable(image: str, said: Said) -> NotUsable:
@@ -66,8 +67,15 @@ def pinned(image: str, document: Mapping[str, Any]) -> Pinned:
     short = short[len("library/") :] if short.startswith("library/") else short
     ours = [one for one in digests if one.partition("@")[0] in (repository, short)]
     identity = str(document["Id"])
-    volumes = tuple(sorted((document.get("Config") or {}).get("Volumes") or ()))
-    return Pinned(identity, (ours or digests or [identity])[0], volumes, int(document.get("Size") or 0))
+    config = document.get("Config") or {}
+    paths = [str(one)[len("PATH=") :] for one in config.get("Env") or () if str(one).startswith("PATH=")]
+    return Pinned(
+        identity,
+        (ours or digests or [identity])[0],
+        tuple(sorted(config.get("Volumes") or ())),
+        int(document.get("Size") or 0),
+        paths[-1] if paths else "",
+    )
 
 
 class _Known(NamedTuple):
@@ -145,13 +153,27 @@ class Images:
     def trim(self, limit_bytes: Optional[int] = None) -> bool:
         """Remove what is beyond the bound and not in use, the longest unused first; whether that was anything."""
         with self._changed:
-            kept = sorted(self._kept(), reverse=True)
-            limit = self._limit_now(sum(size for _, size, _ in kept)) if limit_bytes is None else limit_bytes
-            for identity in beyond([(identity, size) for _, size, identity in kept], limit, self._users):
-                self._engine.ask("image", "rm", "--force", identity)
-                with contextlib.suppress(OSError):
-                    os.unlink(self._file(identity))
-            return len(list(self._kept())) < len(kept)
+            kept = sorted(self._kept(), reverse=True)  # the last used first
+            limit = self._limit_now(sum(size for _, _, size in kept)) if limit_bytes is None else limit_bytes
+            gone = [self._remove(one) for one in beyond([one[1:] for one in kept], limit, self._users)]
+            return any(gone)
+
+    def _remove(self, identity: str) -> bool:
+        """By the names that we gave it a reason to have: one that came with the machine under another name stays."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            with open(self._file(identity)) as file:
+                document = json.load(file)
+            names = [
+                name for name in dict.fromkeys((document["image"], document["digest"])) if self._is(name, identity)
+            ]
+            if not names or not self._engine.ask("image", "rm", *names).code:
+                os.unlink(self._file(identity))
+                return True
+        return False
+
+    def _is(self, name: str, identity: str) -> bool:
+        found = self._look(name)  # a tag may have moved on
+        return found is not None and found.id == identity
 
     def _limit_now(self, held: int) -> int:
         try:
@@ -172,16 +194,16 @@ class Images:
         with contextlib.suppress(OSError):  # an image that nobody remembers is an image that stays
             os.makedirs(self._folder, exist_ok=True)
             with open(self._file(fresh.id) + ".new", "w") as file:
-                json.dump({"id": fresh.id, "image": image, "bytes": fresh.bytes}, file)
+                json.dump({"id": fresh.id, "image": image, "digest": fresh.digest, "bytes": fresh.bytes}, file)
             os.replace(self._file(fresh.id) + ".new", self._file(fresh.id))
 
-    def _kept(self) -> Iterator[tuple[float, int, str]]:
-        """(last use, size, id) of each that we have pulled."""
+    def _kept(self) -> Iterator[tuple[float, str, int]]:
+        """(last use, id, size) of each that we have pulled."""
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(entry.path) as file:
                     document = json.load(file)
-                    yield entry.stat().st_mtime, int(document["bytes"]), str(document["id"])
+                    yield entry.stat().st_mtime, str(document["id"]), int(document["bytes"])
 
 
 def beyond(kept: "list[tuple[str, int]]", limit_bytes: int, users: Mapping[str, int]) -> list[str]:

@@ -151,7 +151,7 @@ def _run(
         lambda said: pings.post("installs", installs=said),
         lambda sentence: health.note("install", sentence),
     )
-    fence = fence_of(choice.default, probe, uid, "")
+    fence = fence_of(choice.default and choice.default.helper(), probe, uid, "")
     host = Host(
         manifest, "local", paths, store, pings, journal, choice, groups, prefix, cache, health, keepers, fence, installs
     )

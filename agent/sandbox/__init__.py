@@ -105,6 +105,10 @@ class Sandbox:
     def sweep(self, spared: Sequence[str] = ()) -> None:
         """End what an earlier agent has left behind and control groups do not show, but for attempts `spared` (their keys)."""
 
+    def guard(self) -> str:
+        """Why a command with network could reach the metadata service, where it does not share the host's network; "" when it cannot."""
+        return ""
+
     def group(self, job: str, attempt: int) -> "Optional[Container]":
         """What holds an attempt's processes, where the sandbox has that made by somebody else; None: a control group of ours does."""
         return None

@@ -26,6 +26,7 @@ from agent.engine import Engine
 from agent.images import Images
 from agent.sandbox import PATH, Ask, Launch, Mount, Sandbox, environment
 from agent.sandbox.container import Container
+from agent.sandbox.network import NAME, Bridge
 
 LABEL = "spillway.host"
 NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_.-]")
@@ -60,9 +61,8 @@ def arguments(ask: Ask, name: str, label: str, network: str) -> list[str]:
     if ask.secrets:
         args.append("--interactive")
     args += ["--workdir", ask.folder, "--entrypoint", "/bin/sh", image, "-c"]
-    return args + (
-        ['%s; exec /bin/sh -c "$1"' % _read(ask.secrets), "sh", ask.command] if ask.secrets else [ask.command]
-    )
+    # One channel for all that it prints: the engine has two, and nobody could tell their order afterwards.
+    return [*args, _read(ask.secrets) + 'exec /bin/sh -c "$1" 2>&1', "sh", ask.command]
 
 
 def _within(path: str, ask: Ask) -> bool:
@@ -73,8 +73,9 @@ def _within(path: str, ask: Ask) -> bool:
 
 def _environment(ask: Ask) -> Mapping[str, str]:
     """As in every sandbox, but what the image says of PATH and LANG stands where the job says nothing of it."""
-    found = environment(ask, ask.folder, "/tmp")
-    return {name: value for name, value in found.items() if name not in ("PATH", "LANG") or name in ask.environment}
+    path = ask.image.path if ask.image is not None else ""
+    found = environment(ask._replace(environment={"PATH": path or PATH, **ask.environment}), ask.folder, "/tmp")
+    return {name: value for name, value in found.items() if name != "LANG" or name in ask.environment}
 
 
 def _bind(mount: Mount) -> str:
@@ -92,7 +93,7 @@ def _read(secrets: Mapping[str, str]) -> str:
     for name in sorted(secrets):
         loop = 'while [ "$_n" -gt 0 ]; do IFS= read -r _l; %s="$%s$_l"%s; _n=$((_n-1)); done' % (name, name, newline)
         steps.append("%s=; read -r _n; %s; %s=${%s%%%s}; export %s" % (name, loop, name, name, newline, name))
-    return "; ".join([*steps, "exec </dev/null"])
+    return "; ".join([*steps, "exec </dev/null; "]) if steps else ""
 
 
 def said(secrets: Mapping[str, str]) -> bytes:
@@ -112,6 +113,8 @@ class Docker(Sandbox):
 
     def __init__(self, engine: Engine, label: str, images: Images, folder: str, uid: int) -> None:
         self.engine, self.images = engine, images
+        self._bridge = Bridge(engine)
+        self._helpers: list[Optional[Sandbox]] = []  # found once
         self._folder, self._uid = folder, uid  # to try things in, and as whom
         self.drops_uid = os.geteuid() == 0
         self._label = label
@@ -123,8 +126,9 @@ class Docker(Sandbox):
     def launch(self, ask: Ask) -> Launch:
         """The client, which stays for as long as the container runs. Its end does not end the container: `group` does."""
         name = self.container(ask.job, ask.attempt)
+        network = NAME if ask.network else "none"
         ask = ask if self.drops_uid else ask._replace(uid=os.geteuid())
-        argv = [self.engine.program, *arguments(ask, name, self._label, "none")]
+        argv = [self.engine.program, *arguments(ask, name, self._label, network)]
         if not ask.secrets:
             return Launch(argv, self.engine.environment, "/", (), True)
         fd = os.memfd_create("secrets", 0)
@@ -145,7 +149,13 @@ class Docker(Sandbox):
         """bubblewrap, if the host has it: what our own programs need is on the host, not in a job's image."""
         from agent.sandbox import bwrap
 
-        return bwrap.find(self._folder, self._uid)[0]
+        if not self._helpers:
+            self._helpers.append(bwrap.find(self._folder, self._uid)[0])
+        return self._helpers[0]
+
+    def guard(self) -> str:
+        """That it holds is found out anew before each attempt: somebody may have taken the rules away."""
+        return self._bridge.hold()
 
     def sweep(self, spared: Sequence[str] = ()) -> None:
         """End and remove what an earlier agent has left behind, but for containers of attempts `spared`."""
