@@ -144,7 +144,9 @@ def adverse(plane: Plane, schedule: Schedule) -> str:
     if pool is not None and pool.spec.killed:
         return f"pool {pool.name} is killed"
     if pool is not None and pool.supply.protected_at is not None:
-        return f"pool {pool.name} is in protected mode, because its hosts do not come up"
+        return (
+            f"pool {pool.name} is in protected mode, because its hosts do not come up, or cannot install what jobs need"
+        )
     return ""
 
 

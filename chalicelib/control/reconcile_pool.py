@@ -120,18 +120,18 @@ def _told_supply(plane: Plane, pool: Pool, plan: Plan) -> Pool:
     if after.spot_until > max(before.spot_until, plane.clock()):
         plane.tell(subject, "spot", f"no spot until {clock(after.spot_until)}: EC2 took back two hosts within 15 min")
     if after.protected_at is not None and before.protected_at is None:
-        plane.tell(subject, "protected", ladder.PROTECTED)
+        plane.tell(subject, "protected", ladder.PROTECTED[after.protected_by])
         notify(
             plane,
             "protected_mode",
             "error",
             subject=subject,
-            reason=f"{ladder.PROTECTED}. {ladder.ADVICE}",
+            reason=f"{ladder.PROTECTED[after.protected_by]}. {ladder.ADVICE[after.protected_by]}",
             pool=pool.name,
         )
     if after.protected_at is None and before.protected_at is not None:
         greeted = before.protected_generation == pool.spec.generation
-        reason = f"{'a host has said hello' if greeted else 'the pool was restarted'}: protected mode is over"
+        reason = f"{ladder.OVER[before.protected_by] if greeted else 'the pool was restarted'}: protected mode is over"
         plane.tell(subject, "protected", reason)
         notify(plane, "protected_mode_over", "info", subject=subject, reason=reason, pool=pool.name)
     return replace(pool, supply=after)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.constraint import Constraint, matches
 from chalicelib.core.host import Offering
-from chalicelib.core.job_spec import FOLDER, Adapter, JobSpec
+from chalicelib.core.job_spec import FOLDER, Adapter, Input, Install, JobSpec
 from chalicelib.core.pool import PoolSpec
 from chalicelib.errors import Fault
 
@@ -35,6 +35,8 @@ def faults(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         yield Fault("folder", f"pool {spec.pool} runs without a sandbox, where no folder can be shown elsewhere")
     if spec.hosts > 1:
         yield from _several(spec, pool)
+    if spec.install is not None:
+        yield from _install_faults(spec.install, spec, pool)
     must = Constraint(spec.instance_types, spec.market or "")
     offered = [o for o in pool.offerings if knows(o, pool)]
     sizes = [capacity(o, pool) for o in offered if must.takes(o)]
@@ -81,6 +83,29 @@ def _several(spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
         yield Fault(
             "checkpoint", f"cannot be had with hosts {spec.hosts}: one host's files are not the state of all of them"
         )
+
+
+def _install_faults(install: Install, spec: JobSpec, pool: PoolSpec) -> Iterator[Fault]:
+    """Why no host of the pool could run its install, or why that would be of no use."""
+    if pool.sandbox == "docker":
+        yield Fault(
+            "install",
+            f"is run on the host, and commands of pool {spec.pool} run in containers, which see nothing of it: build it into the image",
+        )
+    if install.path and not any(_may_hold(one, install.path) for one in spec.inputs):
+        yield Fault("install.path", f"is {install.path}, which none of its inputs is or could hold")
+
+
+def _may_hold(one: Input, path: str) -> bool:
+    """Whether the file `path` may come with an input: it is the file itself, or an archive or a repository that is put above it."""
+    own, wanted = _parts(one.path), _parts(path)
+    if one.git is not None or one.unpack:
+        return wanted[: len(own)] == own and wanted != own
+    return wanted == own
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def _fits(spec: JobSpec, size: Capacity) -> bool:

@@ -16,6 +16,8 @@ is one rung further down. What closes rungs:
 *Protected mode* closes nothing, but slows all down: when ten hosts that were launched since the last hello had an instance and never
 said a word, something is wrong with image, template or network, and more of them would only burn money. Then one host at a time is
 launched, a probe, at most one in three minutes; the first hello ends it. In which order their ends became known does not matter.
+The same protects a pool on five of whose hosts an install has failed since one was last ready anywhere: until one is, or until the rows of
+those hosts are gone, an hour after their ends.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from chalicelib.core.backlog import Entry
 from chalicelib.core.catalogue import Capacity, capacity, knows
 from chalicelib.core.constraint import Constraint
 from chalicelib.core.host import Host, HostState, Offering
+from chalicelib.core.installs import failing
 from chalicelib.core.rationing import throttled_until
 from chalicelib.core.snapshot import Snapshot
 from chalicelib.core.spoken import count, sentence
@@ -40,11 +43,19 @@ PROBE_EVERY_S = 180.0
 ON_DEMAND_PATIENCE_S = 900.0  # so long an interrupted attempt waits for an on-demand host and takes no other
 RANKS_HOLD_S = 3600.0  # prices that EC2 told longer ago order nothing
 SPOT, ON_DEMAND = "spot", "on_demand"
-PROTECTED = f"protected mode: {BOOT_FAILURES_MAX} hosts in a row had an instance and never said hello, so one host at a time is tried"
-ADVICE = (
-    "Look at what a new instance prints (its console output), at the image and launch template of the pool, and at its way to SQS, S3 "
-    "and DynamoDB; or set scaling_enabled to false. The first hello ends it, or `spillway pool restart` when you have mended it"
-)
+INSTALL_FAILURES_MAX = 5  # hosts on which an install failed, and none where one was ready since
+BOOTS, INSTALLS = "boots", "installs"
+PROTECTED = {
+    BOOTS: f"protected mode: {BOOT_FAILURES_MAX} hosts in a row had an instance and never said hello, so one host at a time is tried",
+    INSTALLS: f"protected mode: installs failed on {INSTALL_FAILURES_MAX} hosts and were ready on none, so one host at a time is tried",
+}
+ADVICE = {
+    BOOTS: "Look at what a new instance prints (its console output), at the image and launch template of the pool, and at its way to SQS, "
+    "S3 and DynamoDB; or set scaling_enabled to false. The first hello ends it, or `spillway pool restart` when you have mended it",
+    INSTALLS: "Look at what the installs print (`spillway logs HOST --install`), at what they fetch, and at the hosts' way to it. The "
+    "first install that is ready ends it, or `spillway pool restart` when you have mended it",
+}
+OVER = {BOOTS: "a host has said hello", INSTALLS: "no more installs fail"}
 
 _FAILED = frozenset({HostState.UNHEALTHY, HostState.TERMINATING, HostState.TERMINATED})
 
@@ -116,9 +127,12 @@ def current(s: Snapshot) -> Snapshot:
     supply = s.pool.supply
     rows = (*s.hosts, *s.past)
     spot_until = max(supply.spot_until, _breaker(rows))
-    protected_at = _protected_at(rows, s)
-    generation = 0 if protected_at is None else s.pool.spec.generation
-    known = replace(supply, spot_until=spot_until, protected_at=protected_at, protected_generation=generation)
+    protected_at, by = _protected_at(rows, s), BOOTS
+    if protected_at is None:
+        protected_at, by = _installs_fail(rows, s), INSTALLS
+    known = replace(supply, spot_until=spot_until, protected_at=None, protected_generation=0, protected_by=BOOTS)
+    if protected_at is not None:
+        known = replace(known, protected_at=protected_at, protected_generation=s.pool.spec.generation, protected_by=by)
     return s if known == supply else replace(s, pool=replace(s.pool, supply=known))
 
 
@@ -133,13 +147,23 @@ def _breaker(rows: Sequence[Host]) -> float:
 def _protected_at(rows: Sequence[Host], s: Snapshot) -> float | None:
     """Since when hosts are launched one at a time, or None. A restart ends it: what was wrong with the old generation may be mended."""
     supply, generation = s.pool.supply, s.pool.spec.generation
-    before = supply.protected_at if supply.protected_generation == generation else None
+    mine = supply.protected_generation == generation and supply.protected_by == BOOTS
+    before = supply.protected_at if mine else None
     rows = [row for row in rows if row.generation == generation]
     last_hello = max((h.ready_at for h in rows if h.ready_at is not None), default=0.0)
     failed = sum(h.state in _FAILED and h.launched_at > last_hello and _never_spoke(h, s) for h in rows)
     if failed >= BOOT_FAILURES_MAX:
         return s.now if before is None else before
     return None if before is not None and last_hello > before else before
+
+
+def _installs_fail(rows: Sequence[Host], s: Snapshot) -> float | None:
+    """Since when installs fail on so many hosts that more of them would only fail too, or None."""
+    supply, generation = s.pool.supply, s.pool.spec.generation
+    if failing([row for row in rows if row.generation == generation]) < INSTALL_FAILURES_MAX:
+        return None
+    mine = supply.protected_generation == generation and supply.protected_by == INSTALLS
+    return supply.protected_at if mine and supply.protected_at is not None else s.now
 
 
 def _never_spoke(host: Host, s: Snapshot) -> bool:
@@ -285,7 +309,7 @@ def protection(s: Snapshot) -> str:
     """What protected mode is, for those who wait because of it."""
     since, at = s.pool.supply.protected_at or s.now, probe_at(s) or s.now
     following = "one boots now" if at == math.inf else f"the next at {_clock(max(at, s.now))} UTC"
-    return f"{PROTECTED} since {_clock(since)} UTC, {following}"
+    return f"{PROTECTED[s.pool.supply.protected_by]} since {_clock(since)} UTC, {following}"
 
 
 def _clock(at: float) -> str:

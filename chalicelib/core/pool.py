@@ -92,8 +92,9 @@ class Scaling:
 class Supply:
     """What passes remember of where hosts come from (core/ladder.py); written with the pass's own facts. Times: 0 or None for never.
 
-    `skips`: `Offering.asked_with` → not before. `spot_until`: until then no spot is tried. `protected_at`: since when so many boots of
-    generation `protected_generation` have failed that hosts are launched one at a time. `backoff_s`, `backoff_until`: EC2 throttled us,
+    `skips`: `Offering.asked_with` → not before. `spot_until`: until then no spot is tried. `protected_at`: since when so many boots, or
+    installs (`protected_by`: "boots", "installs"), of generation `protected_generation` have failed that hosts are launched one at a
+    time. `backoff_s`, `backoff_until`: EC2 throttled us,
     and how long nothing is asked of it.
     """
 
@@ -101,6 +102,7 @@ class Supply:
     spot_until: float = 0.0
     protected_at: float | None = None
     protected_generation: int = 0
+    protected_by: str = "boots"
     backoff_s: float = 0.0
     backoff_until: float = 0.0
 

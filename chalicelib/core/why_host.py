@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chalicelib.core.host import Assignment, Host, HostState
+from chalicelib.core.installs import words
 from chalicelib.core.plan import Target
 from chalicelib.core.pool import Pool
 from chalicelib.core.spoken import ago, clock, count, duration, sentence
@@ -32,7 +33,8 @@ def why_host(
     target: Target | None = None,
 ) -> list[str]:
     """Sentences, the most important first. `coming`: what the next look at the pool will do with it; `target`: what the pool wants."""
-    told = [_state(host, now), _instance(host, pool), *_carried(host, now), *_leaves(host, pool, now, target)]
+    told = [_state(host, now), _instance(host, pool), *_carried(host, now), *_installs(host, now)]
+    told += [*_leaves(host, pool, now, target)]
     told += [*_health(host, pool, now), *(f"The next look at its pool will do this: {words}" for words in coming)]
     if len(story) > 1:
         told.append(f"Its story so far: {'; '.join(_line(line, now) for line in story[-6:])}")
@@ -99,6 +101,11 @@ def _stage(assignment: Assignment, now: float) -> str:
     if assignment.inline:
         return f"went along in its user data {ago(assignment.assigned_at, now)} and has not begun{asked}"
     return f"was given to it {ago(assignment.assigned_at, now)} and is not accepted yet{asked}"
+
+
+def _installs(host: Host, now: float) -> Iterator[str]:
+    for one in host.installs:
+        yield f"Of what jobs need installed, {words(one)} ({ago(one.at, now)})"
 
 
 def _leaves(host: Host, pool: Pool, now: float, target: Target | None) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.graph import Fate, Ruling
 from chalicelib.core.host import Host, HostState
+from chalicelib.core.installs import RUNNING, words
 from chalicelib.core.job import FINAL, Job, JobState
 from chalicelib.core.rationing import throttled_until
 from chalicelib.core.retry import GRADER
@@ -118,6 +119,8 @@ def _place(job: Job, host: Host | None, now: float, backoff_until: float) -> Ite
                 held_up = f": {throttled_until(backoff_until)}, and then sent again" if backoff_until > now else ""
                 yield f"EC2 has not answered the launch of its host yet{held_up}"
             yield "It begins when its host has booted"
+        elif running := [one for one in host.installs if one.state == RUNNING and held.key in one.waiting]:
+            yield f"It begins when its host has installed what it needs: {words(running[0])}, since {duration(now - running[0].at)}"
         elif held.accepted_at:
             yield f"Its host accepted it {ago(held.accepted_at, now)} and begins it when there is room"
         else:
