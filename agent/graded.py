@@ -98,17 +98,18 @@ def _is_file(work: str, path: str) -> bool:
 
 
 def _program(work: str, source: str, target: str, texts: bool) -> None:
-    """Make `target` an executable copy of `source`; what is there under that name already is left as it is, and made executable."""
-    whole = os.path.realpath(os.path.join(work, source))
-    if source != target and not os.path.lexists(place(work, target)):
+    """Make `target` an executable copy of `source`; what is there under that name already is left as it is, and made executable.
+    `texts`: lines of a script may end as Windows has them."""
+    whole, own = os.path.realpath(os.path.join(work, source)), source == target
+    if (own and texts) or (not own and not os.path.lexists(place(work, target))):
         with open(whole, "rb") as file:
             data = file.read(PROGRAM_MAX_BYTES + 1)
         if len(data) > PROGRAM_MAX_BYTES:
             raise Broken("its %s is larger than %d MiB" % (target, PROGRAM_MAX_BYTES >> 20))
-        if texts and data.startswith(b"#!") and b"\0" not in data:
-            data = data.replace(b"\r\n", b"\n")
-        with open(place(work, target), "xb") as file:
-            file.write(data)
+        script = data.replace(b"\r\n", b"\n") if texts and b"\0" not in data else data
+        if not own or script != data:
+            with open(whole if own else place(work, target), "wb" if own else "xb") as file:
+                file.write(script)
     fd = os.open(
         os.path.realpath(os.path.join(work, target)), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     )

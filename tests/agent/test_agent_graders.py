@@ -73,13 +73,14 @@ def test_graders_run_unchanged_and_bad_submissions_get_bad_marks(town):
     assert (wrong["outcome"], wrong["result"]["score"]) == ("succeeded", 0.25), wrong
 
 
-WINDOWS = "#!/bin/sh\r\nset -e\r\necho '{\"score\": 2}' > results/results.json\r\n"
+WINDOWS = "#!/bin/sh\r\nset -e\r\necho '{\"score\": 2}' > results/results.json\r\ngrep -c $(printf '\\015') source/setup.sh; true\r\n"
 
 
 def test_broken_graders_are_told_from_bad_submissions(town):
     """Missing, crashed, silent, oversized: the grader's fault, also where nothing was begun; a limit is the job's own."""
     source = {"source/setup.sh": "true", "submission/x": ""}
-    town("job-windows", "gradescope", {**source, "source/run_autograder": WINDOWS})
+    setup = {"source/setup.sh": "#!/bin/sh\r\ntrue\r\n", "submission/x": ""}
+    town("job-windows", "gradescope", {**setup, "source/run_autograder": WINDOWS})
     town("job-none", "gradescope", {"submission/x": "", "source/hw1/run_autograder": WINDOWS})
     town("job-noway", "gradescope", {**source, "source/run_autograder": "#!/usr/bin/nothing\n"})
     town("job-silent", "gradescope", {**source, "source/run_autograder": "#!/bin/sh\nexit 0\n"})
@@ -93,7 +94,8 @@ def test_broken_graders_are_told_from_bad_submissions(town):
         "job-printed", "coursera", {"submission/x": ""}, command='echo \'{"isCorrect": true, "feedback": "ok"}\'; true'
     )
     one = town.start()
-    assert one.wait("finish", "job-windows")["result"]["score"] == 2
+    windows = one.wait("finish", "job-windows")
+    assert (windows["result"]["score"], windows["log"]["text"]) == (2, "0\n"), windows
     refused = one.wait("refused", "job-none")
     assert refused["why"] == "bad_grader"
     assert "it is in source/hw1: zip the files themselves" in refused["reason"]

@@ -22,6 +22,7 @@ case "$(cat student/answer.txt)" in
   42) score=1.0 ;;
   sleep) sleep 60 ;;
   crash) exit 3 ;;
+  nonsense) echo '{"score": "high"}' > results/results.json; exit 0 ;;
   large) python3 -c 'import json; json.dump({"score": 0.5, "output": "x" * 300000}, open("results/results.json", "w"))'; exit 0 ;;
   *) score=0.0 ;;
 esac
@@ -121,11 +122,15 @@ def test_what_goes_wrong_is_told_and_nobody_waits_for_ever(prairielearn: Prairie
     prairielearn.grade("104", "crash")
     prairielearn.grade("105", "42", s3RootKey="job_nowhere")
     prairielearn.grade("106", "42", entrypoint=None)
+    prairielearn.grade("107", "nonsense")
     late, crashed = (prairielearn.answers(job, 2)[1]["data"] for job in ("103", "104"))
     assert (late["succeeded"], late["timedOut"]) == (False, True)
     assert "time limit of 2 seconds" in late["message"]
     assert not crashed["succeeded"]
     assert "exit code 3" in crashed["message"]
+    broken = prairielearn.answers("107", 2)[1]["data"]
+    assert (broken["succeeded"], broken["results"]) == (False, None)
+    assert "score is text, and must be a number. This is not the fault of the submission." in broken["message"]
     nothing = prairielearn.answers("105", 2)[1]["data"]
     assert not nothing["succeeded"]
     assert nothing["message"]
