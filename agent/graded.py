@@ -3,8 +3,12 @@ after."""
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import stat
+import subprocess
+import sys
 import threading
 from typing import Any, NamedTuple, Optional
 
@@ -16,6 +20,9 @@ from agent.unpack import Hostile, place, safe_parts
 from agent.verdict import Verdict
 
 PROGRAM_MAX_BYTES = 64 << 20
+HERE_MAX_BYTES = 32 << 10  # a hostile megabyte of JSON is forty of Python's memory, which the agent would not give back
+APART_TIMEOUT_S = 20
+APART_MEMORY_BYTES = 512 << 20
 
 
 class Judged(NamedTuple):
@@ -26,7 +33,7 @@ class Judged(NamedTuple):
     cause: str = ""
 
 
-_one_at_a_time = threading.Lock()  # a hostile megabyte of JSON is thirty of Python's memory
+_one_at_a_time = threading.Lock()
 
 
 def lay_out(assignment: Assignment, work: str) -> None:
@@ -63,13 +70,65 @@ def judged(assignment: Assignment, work: str, found: Verdict, exit_code: Optiona
     if not found.its_own:
         return Judged(found)
     adapter = adapters.of(assignment.adapter)
-    with _one_at_a_time:
-        value, problem = outputs.read_result(work, adapter.raw, adapters.RAW_MAX_BYTES)
-        try:
-            result = adapter.mark(Seen(value, problem, last.decode("utf-8", "replace"), exit_code))
-        except Broken as error:
-            return Judged(Verdict("infrastructure", "its grader is broken: %s" % error), cause="grader")
+    data, problem = outputs.read_file(work, adapter.raw, adapters.RAW_MAX_BYTES)
+    left = Left(assignment.adapter, exit_code, last.decode("utf-8", "replace"), problem)
+    try:
+        result = _marked(left, data) if data is None or len(data) <= HERE_MAX_BYTES else _marked_apart(left, data)
+    except Broken as error:
+        return Judged(Verdict("infrastructure", "its grader is broken: %s" % error), cause="grader")
     return Judged(Verdict("succeeded", _graded(result) + ("" if exit_code == 0 else "; %s" % found.reason)), result)
+
+
+class Left(NamedTuple):
+    """What an ended grader left, beside its results file."""
+
+    adapter: str
+    exit_code: Optional[int]
+    said: str
+    problem: str
+
+
+def _marked(left: Left, data: Optional[bytes]) -> dict[str, Any]:
+    """Raises Broken."""
+    adapter, value, problem = adapters.of(left.adapter), None, left.problem
+    if data is not None:
+        value, problem = outputs.parsed(data, adapter.raw)
+    return adapter.mark(Seen(value, problem, left.said, left.exit_code))
+
+
+def _marked_apart(left: Left, data: bytes) -> dict[str, Any]:
+    """The same in a process of its own. Raises Broken, OSError."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the agent's zip, or a checkout
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from agent.graded import apart; apart(sys.argv[2])"
+    try:
+        with _one_at_a_time:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", program, home, json.dumps(left)],
+                input=data,
+                capture_output=True,
+                timeout=APART_TIMEOUT_S,
+            )
+    except subprocess.TimeoutExpired:
+        raise Broken("its results cannot be read within %d s" % APART_TIMEOUT_S) from None
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Broken("its results cannot be read: %s" % (said[-1][:200] if said else "exit code %d" % done.returncode))
+    answer = json.loads(done.stdout)
+    if "broken" in answer:
+        raise Broken(answer["broken"])
+    found: dict[str, Any] = answer["result"]
+    return found
+
+
+def apart(left: str) -> None:
+    """In that process: results on stdin, what they mean on stdout."""
+    resource.setrlimit(resource.RLIMIT_AS, (APART_MEMORY_BYTES, APART_MEMORY_BYTES))
+    answer: dict[str, Any]
+    try:
+        answer = {"result": _marked(Left(*json.loads(left)), sys.stdin.buffer.read())}
+    except Broken as error:
+        answer = {"broken": str(error)}
+    sys.stdout.write(json.dumps(answer))
 
 
 def _graded(result: dict[str, Any]) -> str:

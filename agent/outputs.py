@@ -144,8 +144,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def read_result(work: str, path: str, bytes_max: int = RESULT_MAX_BYTES) -> tuple[Optional[Any], str]:
+def read_result(work: str, path: str) -> tuple[Optional[Any], str]:
     """The parsed result, or None and a sentence."""
+    data, problem = read_file(work, path, RESULT_MAX_BYTES)
+    return (None, problem) if data is None else parsed(data, path)
+
+
+def read_file(work: str, path: str, bytes_max: int) -> tuple[Optional[bytes], str]:
+    """What the file `path` of a work folder holds, or None and a sentence."""
     full = os.path.join(work, path)
     real, root = os.path.realpath(full), os.path.realpath(work)
     if path.startswith("/") or not real.startswith(root + os.sep):
@@ -163,6 +169,11 @@ def read_result(work: str, path: str, bytes_max: int = RESULT_MAX_BYTES) -> tupl
         data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
         return None, "its result %r is larger than %d KiB" % (path, bytes_max >> 10)
+    return data, ""
+
+
+def parsed(data: bytes, path: str) -> tuple[Optional[Any], str]:
+    """The JSON that a file holds, or None and a sentence."""
     try:
         result = json.loads(data.decode(), parse_constant=_no_number)
         json.dumps(result, ensure_ascii=False, allow_nan=False).encode()  # 1e999 is read as infinity

@@ -375,6 +375,32 @@ def test_results_that_are_none_are_the_graders_fault(tmp_path, text, sentence):
     assert sentence in found.verdict.reason
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"score": 1, "extra_data": [' + b"[]," * 340_000 + b"0]}",
+        b'{"tests": [' + b'{"score": 1},' * 70_000 + b'{"score": 1}]}',
+        b'{"score": 1, "output": "' + b"x" * 1_000_000 + b'"}',
+    ],
+    ids=["empty lists", "tests", "text"],
+)
+def test_a_large_file_is_read_apart_so_that_the_agent_stays_small(tmp_path, text):
+    """A megabyte of JSON is forty of Python's memory, and not all of it is ever given back."""
+    judged(tmp_path, "gradescope", b"{}")
+    before = resident_mib()
+    found = judged(tmp_path, "gradescope", text)
+    assert (found.verdict.outcome, found.result["cut"]) == ("succeeded", True)
+    assert resident_mib() - before < 8
+    wrong = judged(tmp_path, "gradescope", text[:-2])
+    assert (wrong.cause, wrong.result) == ("grader", None)
+    assert "is not JSON" in wrong.verdict.reason
+
+
+def resident_mib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+
+
 def test_results_that_lead_elsewhere_are_none(tmp_path):
     """A link out of the work folder, a folder, a pipe: nothing of the host is read, and nobody waits for it."""
     import os

@@ -88,6 +88,8 @@ def test_broken_graders_are_told_from_bad_submissions(town):
     town("job-link", "gradescope", {**source, "source/run_autograder": link})
     huge = "#!/bin/sh\nhead -c 2000000 /dev/zero > results/results.json\n"
     town("job-huge", "gradescope", {**source, "source/run_autograder": huge})
+    long = """#!/bin/sh\npython3 -c 'print("{\\"score\\": 3, \\"output\\": \\"" + "x" * 500000 + "\\"}")' > results/results.json\n"""
+    town("job-long", "gradescope", {**source, "source/run_autograder": long})
     slow = "#!/bin/sh\nsleep 60\n"
     town("job-slow", "gradescope", {**source, "source/run_autograder": slow}, timeout_s=1)
     town(
@@ -110,6 +112,8 @@ def test_broken_graders_are_told_from_bad_submissions(town):
         assert (finish["outcome"], finish["cause"], finish["result"]) == ("infrastructure", "grader", None), finish
         assert finish["reason"].startswith("its grader is broken: "), finish
         assert reason in finish["reason"], finish
+    long = one.wait("finish", "job-long")["result"]
+    assert (long["score"], long["cut"], len(long["output"])) == (3, True, 8192)
     assert one.wait("finish", "job-printed")["result"]["score"] == 1.0
     slow = one.wait("finish", "job-slow")
     assert (slow["outcome"], slow["cause"], slow["result"]) == ("timed_out", "", None), slow
