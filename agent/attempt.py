@@ -23,6 +23,7 @@ from agent.health import Health
 from agent.installs import Installs
 from agent.journal import Journal
 from agent.keeping import Keepers, Keeping
+from agent.limits import allowed
 from agent.logs import Log
 from agent.manifest import Assignment, Manifest
 from agent.paths import Paths, attempt_paths
@@ -76,7 +77,8 @@ class Attempt(threading.Thread):
         self.prefix = "hosts/%s/%s/%d/" % (host.userid, assignment.job, assignment.attempt)
         self.log: Optional[Log] = None
         self.started_at = 0.0
-        self.disk_bytes = assignment.disk_mib << 20 or host.manifest.settings.work_limit_bytes
+        self.allowed = allowed(assignment, host.manifest.settings)
+        self.disk_bytes = self.allowed.disk_bytes
         self.image: "Optional[Pinned]" = None  # of its container
         self.taken: Optional[dict[str, Any]] = None  # that EC2 takes the machine back, and when
         self.installed = ""  # the folder of its install

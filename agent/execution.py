@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from agent import adapters, checkpoints, folder, parameters, processes
 from agent.cgroups import Group, Use
-from agent.limits import Limits
+from agent.limits import limits, outgrown
 from agent.logs import Log
 from agent.sandbox import Ask, Mount
 from agent.supervise import Bounds, Command, Ended
 
 if TYPE_CHECKING:
     from agent.attempt import Attempt
+
+
+NOTHING = Use(0.0, 0, 0, 0)
 
 
 class Executed(NamedTuple):
@@ -53,8 +56,8 @@ def ask_of(attempt: "Attempt") -> Ask:
         image=attempt.image,
         cpu=assignment.cpu,
         memory_mib=assignment.memory_mib,
-        processes_max=attempt.host.manifest.settings.processes_max,
-        file_bytes=attempt.disk_bytes,
+        processes_max=attempt.allowed.processes_max,
+        file_bytes=attempt.allowed.file_bytes,
     )
 
 
@@ -79,13 +82,8 @@ def execute(attempt: "Attempt") -> Executed:
     try:
         holds = group.holds if group is not None else frozenset()
         if group is not None:
-            group.limit(assignment.cpu, assignment.memory_mib, settings.processes_max)
-        limits = Limits(
-            file_bytes=attempt.disk_bytes,
-            cpu_s=assignment.timeout_s * (os.cpu_count() or 1),
-            memory_bytes=0 if "memory" in holds else assignment.memory_mib << 20,
-            processes=0 if "pids" in holds else settings.processes_max,
-        )
+            group.limit(assignment.cpu, assignment.memory_mib, attempt.allowed.processes_max)
+        pairs = limits(attempt.allowed, holds, os.cpu_count() or 1).pairs()
         log = attempt.log = Log(
             paths.log,
             settings.log_limit_bytes,
@@ -94,15 +92,20 @@ def execute(attempt: "Attempt") -> Executed:
         attempt.keeping.open()
         launch = sandbox.launch(ask_of(attempt))
         attempt.begin(round(time.time(), 6))
-        command = Command(launch, group, limits.pairs())
+        command = Command(launch, group, pairs)
         attempt.note("begun", pid=command.pid, pid_started=processes.started(command.pid))
         pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
         disk_full = folder.Watch(paths.top, attempt.disk_bytes, pids)
-        bounds = Bounds(assignment.timeout_s, settings.processes_max, disk_full)
+
+        def beyond() -> str:
+            use = group.use() if group is not None else NOTHING
+            return outgrown(attempt.allowed, use, log.came) or ("disk" if disk_full() else "")
+
+        bounds = Bounds(assignment.timeout_s, beyond)
         ended = command.run(bounds, attempt.stopper, log.feed)
         attempt.keeping.close(checkpoints.worth_it(ended.killed, ended.exit_code))
         fault = container.fault(ended.exit_code) if container is not None and not ended.killed else ""
-        return Executed(ended, group.use() if group is not None else Use(0.0, 0, 0, 0), log, fault)
+        return Executed(ended, group.use() if group is not None else NOTHING, log, fault)
     finally:
         attempt.keeping.close(False)
         if group is not None:

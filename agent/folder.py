@@ -18,6 +18,7 @@ LOOK_SHARE = 0.02  # of the time may go into measuring
 LOOK_EVERY_S = 1.0
 FILES_MAX = 200000
 OPEN_FILES_MAX = 20000
+DEPTH_MAX = 200
 
 
 def walk(folder: str) -> Iterator[tuple[str, list["os.DirEntry[str]"]]]:
@@ -64,6 +65,21 @@ def exceeds(folder: str, limit_bytes: int) -> bool:
 def size(folder: str) -> int:
     """Bytes of disk that it takes."""
     return sum(entry.stat(follow_symlinks=False).st_blocks * 512 for _, entries in walk(folder) for entry in entries)
+
+
+def of_size(folder: str, size: int) -> str:
+    """The first file of exactly so many bytes, by its path in `folder`; "" where there is none, or too many to look at."""
+    looked = 0
+    with contextlib.suppress(OSError):
+        for path, entries in walk(folder):
+            for entry in entries:
+                looked += 1
+                with contextlib.suppress(OSError):
+                    if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size == size:
+                        return os.path.relpath(entry.path, folder)
+            if looked > FILES_MAX or path.count("/") > DEPTH_MAX:
+                break
+    return ""
 
 
 def hidden_bytes(pids: Iterable[int], device: int) -> int:

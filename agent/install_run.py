@@ -86,7 +86,7 @@ class Runner(NamedTuple):
                 group.limit(0, self.memory_mib, PROCESSES_MAX)
             launch = Launch(_at(how.argv, site.folder, shown), environment, site.folder, (), False)
             command = Command(launch, group, [(resource.RLIMIT_CORE, 0)])
-            bounds = Bounds(install.timeout_s, PROCESSES_MAX, lambda: _look(site))
+            bounds = Bounds(install.timeout_s, lambda: _look(site, group))
             ended = command.run(bounds, stopper, log.feed)
         except FileNotFoundError as error:
             return "%s cannot be run: there is no %s on this host" % (name, error.filename or how.argv[0])
@@ -143,12 +143,14 @@ def _environment(site: Site) -> dict[str, str]:
     }
 
 
-def _look(site: Site) -> bool:
-    """Whether the disk is full; a trace that has grown long begins anew."""
+def _look(site: Site, group: Optional[Group]) -> str:
+    """Which limit was exceeded, "" while none was; a trace that has grown long begins anew."""
     with contextlib.suppress(OSError):
         if os.path.getsize(site.trace) > TRACE_MAX_BYTES:
             os.truncate(site.trace, 0)
-    return bool(short_of(site.top))
+    if group is not None and group.use().pids_refused > 0:
+        return "processes"
+    return "disk" if short_of(site.top) else ""
 
 
 def _tail(path: str) -> str:

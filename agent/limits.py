@@ -5,9 +5,57 @@ from __future__ import annotations
 import math
 import os
 import resource
-from typing import NamedTuple, Sequence
+from typing import Container, NamedTuple, Sequence
+
+from agent.cgroups import Use
+from agent.manifest import Assignment, Settings
 
 CPU_GRACE_S = 5
+
+
+class Allowed(NamedTuple):
+    """What an attempt may use. `cpu_s` of processor time; 0: as much as fits into `timeout_s`."""
+
+    timeout_s: float
+    cpu_s: float
+    memory_mib: int
+    output_mib: int
+    file_bytes: int
+    disk_bytes: int
+    processes_max: int
+
+
+def allowed(assignment: Assignment, settings: Settings) -> Allowed:
+    """What it asks for itself, else what its pool lets every one have. No file is larger than all of them may be."""
+    disk = assignment.disk_mib << 20 or settings.work_limit_bytes
+    return Allowed(
+        timeout_s=assignment.timeout_s,
+        cpu_s=assignment.cpu_s,
+        memory_mib=assignment.memory_mib,
+        output_mib=assignment.output_mib,
+        file_bytes=min(assignment.file_mib << 20 or disk, disk),
+        disk_bytes=disk,
+        processes_max=assignment.processes_max or settings.processes_max,
+    )
+
+
+def outgrown(allowed: Allowed, use: Use, printed_bytes: int) -> str:
+    """Which limit has been exceeded that nothing but a look shows; "" while none has."""
+    if use.pids_refused > 0:
+        return "processes"
+    if 0 < allowed.cpu_s <= use.cpu_s:
+        return "cpu"
+    return "output" if printed_bytes > allowed.output_mib << 20 else ""
+
+
+def limits(allowed: Allowed, holds: Container[str], cores: int) -> "Limits":
+    """What each of its processes is limited to, beside what its control group `holds` of all of them."""
+    return Limits(
+        file_bytes=allowed.file_bytes,
+        cpu_s=allowed.cpu_s or allowed.timeout_s * cores,
+        memory_bytes=0 if "memory" in holds else allowed.memory_mib << 20,
+        processes=0 if "pids" in holds else allowed.processes_max,
+    )
 
 
 class Limits(NamedTuple):

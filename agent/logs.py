@@ -41,6 +41,11 @@ class Log:
         self._flusher: Optional[threading.Thread] = None
 
     @property
+    def came(self) -> int:
+        """Bytes that the command has printed so far."""
+        return self._cut.came
+
+    @property
     def kept_bytes(self) -> int:
         """Kept so far."""
         return self._cut.kept

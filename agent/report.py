@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from agent import graded, outputs, verdict
+from agent import folder, graded, outputs, verdict
 from agent.execution import Executed
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ DOUBT_S = 1.0
 def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
     """The fields of the finish ping; files are stored."""
     host, assignment, ended, use = attempt.host, attempt.assignment, done.ended, done.use
-    settings = host.manifest.settings
     found = verdict.decide(
         verdict.Facts(
             exit_code=ended.exit_code,
@@ -25,10 +24,9 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
             fault=done.fault or _doubt(attempt, done),
             oom_kills=use.oom_kills,
             memory_peak_mib=use.memory_peak_mib,
-            memory_mib=assignment.memory_mib,
-            timeout_s=assignment.timeout_s,
-            processes_max=settings.processes_max,
-            work_limit_bytes=attempt.disk_bytes,
+            cpu_s=use.cpu_s or ended.cpu_s,
+            at_limit=_at_limit(attempt, done),
+            allowed=attempt.allowed,
         )
     )
     problems = []
@@ -72,6 +70,13 @@ def _doubt(attempt: "Attempt", done: Executed) -> str:
     """What was wrong with the sandbox, if a command failed so early that it may be its fault; nobody is blamed for that."""
     early = time.time() - attempt.started_at < DOUBT_S
     return attempt.host.health.probe() if done.ended.exit_code and not done.ended.killed and early else ""
+
+
+def _at_limit(attempt: "Attempt", done: Executed) -> str:
+    """A file of a command that failed which is as large as its files may be: programs that are told so seldom say it."""
+    if not done.ended.exit_code or done.ended.killed:
+        return ""
+    return folder.of_size(attempt.paths.work, attempt.allowed.file_bytes)
 
 
 def _keep_all(attempt: "Attempt") -> tuple[list[dict[str, Any]], str]:

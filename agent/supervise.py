@@ -31,11 +31,10 @@ DRAIN_MAX_S = 1.0
 
 
 class Bounds(NamedTuple):
-    """`timeout_s` of wall time; `disk_full` is asked now and then and says whether the work folder is too large."""
+    """`timeout_s` of wall time; `beyond` is asked now and then for the limit that was exceeded, "" while none was."""
 
     timeout_s: float
-    processes_max: int
-    disk_full: Callable[[], bool]
+    beyond: Callable[[], str]
 
 
 class Ended(NamedTuple):
@@ -196,9 +195,7 @@ class Command:
         return True
 
     def _look(self, bounds: Bounds) -> str:
-        if self._group is not None and self._group.use().pids_refused > 0:
-            return "processes"
-        return "disk" if bounds.disk_full() else ""
+        return bounds.beyond()
 
     def _terminate(self) -> None:
         below = processes.tree(self.pid)

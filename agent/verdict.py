@@ -6,20 +6,21 @@ import signal
 from typing import Callable, NamedTuple, Optional, Tuple
 
 from agent import folder
+from agent.limits import Allowed
 
 
 class Facts(NamedTuple):
-    """What was seen of a command. `fault` is our own (never the user's) reason, `killed` why we ended it."""
+    """What was seen of a command. `fault` is our own (never the user's) reason, `killed` why we ended it; `at_limit` is a file of its that
+    has grown as large as files may become, "" where there is none or nobody looked."""
 
     exit_code: Optional[int]
-    killed: str  # "" | "cancel" | "timeout" | "processes" | "disk" | "stopped"
+    killed: str  # "" | "cancel" | "timeout" | "cpu" | "processes" | "output" | "disk" | "stopped"
     fault: str
     oom_kills: int
     memory_peak_mib: int
-    memory_mib: int
-    timeout_s: float
-    processes_max: int
-    work_limit_bytes: int
+    cpu_s: float
+    at_limit: str
+    allowed: Allowed
 
 
 class Verdict(NamedTuple):
@@ -42,24 +43,35 @@ RULES: Tuple[Tuple[Callable[[Facts], bool], str, Callable[[Facts], str]], ...] =
     (lambda f: bool(f.fault), "infrastructure", lambda f: f.fault),
     (_is("stopped"), "infrastructure", lambda f: "killed: the agent on this host was stopped"),
     (_is("cancel"), "cancelled", lambda f: "cancelled while it ran"),
-    (_is("timeout"), "timed_out", lambda f: "killed: ran longer than its timeout of %g s" % f.timeout_s),
-    (_is("processes"), "failed", lambda f: "killed: more than %d processes" % f.processes_max),
+    (_is("timeout"), "timed_out", lambda f: "killed: ran longer than its timeout of %g s" % f.allowed.timeout_s),
+    (lambda f: f.killed == "cpu" or _spent(f), "timed_out", lambda f: "killed: used %s of processor time" % _of(f)),
+    (_is("processes"), "failed", lambda f: "killed: more than %d processes" % f.allowed.processes_max),
+    (_is("output"), "failed", lambda f: "killed: printed more than %d MiB" % f.allowed.output_mib),
     (
         _is("disk"),
         "failed",
         lambda f: (
             "killed: its work folder grew beyond %d MiB, %d files or the longest path that there can be"
-            % (f.work_limit_bytes >> 20, folder.FILES_MAX)
+            % (f.allowed.disk_bytes >> 20, folder.FILES_MAX)
         ),
     ),
     (
         lambda f: f.oom_kills > 0 and f.exit_code != 0,
         "failed",
-        lambda f: "killed: used %d MiB of %d MiB" % (f.memory_peak_mib, f.memory_mib),
+        lambda f: "killed: used %d MiB of %d MiB" % (f.memory_peak_mib, f.allowed.memory_mib),
+    ),
+    (
+        lambda f: signal_of(f.exit_code) == signal.SIGXFSZ,
+        "failed",
+        lambda f: "killed: wrote a file larger than %d MiB" % (f.allowed.file_bytes >> 20),
+    ),
+    (
+        lambda f: bool(f.exit_code and f.at_limit),
+        "failed",
+        lambda f: "%s could not grow beyond %d MiB (%s)" % (f.at_limit, f.allowed.file_bytes >> 20, _died(f)),
     ),
     (lambda f: f.exit_code == 0, "succeeded", lambda f: "exit code 0"),
-    (lambda f: signal_of(f.exit_code) is not None, "failed", lambda f: "died of " + _signal_name(f.exit_code)),
-    (lambda f: True, "failed", lambda f: "exit code %s" % f.exit_code),
+    (lambda f: True, "failed", lambda f: _died(f)),
 )
 
 
@@ -76,6 +88,22 @@ def signal_of(exit_code: Optional[int]) -> Optional[int]:
     if exit_code is None or not 128 < exit_code <= 128 + 64:
         return None
     return exit_code - 128
+
+
+def _died(facts: Facts) -> str:
+    if signal_of(facts.exit_code) is None:
+        return "exit code %s" % facts.exit_code
+    return "died of " + _signal_name(facts.exit_code)
+
+
+def _spent(facts: Facts) -> bool:
+    """Whether the kernel ended it for its processor time: where no group counts that, a limit of its processes does."""
+    by_limit = signal_of(facts.exit_code) in (signal.SIGXCPU, signal.SIGKILL)
+    return not facts.killed and by_limit and 0 < facts.allowed.cpu_s <= facts.cpu_s
+
+
+def _of(facts: Facts) -> str:
+    return "%.1f s of %g s" % (facts.cpu_s, facts.allowed.cpu_s)
 
 
 def _signal_name(exit_code: Optional[int]) -> str:

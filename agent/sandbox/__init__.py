@@ -128,7 +128,7 @@ def working(choice: Choice, probe_folder: str, uid: int) -> str:
 
 
 def choose(setting: str, probe_folder: str, uid: int) -> Choice:
-    """What the pool's `sandbox` setting ("auto", "bwrap", "docker", "none") means on this machine; "auto" is never Docker."""
+    """What the pool's `sandbox` setting ("auto", "bwrap", "docker", "none") means on this machine; "auto" is bubblewrap or nothing."""
     from agent.sandbox import bwrap, none
 
     if setting == "docker":
@@ -137,10 +137,12 @@ def choose(setting: str, probe_folder: str, uid: int) -> Choice:
         engine, why, lacks = docker.find(probe_folder, uid)
         return Choice(engine, engine is not None and not lacks, lacks or "the pool wants Docker, and " + why)
     if setting == "none":
-        return Choice(none.Unconfined(), True, "the pool runs commands without a sandbox")
+        return Choice(none.Unconfined(), False, "the pool runs commands without a sandbox, and the job is not trusted")
     found, why = bwrap.find(probe_folder, uid)
     if found is not None:
         return Choice(found, True, "")
     if setting == "bwrap":
         return Choice(None, False, "the pool wants bubblewrap and this host cannot run it: " + why)
-    return Choice(none.Unconfined(), False, "no sandbox for an untrusted job on this host: " + why)
+    return Choice(
+        None, False, "there is no sandbox on this host (only a pool that says sandbox=none runs without): " + why
+    )

@@ -73,11 +73,13 @@ def test_a_command_cannot_change_what_the_next_one_is_given(machine, store, sand
     one = machine(settings={"sandbox": sandbox})
     cached = one.root / "var/lib/spillway/cache" / sum_of(store.data)
     evil = f"echo evil > it; ln it other && echo evil > other; chmod u+w {cached}; echo evil > {cached}; true"
-    one.manifest["hosts"][0]["assignments"] = [with_input("job-1", store.data, store.url + "/x", evil)]
+    one.manifest["hosts"][0]["assignments"] = [
+        {**with_input("job-1", store.data, store.url + "/x", evil), "untrusted": False}
+    ]
     one.start()
     assert one.wait("finish", "job-1")["outcome"] == "succeeded"
     assert cached.read_bytes() == (b"honest" if sandbox == "bwrap" else b"evil\n")
-    one.write_inbox(1, [with_input("job-2", store.data, store.url + "/x")])
+    one.write_inbox(1, [{**with_input("job-2", store.data, store.url + "/x"), "untrusted": False}])
     one.ring()
     assert one.wait("finish", "job-2")["log"]["text"] == "honest"
     assert cached.read_bytes() == b"honest"

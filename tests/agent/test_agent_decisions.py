@@ -1,14 +1,18 @@
 """The agent's pure parts, by properties."""
 
 import json
+import resource
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import ending, inbox, journal, verdict
+from agent import ending, inbox, journal, limits, verdict
 from agent.admission import Load, admit, fits, total
+from agent.cgroups import Use
+from agent.limits import Allowed
 from agent.log_cut import RESERVE_BYTES, LogCut
-from agent.manifest import read, settings
+from agent.manifest import assignment, read, settings
 from agent.watch import InterruptionWatch
 
 LOADS = st.lists(st.builds(Load, st.integers(0, 4), st.sampled_from([0.1, 0.5, 1.0, 3.0]), st.integers(1, 3000)))
@@ -198,20 +202,92 @@ def test_a_machine_with_a_running_attempt_never_ends_itself(facts):
         assert reason
 
 
+ALLOWED = Allowed(60.0, 10.0, 512, 4, 64 << 20, 1 << 30, 256)
+ENDS = [  # each limit has a reason of its own
+    ({"killed": "timeout"}, "timed_out", "killed: ran longer than its timeout of 60 s"),
+    ({"killed": "cpu", "cpu_s": 10.07}, "timed_out", "killed: used 10.1 s of 10 s of processor time"),
+    ({"exit_code": 128 + 9, "cpu_s": 10.2}, "timed_out", "killed: used 10.2 s of 10 s of processor time"),
+    ({"killed": "processes"}, "failed", "killed: more than 256 processes"),
+    ({"killed": "output"}, "failed", "killed: printed more than 4 MiB"),
+    (
+        {"killed": "disk"},
+        "failed",
+        "killed: its work folder grew beyond 1024 MiB, 200000 files or the longest path that there can be",
+    ),
+    ({"oom_kills": 1, "memory_peak_mib": 512}, "failed", "killed: used 512 MiB of 512 MiB"),
+    ({"exit_code": 128 + 25}, "failed", "killed: wrote a file larger than 64 MiB"),
+    ({"exit_code": 1, "at_limit": "out/a.bin"}, "failed", "out/a.bin could not grow beyond 64 MiB (exit code 1)"),
+    ({"exit_code": 128 + 11}, "failed", "died of signal 11 (SIGSEGV)"),
+    ({"exit_code": 128 + 9}, "failed", "died of signal 9 (SIGKILL)"),
+    ({"exit_code": 3}, "failed", "exit code 3"),
+]
+
+
+@pytest.mark.parametrize(("changes", "outcome", "reason"), ENDS, ids=[reason[:24] for _, _, reason in ENDS])
+def test_each_limit_has_an_end_of_its_own(changes, outcome, reason):
+    """Who reads it knows what to change; and nobody's but the user's limits fail his job."""
+    found = verdict.decide(facts(**{"exit_code": 128 + 9, **changes}))
+    assert found == (outcome, reason)
+    assert verdict.decide(facts(**{**changes, "exit_code": 1, "fault": "the disk is full"})).outcome == "infrastructure"
+
+
+def test_a_command_that_ended_well_did_not_end_by_a_limit():
+    """A child of its may have been killed for memory, a file may be as large as files may be: it coped."""
+    assert verdict.decide(facts(oom_kills=1, at_limit="a")) == ("succeeded", "exit code 0")
+    assert verdict.decide(facts(cpu_s=11.0)).outcome == "succeeded"
+
+
+@given(
+    cpu_s=st.floats(0, 20),
+    refused=st.integers(0, 2),
+    printed=st.integers(0, 10 << 20),
+    most=st.sampled_from([0.0, 10.0]),
+)
+def test_nothing_is_ended_within_its_limits_and_all_that_is_beyond(cpu_s, refused, printed, most):
+    allowed = ALLOWED._replace(cpu_s=most)
+    found = limits.outgrown(allowed, Use(cpu_s, 1, 0, refused), printed)
+    beyond = {"processes": refused > 0, "cpu": most > 0 and cpu_s >= most, "output": printed > 4 << 20}
+    assert beyond[found] if found else not any(beyond.values())
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "cpu_s": st.floats(1, 100),
+            "file_mib": st.integers(1, 100),
+            "disk_mib": st.integers(1, 100),
+            "processes_max": st.integers(8, 500),
+            "output_mib": st.integers(1, 100),
+        },
+    )
+)
+def test_a_job_is_limited_as_it_asks_and_else_as_its_pool_says(said):
+    """And no file is larger than all of them may be."""
+    one = assignment({"job": "j", "attempt": 1, "command": "x", "timeout_s": 60, **said})
+    found = limits.allowed(one, settings({"work_limit_bytes": 50 << 20, "processes_max": 99}))
+    assert found.disk_bytes == said.get("disk_mib", 50) << 20
+    assert found.file_bytes == min(said.get("file_mib", 100) << 20, found.disk_bytes)
+    assert found.processes_max == said.get("processes_max", 99)
+    assert found.output_mib == said.get("output_mib", 1024)
+    held = dict(limits.limits(found, ("memory", "pids"), 4).pairs())
+    assert held[resource.RLIMIT_FSIZE] == found.file_bytes
+    assert held[resource.RLIMIT_CPU] >= (found.cpu_s or 240)
+    assert resource.RLIMIT_AS not in held
+    assert resource.RLIMIT_NPROC not in held
+    alone = dict(limits.limits(found, (), 4).pairs())
+    assert alone[resource.RLIMIT_NPROC] == found.processes_max
+    assert alone[resource.RLIMIT_AS] == 512 << 20
+
+
 def facts(**changes):
-    quiet = verdict.Facts(0, "", "", 0, 10, 512, 60.0, 256, 1 << 30)
+    quiet = verdict.Facts(0, "", "", 0, 10, 1.0, "", ALLOWED)
     return quiet._replace(**changes)
 
 
 def test_the_users_failure_and_ours_are_told_apart():
     """Our fault outranks everything; our kill outranks the exit code that it caused."""
     assert verdict.decide(facts()).outcome == "succeeded"
-    assert verdict.decide(facts(exit_code=1)) == ("failed", "exit code 1")
-    assert (
-        verdict.decide(facts(exit_code=137, oom_kills=1, memory_peak_mib=512)).reason
-        == "killed: used 512 MiB of 512 MiB"
-    )
-    assert verdict.decide(facts(exit_code=0, oom_kills=1)).outcome == "succeeded"
     assert verdict.decide(facts(exit_code=0, killed="timeout")).outcome == "timed_out"
     assert verdict.decide(facts(exit_code=137, killed="cancel")).outcome == "cancelled"
     assert verdict.decide(facts(exit_code=137, killed="stopped")).outcome == "infrastructure"

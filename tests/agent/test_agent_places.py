@@ -64,17 +64,23 @@ def test_eight_jobs_at_once_need_little_memory(machine):
     one.kill(15)
 
 
-def test_without_bubblewrap_untrusted_jobs_are_refused_and_trusted_ones_run(machine):
-    """`auto` never weakens what an untrusted job is held by."""
+@pytest.mark.parametrize("setting", ["auto", "none"])
+def test_without_a_sandbox_only_trusted_jobs_run_and_only_where_the_pool_says_so(machine, setting):
+    """`none` is asked for by name; an untrusted job runs in a sandbox or not at all."""
     within = ("unshare", "--mount", "sh", "-c", 'mount --bind /dev/null "$(command -v bwrap)"; exec "$@"', "sh")
     if os.geteuid() != 0 or subprocess.run([*within, "true"], capture_output=True).returncode != 0:
         pytest.skip("hiding bubblewrap needs root")
     daemon = "setsid sh -c 'while :; do sleep 33.33; done' & echo $HOME"
     jobs = [a_job("job-1"), a_job("job-2", daemon, untrusted=False)]
-    one = machine(assignments=jobs).start(*within)
-    refused, finish = one.wait("refused", "job-1"), one.wait("finish", "job-2")
+    one = machine(assignments=jobs, settings={"sandbox": setting}).start(*within)
+    refused = one.wait("refused", "job-1")
+    if setting == "auto":
+        assert "bubblewrap" in one.wait("refused", "job-2")["reason"]
+        assert "bubblewrap" in one.wait("alive")["problems"][0]
+        return
+    finish = one.wait("finish", "job-2")
     assert refused["why"] == "no_sandbox"
-    assert "bubblewrap" in refused["reason"]
+    assert refused["reason"] == "the pool runs commands without a sandbox, and the job is not trusted"
     assert finish["outcome"] == "succeeded"
     assert finish["log"]["text"].startswith(str(one.root))
     assert one.pings("hello")[0]["sandbox"] == "none"
