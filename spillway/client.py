@@ -236,9 +236,34 @@ class Client(Changes, Definitions, Operating):
 
     def log_parts(self, job_id: str, *, follow: bool = False, start: int = 0) -> Iterator[LogPart]:
         """The log, part by part. With `follow`, until the job has ended and its log is complete."""
+        return self._parts(lambda at: self.log(job_id, at), follow, start)
+
+    def install_log_parts(
+        self, subject: str, *, version: str | None = None, follow: bool = False, start: int = 0
+    ) -> Iterator[LogPart]:
+        """What an install printed on a host, or on the host that a job is or was last on; for operators. Without `version` (or the
+        beginning of one) it is the one that changed last. Raises BadInput where there is none."""
+        host_id: str | None = subject
+        if not subject.startswith("host-"):
+            host_id = self.job(subject).host
+        if host_id is None:
+            raise BadInput(f"{subject} has had no host yet, so nothing was installed for it.")
+        host = self._http.call("GET", f"/hosts/{quote(host_id, safe='')}")
+        ran = [one for one in host.get("installs", []) if one["version"].startswith(version or "")]
+        if not ran:
+            raise BadInput(f"{host_id} has run no such install. `spillway why {host_id}` tells what it does.")
+        path = f"/hosts/{quote(host_id, safe='')}/installs/{max(ran, key=lambda one: one['at'])['version']}/log"
+
+        def read(at: int) -> LogPart:
+            return LogPart.from_json(self._http.call("GET", path, params={"from": at}))
+
+        return self._parts(read, follow, start)
+
+    @staticmethod
+    def _parts(read: Callable[[int], LogPart], follow: bool, start: int) -> Iterator[LogPart]:
         pause_s = POLL_FIRST_S
         while True:
-            part = self.log(job_id, start)
+            part = read(start)
             if part.text or part.complete:
                 yield part
             if part.complete:

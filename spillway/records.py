@@ -164,6 +164,7 @@ class Host(_Wire):
     idle_since: float | None = None
     reason: str | None = None
     assignments: list[dict[str, Any]] = field(default_factory=list)
+    installs: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,17 @@ class AssignmentView(View, frozen=True, kw_only=True):
     started: bool
 
 
+class InstallView(View, frozen=True, kw_only=True):
+    """An install that a host has run for jobs. `tries`: the number of the last try; `reason`: why it, or the one before, failed."""
+
+    version: str
+    name: str
+    state: str
+    tries: int
+    at: float
+    reason: str
+
+
 class HostView(View, frozen=True, kw_only=True):
     """A host. Times are epoch seconds; what has not happened yet is null."""
 
@@ -39,6 +50,7 @@ class HostView(View, frozen=True, kw_only=True):
     rebalance_at: float | None
     reason: str
     assignments: list[AssignmentView]
+    installs: list[InstallView]
 
 
 class HostsPage(View, frozen=True, kw_only=True):
@@ -84,5 +96,9 @@ def host(record: Host) -> HostView:
                 started=a.started_at is not None,
             )
             for a in record.assignments
+        ],
+        installs=[
+            InstallView(version=i.version, name=i.name, state=i.state, tries=i.tries, at=i.at, reason=i.reason)
+            for i in record.installs
         ],
     )

@@ -8,10 +8,10 @@ from typing import Any
 from chalice import Blueprint, Response  # type: ignore[attr-defined]
 
 from chalicelib import wiring
-from chalicelib.api import explain_view, host_view
+from chalicelib.api import explain_view, host_view, job_view, job_wire, wire
 from chalicelib.api.answers import answer, router
 from chalicelib.api.auth import Caller, caller
-from chalicelib.control import explain, pools, story
+from chalicelib.control import explain, logs, pools, story
 from chalicelib.core.pool import Pool
 from chalicelib.errors import NotFound
 
@@ -45,6 +45,19 @@ def routes(authorizer: Any) -> Blueprint:
         if found is None:
             raise _unknown(host_id)
         return answer(host_view.host(found))
+
+    @route("GET", "/hosts/{host_id}/installs/{version}/log", query=job_wire.LogQuery, gives=job_view.LogPiece)
+    def get_install_log(host_id: str, version: str) -> Response:
+        """A piece of what an install has printed on a host, while it runs and after: from a byte on, at most 256 KiB."""
+        found = explain.find_host(wiring.plane(), asked(host_id))
+        if found is None:
+            raise _unknown(host_id)
+        if all(one.version != version for one in found.installs):
+            raise NotFound(
+                f"host {host_id} has run no install {version[:64]}; its document lists those that it has run"
+            )
+        query = wire.query(bp.current_request.query_params, job_wire.LogQuery)
+        return answer(job_view.log(logs.of_install(wiring.plane(), found, version, query.from_)))
 
     @route("GET", "/hosts/{host_id}/story", gives=explain_view.StoryView)
     def get_host_story(host_id: str) -> Response:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chalicelib.core.host import Host
+from chalicelib.core.installs import RUNNING
 from chalicelib.core.job import Job
 from chalicelib.wiring import Plane
 
@@ -49,6 +51,20 @@ def read(plane: Plane, job: Job, start: int) -> Piece:
         text=piece.decode("utf-8", "replace"),
         complete=job.ended and (upto >= whole or not piece),
         cut=log.cut if log is not None else False,
+    )
+
+
+def of_install(plane: Plane, host: Host, version: str, start: int) -> Piece:
+    """What an install has printed on a host, all its tries; at most 256 KiB from byte `start` on. It comes some seconds late."""
+    data = plane.cloud.blobs.get(f"hosts/{host.userid}/install/{version}/log", start) or b""
+    piece = data[:PIECE_BYTES_MAX]
+    runs = any(one.version == version and one.state == RUNNING for one in host.installs)
+    return Piece(
+        start=start,
+        upto=start + len(piece),
+        text=piece.decode("utf-8", "replace"),
+        complete=not runs and len(piece) == len(data),
+        cut=False,
     )
 
 

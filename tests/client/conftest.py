@@ -267,7 +267,14 @@ class Server:
             return {"items": [{"at": 3.0, "subject": "host-1-0", "event": "ready", "reason": "hello"}]}
         if parts == ["why"]:
             return {"subject": "host-1-0", "state": None, "at": 1.0, "sentences": ["host-1-0 is over."]}
-        return {"id": "host-1-0", "pool": "default", "state": "ready", "instance_id": "i-1", "launched_at": 1.0}
+        if parts[:1] == ["installs"]:
+            text = f"installed {parts[1]}\n"
+            return {"from": 0, "next": len(text), "text": text, "complete": True, "cut": False}
+        installs = [
+            {"version": v, "name": "setup.sh", "state": "ready", "at": at} for v, at in (("aa1", 2.0), ("bb2", 1.0))
+        ]
+        ready = {"id": "host-1-0", "pool": "default", "state": "ready", "instance_id": "i-1", "launched_at": 1.0}
+        return {**ready, "installs": installs}
 
     def _pools(self, method: str, parts: list[str], body: bytes) -> tuple[int, Any]:
         if not parts:

@@ -254,6 +254,17 @@ def test_a_followed_log_ends_with_the_job(run: Any, server: Any) -> None:
     thread.join()
 
 
+def test_what_an_install_printed_is_found_by_the_host_or_the_job(run: Any, server: Any) -> None:
+    """The one that changed last, unless another is named; a job that has had no host is told so."""
+    assert run("logs", "host-1-0", "--install").out == "installed aa1\n"
+    assert run("logs", "host-1-0", "--install", "--version", "bb").out == "installed bb2\n"
+    assert "no such install" in run("logs", "host-1-0", "--install", "--version", "cc").err
+    job_id = run("submit", "true").out.strip()
+    assert "no host yet" in run("logs", job_id, "--install").err
+    server.jobs[job_id]["host"] = "host-1-0"
+    assert run("logs", job_id, "--install", "--json").json()["text"] == "installed aa1\n"
+
+
 def test_results_are_fetched_into_a_folder(run: Any, server: Any, tmp_path: Path) -> None:
     job_id = run("submit", "true").out.strip()
     server.files[job_id] = {"report/a.html": b"<p>"}

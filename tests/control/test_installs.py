@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from town import OFFERING, Agent, Town
 
-from chalicelib.control import explain, pings, story
-from chalicelib.core.host import HostState
+from chalicelib.control import explain, logs, pings, story
+from chalicelib.core.host import Host, HostState
+from chalicelib.core.installs import Installed
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import Install
 from chalicelib.core.pool import PoolSpec
@@ -21,6 +22,17 @@ SENTENCE = "setup.sh line 7: `apt-get install foo` exited with 100 (tried 3 time
 
 def an_install(state: str, at: float, **over: Any) -> dict[str, Any]:
     return {"version": VERSION, "name": "setup.sh", "state": state, "tries": 1, "at": at, "reason": "", **over}
+
+
+def _installed(state: str) -> Installed:
+    return Installed(version=VERSION, name="setup.sh", state=state, tries=1, at=1.0)
+
+
+def a_host(**over: Any) -> Host:
+    return Host(
+        id="host-1-0", pool="default", state=HostState.READY, offering=OFFERING, launch="launch-1", launch_index=0, cpu=2.0,
+        memory_mib=4096, slots=2, launched_at=1.0, **over,
+    )  # fmt: skip
 
 
 class Installing(Town):
@@ -131,6 +143,18 @@ def test_how_an_install_goes_is_told_in_the_stories_of_its_host_and_of_the_jobs_
     why = explain.host(town.plane, host)
     assert why is not None
     assert any("the install setup.sh (abababab) runs, try 2" in sentence for sentence in why.sentences)
+
+
+def test_what_an_install_prints_can_be_read_piece_by_piece_while_it_runs_and_after() -> None:
+    """Complete is only what nothing can be added to."""
+    host = a_host(userid="AROA:i-1", installs=(_installed("running"),))
+    town = a_town()
+    town.cloud.blobs.put(f"hosts/AROA:i-1/install/{VERSION}/log", b"one\ntwo\n")
+    piece = logs.of_install(town.plane, host, VERSION, 4)
+    assert (piece.text, piece.upto, piece.complete) == ("two\n", 8, False)
+    ended = replace(host, installs=(_installed("ready"),))
+    assert logs.of_install(town.plane, ended, VERSION, 8).complete
+    assert logs.of_install(town.plane, ended, "cd" * 32, 0).text == ""
 
 
 @pytest.mark.parametrize(
