@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from agent.build import build
+from agent.build import bare, build
 
 SOURCE = Path(__file__).resolve().parents[2] / "agent"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -42,3 +42,16 @@ def test_building_twice_gives_the_same_bytes(tmp_path):
     with zipfile.ZipFile(one.path) as archive:
         assert "__main__.py" in archive.namelist()
         assert not {"agent/build.py", "agent/boot.py"} & set(archive.namelist())
+
+
+def test_what_is_left_out_is_nothing_that_runs():
+    """Without docstrings every file is the same program, and its errors are in the same lines."""
+    for path in FILES:
+        whole, kept = ast.parse(path.read_text()), ast.parse(bare(path.read_bytes()))
+        for node in ast.walk(whole):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body[0].value.value = ""
+        assert ast.dump(whole) == ast.dump(kept), path
+        where = [[node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)] for tree in (whole, kept)]
+        assert where[0] == where[1], path
+        assert b"# " not in bare(b"x = 1  # why\n")
