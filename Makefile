@@ -25,12 +25,13 @@ chaos: .venv/ready  ## long games against the control code, and requests of all 
 mutants: .venv/ready  ## break the decisions one place at a time and see whether a test notices; ONLY="core/retirement.py"
 	$(BIN)/python tests/mutants.py $(if $(ONLY),--only $(ONLY))
 
-bench: .venv/ready  ## how fast plans are made, how well hosts are filled, what launches, spot and submissions cost
+bench: .venv/ready  ## how fast plans are made, how well hosts are filled, what launches, spot, submissions and sandboxes cost
 	$(BIN)/python -m bench.plan
 	$(BIN)/python -m bench.packing
 	$(BIN)/python -m bench.launch
 	$(BIN)/python -m bench.spot
 	$(BIN)/python -m bench.submit
+	$(BIN)/python -m bench.sandbox
 
 lint: .venv/ready  ## formatting, style, types, templates
 	$(BIN)/ruff format --check .

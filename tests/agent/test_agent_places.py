@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from agent_machine import a_job, processes_with
 
+from bench.sandbox import overhead
+
 pytestmark = pytest.mark.usefixtures("sandboxed")
 UNSHARE = ("unshare", "--pid", "--mount", "--uts", "--ipc", "--mount-proc", "--fork", "--kill-child=TERM")
 
@@ -49,6 +51,14 @@ def test_the_agent_runs_on_python_3_9(machine):
     assert one.ring().returncode == 0
     assert one.wait("finish", "job-2")["outcome"] == "cancelled"
     assert one.wait("refused", "job-3")["why"] == "urls_expired"
+
+
+def test_the_sandbox_costs_a_job_some_milliseconds(tmp_path):
+    """Generous: the machine is shared; `python -m bench.sandbox` has the figure."""
+    tmp_path.chmod(0o711)
+    found = overhead(tmp_path, 10)
+    assert 0 < found["bare_ms"] < found["bwrap_ms"]
+    assert found["overhead_ms"] < 30
 
 
 def test_eight_jobs_at_once_need_little_memory(machine):
