@@ -13,15 +13,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
-from agent import folder, wire
+from agent import folder, installs, wire
 from agent.aws import Aws, Refused
 from agent.cache import Cache
 from agent.cgroups import Places
-from agent.execution import execute
+from agent.clock import boot_id, since_boot
+from agent.execution import Executed, adopt, execute
 from agent.firewall import Fence
 from agent.health import Health
-from agent.installs import Installs
-from agent.journal import Journal
+from agent.journal import Entry, Journal, named
 from agent.keeping import Keepers, Keeping
 from agent.limits import allowed
 from agent.logs import Log
@@ -55,28 +55,38 @@ class Host(NamedTuple):
     health: Health
     keepers: Keepers
     fence: Fence
-    installs: Installs
+    installs: installs.Installs
 
 
 class Attempt(threading.Thread):
-    """Runs `assignment`; calls `ended(key, why)` at the end, `why` being that of a refusal or "".
+    """Runs `assignment`, or adopts it where the journal's `entry` says that it has begun; calls `ended(key, why)` at the end, `why` being
+    that of a refusal or "".
 
     `prefix` is where its log and outputs go in the bucket; `disk_bytes` how large its folder may become. What is done with it in which
     order is here; how is in prepare, execution and report.
     """
 
-    def __init__(self, host: Host, assignment: Assignment, uid: int, ended: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        assignment: Assignment,
+        uid: int,
+        ended: Callable[[str, str], None],
+        entry: Optional[Entry] = None,
+    ) -> None:
         super().__init__(name=assignment.key, daemon=True)
         self.assignment = assignment
         self.uid = uid
-        self.begun = False
         self.host = host
+        self._entry = entry
+        self.begun = entry is not None
         self._ended = ended
         self.stopper = Stopper()
         self.paths = attempt_paths(host.paths, assignment.job, assignment.attempt)
         self.prefix = "hosts/%s/%s/%d/" % (host.userid, assignment.job, assignment.attempt)
         self.log: Optional[Log] = None
-        self.started_at = 0.0
+        self.started_at = entry.begun_at if entry else 0.0
+        self.began_s = entry.begun_s if entry else 0.0  # by clock.since_boot
         self.allowed = allowed(assignment, host.manifest.settings)
         self.disk_bytes = self.allowed.disk_bytes
         self.image: "Optional[Pinned]" = None  # of its container
@@ -142,14 +152,21 @@ class Attempt(threading.Thread):
                 self._ended(self.assignment.key, why)
                 self.stopper.close()
 
-    def begin(self, at: float) -> None:
-        """The next thing is its command: from now on it has begun, whatever happens. Raises OSError where that cannot be written down."""
-        self.started_at = at
-        self.note("begun", at=at)
+    def begin(self, at: float, wrapped: bool) -> None:
+        """The next thing is its command: from now on it has begun, whatever happens. Raises OSError where that cannot be written down.
+        The journal keeps what another agent needs to go on with it."""
+        self.started_at, self.began_s = at, since_boot()
+        more = {"installed": self.installed} if self.installed else {}
+        self.note("begun", at=at, boot=boot_id(), boot_s=self.began_s, uid=self.uid, wrapped=wrapped, **more)
         self.begun = True
         self._pass_on()  # what was announced a moment ago
         shown = {"restored": self.restored} if self.restored else {}
         self.ping("start", **shown, **({"image_digest": self.image.digest} if self.image is not None else {}))
+
+    def killing(self, why: str) -> None:
+        """Its command is about to be killed for that reason, which an agent that comes after this one could not find out."""
+        with contextlib.suppress(OSError):
+            self.note("begun", killed=why)
 
     def note(self, kind: str, **fields: Any) -> None:
         """Into the journal. Raises OSError: then the step that it names must not be taken."""
@@ -157,13 +174,15 @@ class Attempt(threading.Thread):
 
     def ping(self, kind: str, **fields: Any) -> None:
         """Say something of this attempt."""
-        self.host.pings.post(kind, job=self.assignment.job, attempt=self.assignment.attempt, **fields)
+        self.host.pings.post(kind, **named(self.assignment.key), **fields)
 
     def _finish(self, outcome: str, reason: str, **fields: Any) -> None:
         now = round(time.time(), 6)
+        if self.started_at:  # how long it took, whoever set the time of day meanwhile
+            now = round(self.started_at + since_boot() - self.began_s, 6)
         ping = {
             "kind": "finish",
-            "at": now,
+            "at": round(time.time(), 6),
             "job": self.assignment.job,
             "attempt": self.assignment.attempt,
             "outcome": outcome,
@@ -184,6 +203,9 @@ class Attempt(threading.Thread):
         self.host.pings.post_again(ping)
 
     def _whole(self) -> None:
+        if self._entry is not None:
+            self._adopt(self._entry)
+            return
         assignment, host = self.assignment, self.host
         fault = ""
         if not self.stopper.why:
@@ -221,7 +243,25 @@ class Attempt(threading.Thread):
         elif self.stopper.why:
             self._finish("infrastructure", "the agent on this host was stopped before it began")
         else:
-            self._finish(**report(self, execute(self)))
+            self._tell(execute(self))
+
+    def _adopt(self, entry: Entry) -> None:
+        sandbox = self.host.sandbox.default
+        if sandbox is not None and sandbox.shares_network and self.assignment.network:
+            self.host.fence.hold()
+        if entry.installed:
+            self.holding.enter_context(self.host.installs.held(installs.version_at(entry.installed)))
+        # The first one may not have left.
+        self.host.pings.post_again({"kind": "start", "at": self.started_at, **named(self.assignment.key)})
+        done = adopt(self, entry)
+        if done is None:
+            self._finish("infrastructure", "the agent on this host restarted just before its command began")
+        else:
+            self._tell(done)
+
+    def _tell(self, done: Executed) -> None:
+        self._finish(**report(self, done))
+        done.close()
 
     def _gathered(self, gathering: "Gathering") -> bool:
         """Wait for the others of its gang; False if nobody said anything for too long."""

@@ -31,7 +31,7 @@ ExecStart=%s %s run
 %sRestart=always
 RestartSec=1
 Delegate=yes
-KillMode=mixed
+KillMode=process
 TimeoutStopSec=20
 OOMScoreAdjust=-900
 

@@ -13,7 +13,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import Mapping, NamedTuple, Optional
+from typing import Collection, Mapping, NamedTuple, Optional
 
 from agent import processes
 
@@ -223,6 +223,10 @@ class Group:
                 return False
             time.sleep(0.002)
 
+    def fault(self, exit_code: Optional[int]) -> str:
+        """Why whoever holds it, and not the command, is to blame for this end; "" when the command has ended by itself."""
+        return ""
+
     def remove(self) -> None:
         """Take the group away; the kernel may need a moment after the last process."""
         give_up = time.monotonic() + REMOVE_WAIT_S
@@ -244,13 +248,13 @@ class Joined(Group):
         self._folders = dict(places.folders)
 
 
-def sweep(places: Places, prefix: str) -> None:
-    """End and remove the groups that an earlier agent has left behind."""
+def sweep(places: Places, prefix: str, spared: Collection[str] = ()) -> None:
+    """End and remove the groups that an earlier agent has left behind, but for those of attempts that go on."""
     names: set[str] = set()
     for base in places.folders.values():
         with contextlib.suppress(OSError):
             names.update(name for name in os.listdir(base) if name.startswith(prefix))
-    for name in names:
+    for name in names.difference(spared):
         group = Group(places, name)
         group.kill()
         group.remove()

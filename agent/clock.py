@@ -1,7 +1,8 @@
-"""How far this host's clock is off, judged by the `Date` of answers."""
+"""How far this host's clock is off, judged by the `Date` of answers; and the clock that nobody can set."""
 
 from __future__ import annotations
 
+import time
 from calendar import timegm
 from email.utils import parsedate
 from typing import Mapping, Optional
@@ -23,3 +24,17 @@ def clock_off(sent_at: float, received_at: float, date: Optional[float]) -> floa
     if date > received_at:
         return date - received_at
     return min(0.0, date + 1.0 - sent_at)
+
+
+def since_boot() -> float:
+    """Seconds since the machine's start: the same for all processes of one boot, and no change of the time of day moves it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Which start of the machine this is; "" where the kernel does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

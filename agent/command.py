@@ -9,7 +9,7 @@ import queue
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Collection, Sequence
 
 from agent import wire
 from agent.admission import capacity
@@ -102,7 +102,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
         cpus=int(has.cpu),
         memory_mib=has.memory_mib,
         sandbox=choice.default.name if choice.default is not None else "none",
-        running=[],
+        running=journal.at_start.begun(),
         holds=cache.holds(),
     )
     pings.start()
@@ -113,19 +113,22 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     from agent import cgroups
     from agent.attempt import Host
     from agent.checkpoints import Saver
+    from agent.execution import group_name
     from agent.firewall import fence_of
     from agent.install_run import Runner
     from agent.installs import Installs
     from agent.job_socket import Doors
     from agent.keeping import Keepers
-    from agent.loop import Loop
+    from agent.loop import Loop, adoptable
 
     prefix = "spillway-%s-" % digest[8:16]
     groups = cgroups.find()
-    cgroups.sweep(groups, prefix)
+    goes_on = [key for key, entry in journal.at_start.entries.items() if adoptable(entry)]
+    cgroups.sweep(groups, prefix, {group_name(prefix, key) for key in goes_on})
+    _clear(paths.work, {key.replace("#", ".") for key in goes_on})
     keepers = Keepers(Doors(), Saver(paths.saving))
     if choice.default is not None:
-        choice.default.sweep()
+        choice.default.sweep(goes_on)
     runner = Runner(
         groups,
         prefix,
@@ -151,16 +154,15 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     for problem in problems:
         loop.trouble("manifest", problem)
     loop.resume()
-    _clear(paths.work)
     return _serve(loop, metadata, events)
 
 
-def _clear(work: str) -> None:
-    """Work folders of attempts that an earlier agent ran."""
+def _clear(work: str, spared: Collection[str]) -> None:
+    """Work folders of attempts that an earlier agent ran, but for those that go on."""
     from agent import folder
 
     for name in os.listdir(work) if os.path.isdir(work) else ():
-        if name != ".probe":
+        if name != ".probe" and name not in spared:
             folder.remove(os.path.join(work, name))
 
 

@@ -1,4 +1,5 @@
-"""From the claim to the last of an attempt's processes: its group, its limits, its log, its command."""
+"""From the claim to the last of an attempt's processes: its group, its limits, its log, its command - begun here, or adopted from an
+agent that did not live to see its end."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from agent import adapters, checkpoints, folder, parameters, processes
+from agent import adapters, checkpoints, folder, minder, parameters, processes
 from agent.cgroups import Group, Use
+from agent.journal import Entry
 from agent.limits import limits, outgrown
 from agent.logs import Log
 from agent.sandbox import Ask, Mount
@@ -21,12 +23,18 @@ NOTHING = Use(0.0, 0, 0, 0)
 
 
 class Executed(NamedTuple):
-    """What became of the command, what it has used, and its log."""
+    """What became of the command, what it has used, and its log. The group is empty, and keeps what it counted until `close`."""
 
     ended: Ended
     use: Use
     log: Log
+    group: Optional[Group]
     fault: str = ""  # of what was to run it, never the command's own
+
+    def close(self) -> None:
+        """When its end is in the journal."""
+        if self.group is not None:
+            self.group.remove()
 
 
 def ask_of(attempt: "Attempt") -> Ask:
@@ -69,45 +77,87 @@ def _gang(attempt: "Attempt") -> dict[str, str]:
     return gang.variables(attempt.assignment.rank, attempt.gathering.peers)
 
 
+def group_name(prefix: str, key: str) -> str:
+    """Of an attempt's control group."""
+    return prefix + key.replace("#", ".")
+
+
+def _group(attempt: "Attempt") -> Optional[Group]:
+    host, assignment = attempt.host, attempt.assignment
+    sandbox = host.sandbox.default
+    container: Optional[Group] = sandbox.group(assignment.job, assignment.attempt) if sandbox is not None else None
+    if container is not None or not host.groups.folders:
+        return container
+    return Group(host.groups, group_name(host.group_prefix, assignment.key))
+
+
+def _log(attempt: "Attempt") -> Log:
+    aws, prefix = attempt.host.aws, attempt.prefix
+    return Log(
+        attempt.paths.log,
+        attempt.host.manifest.settings.log_limit_bytes,
+        lambda offset, data: aws.put_object("%slog/%012d" % (prefix, offset), data, "text/plain"),
+    )
+
+
 def execute(attempt: "Attempt") -> Executed:
     """Run the command to its end. The journal says `begun` before anything of it is executed; what is left of it is ended."""
-    host, assignment, paths = attempt.host, attempt.assignment, attempt.paths
-    settings = host.manifest.settings
+    host, assignment = attempt.host, attempt.assignment
     sandbox = host.sandbox.default
     assert sandbox is not None
-    container = sandbox.group(assignment.job, assignment.attempt)
-    group: Optional[Group] = container
-    if group is None and host.groups.folders:
-        group = Group(host.groups, "%s%s.%d" % (host.group_prefix, assignment.job, assignment.attempt))
+    group = _group(attempt)
     try:
         holds = group.holds if group is not None else frozenset()
         if group is not None:
             group.limit(assignment.cpu, assignment.memory_mib, attempt.allowed.processes_max)
         pairs = limits(attempt.allowed, holds, os.cpu_count() or 1).pairs()
-        log = attempt.log = Log(
-            paths.log,
-            settings.log_limit_bytes,
-            lambda offset, data: host.aws.put_object("%slog/%012d" % (attempt.prefix, offset), data, "text/plain"),
-        )
+        log = attempt.log = _log(attempt)
         attempt.keeping.open()
+        minder.prepare(attempt.paths)
         launch = sandbox.launch(ask_of(attempt))
-        attempt.begin(round(time.time(), 6))
-        command = Command(launch, group, pairs)
-        attempt.note("begun", pid=command.pid, pid_started=processes.started(command.pid))
-        pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
-        disk_full = folder.Watch(paths.top, attempt.disk_bytes, pids)
-
-        def beyond() -> str:
-            use = group.use() if group is not None else NOTHING
-            return outgrown(attempt.allowed, use, log.came) or ("disk" if disk_full() else "")
-
-        bounds = Bounds(assignment.timeout_s, beyond)
-        ended = command.run(bounds, attempt.stopper, log.feed)
-        attempt.keeping.close(checkpoints.worth_it(ended.killed, ended.exit_code))
-        fault = container.fault(ended.exit_code) if container is not None and not ended.killed else ""
-        return Executed(ended, group.use() if group is not None else NOTHING, log, fault)
-    finally:
+        attempt.begin(round(time.time(), 6), launch.keeper)
+        held = minder.start(attempt.paths, launch, group, pairs)
+        return _oversee(attempt, Command(held, group, launch.keeper), group, log)
+    except BaseException:
         attempt.keeping.close(False)
-        if group is not None:
-            group.kill()
-            group.remove()
+        _end(group)
+        raise
+
+
+def adopt(attempt: "Attempt", entry: Entry) -> Optional[Executed]:
+    """Go on with a command that an earlier agent has begun; None when it had not been executed yet, and now never will."""
+    held = minder.adopt(attempt.paths)
+    group = _group(attempt)
+    try:
+        if held is None:
+            _end(group)
+            return None
+        log = attempt.log = _log(attempt)
+        attempt.keeping.open()
+        return _oversee(attempt, Command(held, group, entry.wrapped), group, log, entry.killed)
+    except BaseException:
+        attempt.keeping.close(False)
+        _end(group)
+        raise
+
+
+def _end(group: Optional[Group]) -> None:
+    if group is not None:
+        group.kill()
+        group.remove()
+
+
+def _oversee(attempt: "Attempt", command: Command, group: Optional[Group], log: Log, killed: str = "") -> Executed:
+    assignment = attempt.assignment
+    pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
+    disk_full = folder.Watch(attempt.paths.top, attempt.disk_bytes, pids)
+
+    def beyond() -> str:
+        use = group.use() if group is not None else NOTHING
+        return outgrown(attempt.allowed, use, log.came) or ("disk" if disk_full() else "")
+
+    bounds = Bounds(attempt.began_s + assignment.timeout_s, beyond, attempt.killing)
+    ended = command.run(bounds, attempt.stopper, log.take, killed)
+    attempt.keeping.close(checkpoints.worth_it(ended.killed, ended.exit_code))
+    fault = group.fault(ended.exit_code) if group is not None and not ended.killed else ""
+    return Executed(ended, group.use() if group is not None else NOTHING, log, group, fault)

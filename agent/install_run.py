@@ -12,12 +12,13 @@ from typing import Callable, NamedTuple, Optional, Sequence
 
 from agent import folder
 from agent.cgroups import Group, Places
+from agent.clock import since_boot
 from agent.health import short_of
 from agent.install_trace import blame, start
 from agent.log_cut import LogCut
 from agent.manifest import Install
 from agent.sandbox import PATH, Launch
-from agent.supervise import Bounds, Command, Stopper
+from agent.supervise import Bounds, Stopper, run_plain, told_to
 
 FLUSH_EVERY_S = 5.0
 PROCESSES_MAX = 4096
@@ -85,9 +86,9 @@ class Runner(NamedTuple):
                 group = Group(self.groups, "%sinstall-%s" % (self.group_prefix, version[:16]))
                 group.limit(0, self.memory_mib, PROCESSES_MAX)
             launch = Launch(_at(how.argv, site.folder, shown), environment, site.folder, (), False)
-            command = Command(launch, group, [(resource.RLIMIT_CORE, 0)])
-            bounds = Bounds(install.timeout_s, lambda: _look(site, group))
-            ended = command.run(bounds, stopper, log.feed)
+            bounds = Bounds(since_boot() + install.timeout_s, lambda: _look(site, group), lambda why: None)
+            pairs = [(resource.RLIMIT_CORE, 0)]
+            ended = run_plain(launch, group, pairs, lambda pid: bounds, stopper, told_to(log.feed))
         except FileNotFoundError as error:
             return "%s cannot be run: there is no %s on this host" % (name, error.filename or how.argv[0])
         finally:
@@ -171,7 +172,9 @@ class _Log:
         self._stored = -1
         self._file = open(self._path, "ab" if number > 1 else "wb", buffering=0)  # noqa: SIM115  # closed by end()
         if number > 1:
-            self._keep(b"[spillway: try %d]\n" % number)
+            self._write(b"[spillway: try %d]\n" % number)
+        self._begins_at = self._file.tell()
+        self._came = 0
         self._flusher = threading.Thread(target=self._flush_all, name="install-log", daemon=True)
         self._flusher.start()
 
@@ -184,15 +187,22 @@ class _Log:
         """Output of the script."""
         self._said.extend(data)
         del self._said[:-SAID_MAX_BYTES]
-        self._keep(self._cut.feed(data))
+        room = self._cut.limit - self._came
+        self._came += len(data)
+        if room > 0:
+            self._write(data[:room])
 
-    def _keep(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk ends the install by itself
             self._file.write(data)
 
     def end(self) -> None:
         """Store the rest."""
-        self._keep(self._cut.end())
+        stays, line = self._cut.end(self._came)
+        if line:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._begins_at + stays)
+        self._write(line)
         self._file.close()
         self._ended.set()
         self._flusher.join()

@@ -40,6 +40,11 @@ REASON_MAX = 1000
 PREFIX = "install-"  # of names among what the host keeps
 
 
+def version_at(installed: str) -> str:
+    """Of the install whose folder this is."""
+    return os.path.basename(os.path.dirname(installed))
+
+
 def version(install: Install, inputs: Iterable[Input], work: str) -> str:
     """The digest of what would be run: the script's text, or what lies in the folder of the script among the inputs.
 

@@ -23,14 +23,20 @@ ORDER = ("claiming", "claimed", "begun", "finished", "settled")
 
 
 class Entry(NamedTuple):
-    """One attempt: its stage, the assignment as it came, the finish ping, and the process that ran it."""
+    """One attempt: its stage, the assignment as it came, the finish ping; and, for an agent that goes on with it, when it began (epoch
+    seconds; and seconds after the start `boot` of the machine), as which user, whether its first process is the sandbox's own, which
+    install it uses, and why it was about to be killed."""
 
     stage: str
     assignment: Optional[Mapping[str, Any]] = None
     ping: Optional[Mapping[str, Any]] = None
-    pid: int = 0
-    pid_started: int = 0
     begun_at: float = 0.0
+    boot: str = ""
+    begun_s: float = 0.0
+    uid: int = 0
+    wrapped: bool = False
+    installed: str = ""
+    killed: str = ""
 
 
 class Replay(NamedTuple):
@@ -39,6 +45,16 @@ class Replay(NamedTuple):
     entries: Mapping[str, Entry]
     pass_no: int
     born_at: float
+
+    def begun(self) -> list[dict[str, Any]]:
+        """The attempts that have begun and not ended, as pings name them."""
+        return [named(key) for key, entry in self.entries.items() if entry.stage == "begun"]
+
+
+def named(key: str) -> dict[str, Any]:
+    """An attempt, as pings name it."""
+    job, _, attempt = key.partition("#")
+    return {"job": job, "attempt": int(attempt)}
 
 
 def parse(data: bytes) -> list[dict[str, Any]]:
@@ -74,11 +90,21 @@ def replay(events: Iterable[Mapping[str, Any]]) -> Replay:
                 stage=kind,
                 assignment=event.get("assignment") or entry.assignment,
                 ping=event.get("ping") or entry.ping,
-                pid=int(event.get("pid") or entry.pid),
-                pid_started=int(event.get("pid_started") or entry.pid_started),
-                begun_at=float(event.get("at") or entry.begun_at) if kind == "begun" else entry.begun_at,
+                **(_begun(event, entry) if kind == "begun" else {}),
             )
     return Replay(entries, pass_no, born_at)
+
+
+def _begun(event: Mapping[str, Any], before: Entry) -> dict[str, Any]:
+    return {
+        "begun_at": float(event.get("at") or before.begun_at),
+        "boot": str(event.get("boot") or before.boot),
+        "begun_s": float(event.get("boot_s") or before.begun_s),
+        "uid": int(event.get("uid") or before.uid),
+        "wrapped": bool(event.get("wrapped") or before.wrapped),
+        "installed": str(event.get("installed") or before.installed),
+        "killed": before.killed or str(event.get("killed") or ""),
+    }
 
 
 def compacted(sum_: Replay) -> list[dict[str, Any]]:
@@ -89,17 +115,19 @@ def compacted(sum_: Replay) -> list[dict[str, Any]]:
     for key, entry in sum_.entries.items():
         event: dict[str, Any] = {"e": entry.stage, "key": key}
         if entry.stage != "settled":
-            if entry.begun_at:
-                events.append({"e": "begun", "key": key, "at": entry.begun_at})
+            begun = {
+                "at": entry.begun_at,
+                "boot": entry.boot,
+                "boot_s": entry.begun_s,
+                "uid": entry.uid,
+                "wrapped": entry.wrapped,
+                "installed": entry.installed,
+                "killed": entry.killed,
+            }
+            if any(begun.values()):
+                events.append({"e": "begun", "key": key, **{name: value for name, value in begun.items() if value}})
             event.update(
-                (name, value)
-                for name, value in (
-                    ("assignment", entry.assignment),
-                    ("ping", entry.ping),
-                    ("pid", entry.pid),
-                    ("pid_started", entry.pid_started),
-                )
-                if value
+                {name: value for name, value in (("assignment", entry.assignment), ("ping", entry.ping)) if value}
             )
         events.append(event)
     return events

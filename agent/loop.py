@@ -12,12 +12,14 @@ import queue
 import time
 from typing import Any, Callable, Iterable, Optional
 
-from agent import admission, ending, inbox, processes
+from agent import admission, ending, inbox, minder, processes
 from agent.admission import Load
 from agent.attempt import Attempt, Host
+from agent.clock import boot_id
 from agent.held import WAIT_MAX_S, Held
-from agent.journal import Entry
+from agent.journal import Entry, named
 from agent.manifest import Assignment, Wrong, assignment
+from agent.paths import attempt_paths
 from agent.shutdown import LAST_WORDS_MAX_S
 
 INBOX_EVERY_S = 60.0  # a doorbell may get lost
@@ -66,36 +68,41 @@ class Loop:
 
     # --- what was and what is given at the start
 
-    def resume(self) -> list[dict[str, Any]]:
-        """Settle what the journal left open. Returns the attempts that had begun, for `hello`."""
+    def resume(self) -> None:
+        """Go on with what the journal left open."""
         replayed = self.host.journal.at_start
         if replayed.born_at:
             self._born -= max(0.0, time.time() - replayed.born_at)
         else:
             self._note("born", at=time.time())
-        interrupted = []
         for key, entry in replayed.entries.items():
             self._known[key] = inbox.KNOWN
-            if entry.stage == "begun":
-                interrupted.append(_name(key))
+            if entry.stage == "begun" and adoptable(entry):
+                self._adopt(entry)
+            elif entry.stage == "begun":
                 self._end_interrupted(key, entry)
             elif entry.stage == "finished" and entry.ping is not None:
                 self.host.pings.post_again(dict(entry.ping))
             elif entry.stage in ("claiming", "claimed") and entry.assignment is not None:
                 self._waiting.append(assignment(entry.assignment))
-        return interrupted
+
+    def _adopt(self, entry: Entry) -> None:
+        assert entry.assignment is not None
+        self._run(assignment(entry.assignment), entry.uid, entry=entry)
 
     def _end_interrupted(self, key: str, entry: Entry) -> None:
-        if entry.pid and processes.started(entry.pid) == entry.pid_started:
-            processes.end_session(entry.pid)
+        if entry.boot == boot_id():
+            pid = minder.find(attempt_paths(self.host.paths, **named(key)).minder)
+            if pid:
+                processes.end_session(pid)
         now = round(time.time(), 6)
-        name = _name(key)
+        name = named(key)
         ping = {
             "kind": "finish",
             "at": now,
             **name,
             "outcome": "infrastructure",
-            "reason": "the agent or its host restarted while the attempt ran; it is not started again",
+            "reason": "its host restarted while the attempt ran; it is not started again",
             "exit_code": None,
             "signal": None,
             "started_at": entry.begun_at or None,
@@ -263,7 +270,12 @@ class Loop:
     def _begin(self, one: Assignment, stopped: str = "") -> None:
         taken = {attempt.uid for attempt in self._running.values()}
         uid = next(uid for uid in range(self._first_uid, self._first_uid + len(taken) + 1) if uid not in taken)
-        attempt = Attempt(self.host, one, uid, lambda key, why: self._events.put(lambda: self.on_ended(key, why)))
+        self._run(one, uid, stopped)
+
+    def _run(self, one: Assignment, uid: int, stopped: str = "", entry: Optional[Entry] = None) -> None:
+        attempt = Attempt(
+            self.host, one, uid, lambda key, why: self._events.put(lambda: self.on_ended(key, why)), entry
+        )
         if stopped:
             attempt.stop(stopped)
         self._running[one.key] = attempt
@@ -315,7 +327,7 @@ class Loop:
 
     def running(self) -> list[dict[str, Any]]:
         """The attempts that run, as pings name them."""
-        return [_name(key) for key in self._running]
+        return [named(key) for key in self._running]
 
     def _free(self) -> int:
         used = sum(one.assignment.slots for one in self._running.values()) + sum(one.slots for one in self._waiting)
@@ -333,9 +345,13 @@ class Loop:
         self.host.pings.flush(max(0.5, give_up - time.monotonic()))
 
 
-def _name(key: str) -> dict[str, Any]:
-    job, _, attempt = key.partition("#")
-    return {"job": job, "attempt": int(attempt)}
+def adoptable(entry: Entry) -> bool:
+    """Whether its command, or what it has left, can still be there: in this start of the machine, begun by an agent that left word."""
+    if entry.stage != "begun" or not entry.boot or entry.boot != boot_id() or entry.assignment is None:
+        return False
+    with contextlib.suppress(Wrong):
+        return bool(assignment(entry.assignment).key)
+    return False
 
 
 def _load(one: Assignment) -> Load:

@@ -94,6 +94,21 @@ class AttemptPaths(NamedTuple):
         """What it has printed, as far as it is kept on the host."""
         return self.top + "/log"
 
+    @property
+    def output(self) -> str:
+        """The pipe into which it prints."""
+        return self.top + "/output"
+
+    @property
+    def ended(self) -> str:
+        """The pipe through which its minder says that it has ended."""
+        return self.top + "/ended"
+
+    @property
+    def minder(self) -> str:
+        """Its minder's process id and its exit code."""
+        return self.top + "/minder"
+
 
 def attempt_paths(paths: Paths, job: str, attempt: int) -> AttemptPaths:
     """Of attempt number `attempt` of `job`."""

@@ -26,6 +26,27 @@ def started(pid: int) -> int:
         return 0
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time of a process and of those that it has waited for; 0 when there is none."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
+
+
+def children(root: int) -> set[int]:
+    """Of this process."""
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                if _stat(int(name))[0] == root:
+                    found.add(int(name))
+    return found
+
+
 def tree(root: int) -> set[int]:
     """All descendants of `root`, and whoever shares its session although its parents are gone; without `root` itself."""
     parents: dict[int, tuple[int, int]] = {}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agent.attempt import Attempt
 
 DOUBT_S = 1.0
+LOST = "its processes were ended by somebody else while its agent restarted, and left no exit code"
 
 
 def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
@@ -67,7 +68,10 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
 
 
 def _doubt(attempt: "Attempt", done: Executed) -> str:
-    """What was wrong with the sandbox, if a command failed so early that it may be its fault; nobody is blamed for that."""
+    """What was wrong with the sandbox, if a command failed so early that it may be its fault; nobody is blamed for that. Or that nobody
+    knows how it ended."""
+    if done.ended.exit_code is None and not done.ended.killed and not done.use.oom_kills:
+        return LOST
     early = time.time() - attempt.started_at < DOUBT_S
     return attempt.host.health.probe() if done.ended.exit_code and not done.ended.killed and early else ""
 

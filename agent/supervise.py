@@ -1,8 +1,11 @@
-"""One command from exec to the last of its processes.
+"""One command to the last of its processes.
 
-The pipe is drained all the time, whatever becomes of the bytes, so a command never waits for us. To end a command: TERM to all
-of its processes, two seconds of grace, then KILL until nothing of it is left, also of what daemonised itself away. bubblewrap's
-own two processes get no TERM: they would take everything with them at once, and with it the grace.
+Its pipe is drained all the time, whatever becomes of the bytes, so a command never waits for us. To end a command: TERM to all
+of its processes, two seconds of grace, then KILL until nothing of it is left, also of what daemonised itself away. The minder and
+bubblewrap's own two processes get no TERM: they would take everything with them at once, and with it the grace.
+
+Times are on the clock that all agents of one boot share and nobody sets, so a command that was begun by another agent has no more and
+no less time than it would have had.
 """
 
 from __future__ import annotations
@@ -13,32 +16,36 @@ import select
 import signal
 import subprocess
 import threading
-import time
 from typing import Callable, NamedTuple, Optional, Sequence
 
-from agent import processes
+from agent import minder, processes
 from agent.cgroups import Group
+from agent.clock import since_boot
 from agent.limits import enter
 from agent.sandbox import Launch
 
 STOP_LAG_S = 1.0  # between a command's end and the agent's own SIGTERM, when the machine shuts down
 GRACE_S = 2.0
 LOOK_EVERY_S = 0.2
-READ_BYTES = 256 * 1024
-PIPE_BYTES = 1 << 20
-F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is Python 3.10's
 DRAIN_MAX_S = 1.0
+READ_BYTES = 64 * 1024
+Take = Callable[
+    [int], bool
+]  # takes a bounded amount of what a pipe holds (so that timers get their turn); whether there was any
 
 
 class Bounds(NamedTuple):
-    """`timeout_s` of wall time; `beyond` is asked now and then for the limit that was exceeded, "" while none was."""
+    """`ends_at` by `clock.since_boot`; `beyond` is asked now and then for the limit that was exceeded, "" while none was. `killing` is
+    told why the command is about to be killed."""
 
-    timeout_s: float
+    ends_at: float
     beyond: Callable[[], str]
+    killing: Callable[[str], None]
 
 
 class Ended(NamedTuple):
-    """`killed` is why we ended it, "" when it ended by itself; `cpu_s` of what was waited for."""
+    """`killed` is why we ended it, "" when it ended by itself; `cpu_s` of what was waited for. Without an `exit_code` nobody knows
+    how it ended."""
 
     exit_code: Optional[int]
     killed: str
@@ -76,135 +83,161 @@ class Stopper:
             self._write_fd = -1
 
 
-class Command:
-    """A started command. Must be started and run in one thread: bubblewrap dies with the thread that made it."""
-
-    def __init__(self, launch: Launch, group: Optional[Group], pairs: Sequence[tuple[int, int]]) -> None:
-        self._group = group
-        self._keeper = launch.keeper
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+def run_plain(
+    launch: Launch,
+    group: Optional[Group],
+    pairs: Sequence[tuple[int, int]],
+    bounds: Callable[[int], Bounds],
+    stopper: Stopper,
+    take: Take,
+) -> Ended:
+    """A program of ours, without minder; `bounds` is given its process id. bubblewrap dies with the thread that made it: this one.
+    Raises OSError."""
+    doors: list[int] = []
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    try:
         doors = group.doors() if group else []
-        try:
-            with contextlib.suppress(OSError):
-                import fcntl
+        child = subprocess.Popen(
+            list(launch.argv),
+            env=dict(launch.environment),
+            cwd=launch.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=write_fd,
+            stderr=write_fd,
+            start_new_session=True,
+            pass_fds=launch.inherit,
+            preexec_fn=lambda: enter(doors, pairs),
+        )
+    except BaseException:
+        os.close(read_fd)
+        raise
+    finally:
+        for fd in (write_fd, *doors, *launch.inherit):
+            os.close(fd)
+    os.set_blocking(read_fd, False)
+    held = minder.Minded(child.pid, read_fd, -1, "", child)
+    return Command(held, group, launch.keeper).run(bounds(child.pid), stopper, take)
 
-                fcntl.fcntl(read_fd, F_SETPIPE_SZ, PIPE_BYTES)
-            self._process = subprocess.Popen(
-                list(launch.argv),
-                env=dict(launch.environment),
-                cwd=launch.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=write_fd,
-                stderr=write_fd,
-                start_new_session=True,
-                pass_fds=launch.inherit,
-                preexec_fn=lambda: enter(doors, pairs),
-            )
-        except BaseException:
-            os.close(read_fd)
-            raise
-        finally:
-            os.close(write_fd)
-            for fd in (*doors, *launch.inherit):
-                os.close(fd)
-        os.set_blocking(read_fd, False)
-        self._pipe = read_fd
-        self.pid = self._process.pid
 
-    def run(self, bounds: Bounds, stopper: Stopper, feed: Callable[[bytes], None]) -> Ended:
-        """Wait for the end, or bring it about."""
+def told_to(feed: Callable[[bytes], None]) -> Take:
+    """Takes for somebody who wants the bytes themselves."""
+
+    def take(pipe: int) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(pipe, READ_BYTES)
+            feed(data)
+            return bool(data)
+        return False
+
+    return take
+
+
+class Command:
+    """A command that was started. `wrapped`: its first process is the sandbox's own, and everything ends with it."""
+
+    def __init__(self, held: minder.Minded, group: Optional[Group], wrapped: bool) -> None:
+        self._held, self._group, self._wrapped = held, group, wrapped
+        self.pid = held.pid
+
+    def run(self, bounds: Bounds, stopper: Stopper, take: Take, killed: str = "") -> Ended:
+        """Wait for the end, or bring it about. `killed`: why an earlier agent was about to kill it."""
         poll = select.poll()
-        poll.register(self._pipe, select.POLLIN)
-        poll.register(stopper.read_fd, select.POLLIN)
         exit_fd = -1
+        for fd in (self._held.output, self._held.ended, stopper.read_fd):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
         with contextlib.suppress(OSError):
-            exit_fd = os.pidfd_open(self.pid)
-            poll.register(exit_fd, select.POLLIN)
+            if self.pid:
+                exit_fd = os.pidfd_open(self.pid)
+                poll.register(exit_fd, select.POLLIN)
         try:
-            return self._watch(poll, exit_fd, bounds, stopper, feed)
+            return self._watch(poll, exit_fd, bounds, stopper, take, killed)
         finally:
-            if exit_fd >= 0:
-                os.close(exit_fd)
-            os.close(self._pipe)
+            for fd in (exit_fd, self._held.output, self._held.ended):
+                if fd >= 0:
+                    os.close(fd)
 
     def _watch(
-        self, poll: select.poll, exit_fd: int, bounds: Bounds, stopper: Stopper, feed: Callable[[bytes], None]
+        self, poll: select.poll, exit_fd: int, bounds: Bounds, stopper: Stopper, take: Take, killed: str
     ) -> Ended:
-        started = time.monotonic()
-        ends = started + bounds.timeout_s
-        next_look = started + LOOK_EVERY_S
-        kill_at = 0.0  # set when TERM was sent
-        killed = ""
-        while True:
-            now = time.monotonic()
-            until = min(ends if not killed else kill_at, next_look if exit_fd >= 0 else now + 0.02)
-            ready = dict(poll.poll(max(0.0, until - now) * 1000 + 1))
-            if self._pipe in ready and not self._drain(feed):
-                poll.unregister(self._pipe)  # everything has closed it; the command may still run
-            waited = os.wait4(self.pid, os.WNOHANG)
-            if waited[0]:
-                break
-            now = time.monotonic()
-            if not killed:
-                killed = stopper.why or ("timeout" if now >= ends else "")
-                if not killed and now >= next_look:
-                    killed = self._look(bounds)
-                    next_look = time.monotonic() + LOOK_EVERY_S
-                if killed:
-                    if stopper.read_fd in ready:
-                        poll.unregister(stopper.read_fd)
-                    kill_at = now + GRACE_S
-                    if killed == "processes":
-                        kill_at = now  # a bomb gets no time to go on
-                    else:
-                        self._terminate()
-            elif stopper.read_fd in ready:
-                poll.unregister(stopper.read_fd)
+        held = self._held
+        kill_at = since_boot() + GRACE_S  # of one that is killed
+        next_look = since_boot() + LOOK_EVERY_S
+        over = self.pid == 0 or held.code() is not None
+        while not over:
+            now = since_boot()
             if killed and now >= kill_at:
-                processes.send([self.pid], signal.SIGKILL)
                 self._end_all()
                 kill_at = now + 0.05
+            elif not killed:
+                looks = now >= next_look
+                next_look = now + LOOK_EVERY_S if looks else next_look
+                late = "timeout" if now >= bounds.ends_at else ""
+                killed = stopper.why or late or (bounds.beyond() if looks else "")
+                if killed:
+                    poll.unregister(stopper.read_fd)
+                    bounds.killing(killed)
+                    kill_at = now if killed == "processes" else now + GRACE_S  # a bomb gets no time to go on
+                    if killed != "processes":
+                        self._terminate()
+                    continue
+            until = kill_at if killed else min(bounds.ends_at, next_look)
+            ready = dict(poll.poll(max(0.0, min(until - now, 0.02 if exit_fd < 0 else until)) * 1000 + 1))
+            if held.output in ready and not take(held.output) and ready[held.output] & select.POLLHUP:
+                poll.unregister(held.output)  # everything has closed it; the command may still run
+            over = held.ended in ready or (exit_fd in ready if exit_fd >= 0 else self._gone())
+        cpu_s = processes.cpu_s(self.pid)
         clean = self._end_all()
-        if not killed and self._felled(os.waitstatus_to_exitcode(waited[1])):
+        code = self._code()
+        if not killed and self._felled(code):
             stopper.heard(STOP_LAG_S)
             killed = stopper.why
-        give_up = time.monotonic() + DRAIN_MAX_S
-        while self._drain(feed) and time.monotonic() < give_up:
-            time.sleep(0.002)
-        code = os.waitstatus_to_exitcode(waited[1])
-        self._process.returncode = code
-        usage = waited[2]
-        return Ended(128 - code if code < 0 else code, killed, usage.ru_utime + usage.ru_stime, clean)
+        elif killed and code is None:
+            code = 128 + signal.SIGKILL
+        give_up = since_boot() + DRAIN_MAX_S
+        while take(held.output) and since_boot() < give_up:
+            pass
+        return Ended(code, killed, cpu_s, clean)
 
-    def _felled(self, code: int) -> bool:
+    def _gone(self) -> bool:
+        """Without a descriptor that would tell."""
+        if self._held.child is not None:
+            return self._held.child.poll() is not None
+        return not minder.lives(self.pid, self._held.path)
+
+    def _code(self) -> Optional[int]:
+        """As a shell has it. All of its processes have ended."""
+        held = self._held
+        code = held.code()
+        if held.child is not None:
+            waited = held.child.wait()
+            if code is None and (waited < 0 or not held.path):
+                code = 128 - waited if waited < 0 else waited
+        elif self.pid:
+            with contextlib.suppress(ChildProcessError):  # a child all the same where an agent became another
+                os.waitpid(self.pid, 0)
+        return code
+
+    def _felled(self, code: Optional[int]) -> bool:
         """Whether somebody else may have ended it: a machine that shuts down signals commands and agent in no certain order."""
-        fatal = (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP)
-        by_signal = -code in fatal or code - 128 in fatal
+        by_signal = code is None or code - 128 in (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP)
         return by_signal and not (self._group is not None and self._group.use().oom_kills)
-
-    def _drain(self, feed: Callable[[bytes], None]) -> bool:
-        """Take what is there (a bounded amount, so that timers get their turn); False at the end of the pipe."""
-        for _ in range(16):
-            try:
-                data = os.read(self._pipe, READ_BYTES)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            feed(data)
-        return True
-
-    def _look(self, bounds: Bounds) -> str:
-        return bounds.beyond()
 
     def _terminate(self) -> None:
         below = processes.tree(self.pid)
         if self._group is not None:  # a container's processes descend from its engine
             below |= self._group.pids() - {self.pid}
-        processes.send(below if self._keeper and below else [self.pid, *below], signal.SIGTERM)
+        if not self._held.path:
+            asked = below if self._wrapped and below else {self.pid, *below}
+        else:
+            asked = (below - processes.children(self.pid) if self._wrapped else below) or below
+        processes.send(asked, signal.SIGTERM)
 
     def _end_all(self) -> bool:
         """A group names exactly what is left; without one /proc is searched, which costs milliseconds on a busy machine."""
-        if self._group is None or not self._group.holds:
-            return processes.end_session(self.pid)
-        return self._group.kill()
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        if self._group is not None and self._group.holds:
+            return self._group.kill()
+        return processes.end_session(self.pid) if self.pid else True

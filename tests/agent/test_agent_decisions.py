@@ -1,7 +1,10 @@
 """The agent's pure parts, by properties."""
 
 import json
+import os
 import resource
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,8 @@ from agent import ending, inbox, journal, limits, verdict
 from agent.admission import Load, admit, fits, total
 from agent.cgroups import Use
 from agent.limits import Allowed
-from agent.log_cut import RESERVE_BYTES, LogCut
+from agent.log_cut import RESERVE_BYTES
+from agent.logs import Log
 from agent.manifest import assignment, read, settings
 from agent.watch import InterruptionWatch
 
@@ -65,7 +69,15 @@ def test_admission_never_exceeds_the_host_but_for_one_alone(waiting, running):
 EVENTS = st.lists(
     st.one_of(
         st.fixed_dictionaries({"e": st.sampled_from(journal.ORDER), "key": st.sampled_from(["a#1", "b#1", "b#2"])}),
-        st.fixed_dictionaries({"e": st.just("begun"), "key": st.just("a#1"), "pid": st.integers(1, 9)}),
+        st.fixed_dictionaries(
+            {"e": st.just("begun"), "key": st.just("a#1")},
+            optional={
+                "uid": st.integers(1, 9),
+                "boot": st.just("b"),
+                "boot_s": st.just(1.5),
+                "killed": st.sampled_from(["cancel", "disk"]),
+            },
+        ),
         st.fixed_dictionaries({"e": st.just("pass"), "pass_no": st.integers(0, 9)}),
     ),
     max_size=12,
@@ -126,20 +138,34 @@ def test_a_second_agent_start_reads_what_the_first_has_written(tmp_path):
 
 @given(
     chunks=st.lists(
-        st.builds(lambda byte, size: byte * size, st.sampled_from([b"a", b"b", b"\n"]), st.integers(0, 300))
+        st.tuples(st.sampled_from([b"a", b"b", b"\n"]), st.integers(0, 300), st.booleans()),
     ),
     limit=st.integers(RESERVE_BYTES, 700),
 )
 def test_a_log_is_whole_or_cut_at_its_limit_and_says_so(chunks, limit):
-    """Up to the limit nothing is lost; beyond it the first part stays, and the last line names both sizes."""
-    log, whole = LogCut(limit), b"".join(chunks)
-    kept = b"".join(log.feed(chunk) for chunk in chunks) + log.end()
-    assert log.kept == len(kept) <= limit
+    """Up to the limit nothing is lost; beyond it the first part stays, and the last line names both sizes. An agent that is followed by
+    another in between changes nothing of that, and what is sent is what stays."""
+    whole = b"".join(byte * size for byte, size, _ in chunks)
+    sent = {}
+    with tempfile.TemporaryDirectory() as folder:
+        output, writer = os.pipe2(os.O_NONBLOCK)
+        log = Log(folder + "/log", limit, sent.__setitem__)
+        for byte, size, again in chunks:
+            os.write(writer, byte * size)
+            while log.take(output):
+                pass
+            if again:  # the last one died in mid-air
+                log = Log(folder + "/log", limit, sent.__setitem__)
+        assert log.came == len(whole)
+        told, fault = log.finish()
+        os.close(output)
+        os.close(writer)
+        kept = Path(folder, "log").read_bytes()
+    assert fault == ""
+    assert told == {"bytes": len(kept), "cut": len(whole) > limit, "text": kept.decode()}
     if len(whole) <= limit:
         assert kept == whole
-        assert not log.cut
     else:
-        assert log.cut
         first, _, last = kept.rpartition(b"\n[spillway: ")
         assert whole.startswith(first)
         assert len(first) == limit - RESERVE_BYTES

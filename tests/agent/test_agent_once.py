@@ -28,25 +28,6 @@ def test_a_lost_claim_is_refused_and_nothing_runs(machine):
     assert one.claims() == {"job-1#1": "control"}
 
 
-def test_an_attempt_that_ran_is_not_repeated_after_kill_9(machine, tmp_path):
-    """Killed in the middle of a run: the next start says infrastructure, once, and does not run it again."""
-    one = machine(assignments=[a_job(command="echo x; sleep 55.55")]).start()
-    one.wait("start")
-    one.until(lambda: processes_with("55.55"))
-    one.kill()
-    one.until(lambda: not processes_with("55.55"))
-    one.start()
-    finish = one.wait("finish", "job-1")
-    one.wait("idle")
-    assert finish["outcome"] == "infrastructure"
-    assert "restarted" in finish["reason"]
-    assert the_order(one, "job-1") == ["accepted", "start", "finish"]
-    one.kill(signal.SIGTERM)
-    one.start()
-    one.wait("idle", count=2)
-    assert the_order(one, "job-1") == ["accepted", "start", "finish"], "what was delivered is not sent again"
-
-
 def test_a_finish_that_was_not_delivered_is_sent_after_the_restart(machine):
     """The heartbeat queue is gone while the attempt ends; the journal keeps the ping."""
     one = machine(assignments=[a_job(command="while [ ! -e /job/go ]; do sleep 0.02; done; echo done")]).start()
