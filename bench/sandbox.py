@@ -11,6 +11,7 @@ host fetches. The agent is the built one, against moto's AWS in a process of its
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import socket
@@ -100,15 +101,15 @@ def aws() -> Iterator[str]:
 def of_the_agent(folder: Path, built: BuiltAgent, starts: int) -> dict[str, float]:
     """Memory with eight jobs, and the time to the first ping: the p50 of some starts."""
     sys.path.insert(0, str(ROOT / "tests" / "agent"))
-    from agent_machine import Machine, a_job
+    machines = importlib.import_module("agent_machine")
 
     command = "head -c 3000000 /dev/zero; while [ ! -e /job/go ]; do sleep 0.2; done"
-    jobs = [a_job(f"job-{number}", command, timeout_s=120) | {"cpu": 0.1} for number in range(JOBS)]
+    jobs = [machines.a_job(f"job-{number}", command, timeout_s=120) | {"cpu": 0.1} for number in range(JOBS)]
     with aws() as url:
         pings = []
         for number in range(starts):
             last = number == starts - 1
-            one = Machine(
+            one = machines.Machine(
                 url, built, folder / f"host{number}", settings={"slots": JOBS}, assignments=jobs if last else ()
             )
             try:
