@@ -96,6 +96,8 @@ class Runner(NamedTuple):
                 group.kill()
                 group.remove()
             log.end()
+            with contextlib.suppress(OSError):  # what `_at` may have made, empty on the outside
+                os.rmdir(shown)
         if ended.exit_code == 0 and not ended.killed:
             return ""
         return blame(name, ended.exit_code, ended.killed, install.timeout_s, _tail(site.trace), log.said)

@@ -65,3 +65,88 @@ def test_an_install_beyond_its_time_is_ended_with_all_that_it_started(machine):
     refused = one.wait("refused", timeout_s=40)
     assert refused["reason"] == "install.sh line 2: `sleep 41.17` did not end within 1 s (tried 3 times)"
     assert not processes_with("41.17")
+
+
+def test_a_gradescope_setup_finds_its_grader_where_it_will_be_called_and_what_it_changes_is_found_there(machine):
+    """/autograder/source is what setup.sh is written for; each submission is another, and the setup is the same one."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may show a folder elsewhere")
+    setup = (
+        '#!/bin/bash\nset -e\ncd /autograder/source\necho "$(cat points) of" > made\npwd >> /autograder/source/made\n'
+    )
+    program = (
+        "#!/bin/sh\necho '{\"score\": '$(head -c1 /autograder/source/made)'}' > /autograder/results/results.json\n"
+    )
+
+    def grading(job, submission):
+        files = {
+            "source/setup.sh": setup,
+            "source/run_autograder": program,
+            "source/points": "7",
+            "submission/a.py": submission,
+        }
+        inputs = [{"path": path, "text": text} for path, text in files.items()]
+        install = {"path": "source/setup.sh", "timeout_s": 20}
+        return a_job(
+            job,
+            "/autograder/run_autograder",
+            adapter="gradescope",
+            folder="/autograder",
+            inputs=inputs,
+            install=install,
+        )
+
+    one = machine(assignments=[grading("job-1", "x"), grading("job-2", "y")], settings=FAST).start()
+    for job in ("job-1", "job-2"):
+        assert one.wait("finish", job)["result"]["score"] == 7, one.said()
+    assert [told["state"] for ping in one.pings("installs") for told in ping["installs"]] == ["running", "ready"]
+    assert not os.path.exists("/autograder"), "the host keeps no trace of that"
+
+
+def test_an_attempt_that_is_cancelled_while_it_waits_ends_at_once_and_the_others_get_their_install(machine):
+    """The first one brought the install along; it is not run again for the second."""
+    script = (
+        "while [ ! -e $SPILLWAY_INSTALL_DIR/../../go ]; do sleep 0.05; done; echo x >> $SPILLWAY_INSTALL_DIR/../../runs"
+    )
+    one = machine(assignments=[installing("job-1", script), installing("job-2", script)], settings=FAST).start()
+    one.wait("installs")
+    one.write_inbox(1, cancel=[{"job": "job-1", "attempt": 1}])
+    one.ring()
+    assert one.wait("finish", "job-1")["outcome"] == "cancelled"
+    (one.root / "var/lib/spillway/installs/go").touch()
+    assert one.wait("finish", "job-2")["outcome"] == "succeeded"
+    assert (one.root / "var/lib/spillway/installs/runs").read_text() == "x\n"
+
+
+def test_an_install_that_nobody_waits_for_any_more_is_ended(machine):
+    """Nothing of it is left, and whoever needs it later has it run."""
+    script = "[ -e $SPILLWAY_INSTALL_DIR/../../go ] || sleep 41.271"
+    one = machine(assignments=[installing("job-1", script)], settings=FAST).start()
+    one.until(lambda: processes_with("41.271"))
+    one.write_inbox(1, cancel=[{"job": "job-1", "attempt": 1}])
+    one.ring()
+    assert one.wait("finish", "job-1")["outcome"] == "cancelled"
+    one.until(lambda: not processes_with("41.271"))
+    (one.root / "var/lib/spillway/installs/go").touch()
+    one.write_inbox(2, [installing("job-2", script)])
+    one.ring()
+    assert one.wait("finish", "job-2")["outcome"] == "succeeded"
+
+
+def test_an_install_that_the_agent_did_not_survive_is_none(machine):
+    """kill -9 in its middle: it is ended, its folder goes, and it is run again from the beginning; what it was for was never claimed."""
+    script = "[ -e mark ] && exit 9; touch mark; echo x >> ../../runs; [ $(wc -l < ../../runs) = 2 ] || sleep 41.371"
+    one = machine(assignments=[installing("job-1", script)], settings=FAST).start()
+    one.until(lambda: processes_with("41.371"))
+    one.kill()
+    assert one.claims() == {}
+    one.start()
+    assert one.wait("finish", "job-1", timeout_s=40)["outcome"] == "succeeded"
+    assert not processes_with("41.371")
+    assert [told["tries"] for ping in one.pings("installs") for told in ping["installs"]] == [1, 1, 1]
+
+
+def test_a_script_that_is_not_among_the_inputs_is_the_jobs_own_fault(machine):
+    one = machine(assignments=[a_job("job-1", install={"path": "setup.sh"})], settings=FAST).start()
+    refused = one.wait("refused")
+    assert (refused["why"], refused["reason"]) == ("bad_input", "its install setup.sh is not among its inputs")
