@@ -302,7 +302,7 @@ class ChaosTown(Town):
         life = self._lives[instance_id]
         if not agent.said_hello:
             return busy
-        if agent.running or agent.waiting or busy:
+        if agent.running or agent.waiting or agent.gathered or busy:
             life.idle_since = self.now
         if self.now - life.pinged_at >= self._ping_every_s(agent):
             life.pinged_at = self.now
@@ -311,7 +311,11 @@ class ChaosTown(Town):
             busy = True
         settings, cut_off_at = agent.manifest["settings"], self._cut_off_at.get(instance_id, self.now)
         idle_s, cut_off_s = self.now - life.idle_since, self.now - cut_off_at
-        if not agent.running and (idle_s > settings["idle_max_s"] or cut_off_s > settings["unreachable_max_s"]):
+        if (
+            not agent.running
+            and not agent.gathered
+            and (idle_s > settings["idle_max_s"] or cut_off_s > settings["unreachable_max_s"])
+        ):
             self._say(agent, {"kind": "bye", "reason": "idle or cut off for too long"})
             self.cloud.compute.lose(instance_id)
             busy = True
@@ -321,14 +325,12 @@ class ChaosTown(Town):
         if agent.machine.id not in self.frozen:
             super()._read_inbox(agent)
 
-    def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
-        super()._begin(agent, a)
-        key = (a["job"], a["attempt"])
-        if key in agent.running:
-            started, ends = agent.running[key]
-            agent.running[key] = (started, min(ends, started + a["timeout_s"]))
+    def _run(self, agent: Agent, key: tuple[str, int], a: dict[str, Any]) -> None:
+        super()._run(agent, key, a)
+        started, ends = agent.running[key]
+        agent.running[key] = (started, min(ends, started + a["timeout_s"]))
 
-    def _finish(self, agent: Agent, key: tuple[str, int], started: float, outcome: str | None = None) -> None:
+    def _finish(self, agent: Agent, key: tuple[str, int], started: float | None, outcome: str | None = None) -> None:
         job = self.stores.jobs.get(key[0])
         if outcome is None and job is not None and float(job.spec.command.split()[1]) > job.spec.timeout_s:
             outcome = "timed_out"
@@ -438,7 +440,8 @@ def unexplained(job: Job, began: int, cancelled: bool) -> str | None:
         return f"{job.id} is skipped, may wait for ever, and waited for nobody"
     # A launch that stayed in doubt for so long that what it brought may have come and gone (launch_answers.looked_up): nobody can tell.
     forgotten = job.reason.startswith("EC2 does not list its instance any more")
-    if job.state is JobState.LOST and not began and job.faults < 10 and not forgotten:
+    told = job.gang and bool(job.peers)  # hosts that were told to begin may have ended before they did
+    if job.state is JobState.LOST and not began and job.faults < 10 and not forgotten and not told:
         return f"{job.id} is lost and never began: {job.reason}"
     return None
 

@@ -81,6 +81,8 @@ LIVES: tuple[dict[str, Any], ...] = (  # what else a job may ask for
     {"market": "spot"},
     {"instance_types": ("*.xlarge",)},
     {"retry_on": ("timeout", "interruption")},
+    {"hosts": 2},
+    {"hosts": 3},
 )
 SECRETS = ("", "", "ssm:there", LACKING)
 VALUE = "s3cret-of-the-game"
@@ -640,7 +642,7 @@ class Chaos(RuleBasedStateMachine):
         self._elements_are_jobs(world)
         assert {job.id for job in world.jobs} == set(self.jobs)
         began = dict.fromkeys(self.jobs, 0)
-        for (job_id, _), count in world.began.items():
+        for (job_id, *_), count in (*world.began.items(), *world.members_began.items()):
             began[job_id] += count
         lacking = {job.id for job in world.jobs if LACKING in job.spec.secrets.values()}
         assert not any(began[job_id] for job_id in lacking), "a job has begun without the secret that it names"
