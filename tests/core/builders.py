@@ -7,6 +7,8 @@ from typing import Any
 from chalicelib.core.backlog import Entry
 from chalicelib.core.host import Assignment, Host, HostState, Launch, Offering
 from chalicelib.core.instance import Instance
+from chalicelib.core.job import Job, JobState
+from chalicelib.core.job_spec import JobSpec
 from chalicelib.core.pool import Pool, PoolSpec, Supply
 from chalicelib.core.snapshot import Snapshot
 
@@ -51,6 +53,27 @@ def an_assignment(job: str = "job-1", **over: Any) -> Assignment:
         "started_at": NOW - 8,
     }
     return Assignment(**(fields | over))
+
+
+def a_gang(job: str = "job-g", members: tuple[str, ...] = ("host-1", "host-2"), **over: Any) -> Job:
+    """A job on several hosts that waits for its members to be ready."""
+    fields: dict[str, Any] = {
+        "id": job,
+        "pool": "default",
+        "owner": "alice",
+        "spec": JobSpec(command="solve", timeout_s=600, hosts=len(members)),
+        "state": JobState.ASSIGNED,
+        "submitted_at": NOW - 100,
+        "entered": {"assigned": NOW - 60},
+        "host": members[0],
+        "members": members,
+    }
+    return Job(**(fields | over))
+
+
+def a_member(rank: int, job: str = "job-g", **over: Any) -> Assignment:
+    fields: dict[str, Any] = {"rank": rank, "cpu": 0.1, "memory_mib": 64, "assigned_at": NOW - 60, "started_at": None}
+    return an_assignment(job, **(fields | over))
 
 
 def an_entry(job: str = "job-9", **over: Any) -> Entry:

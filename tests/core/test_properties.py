@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from acting import acted
-from builders import NOW, OFFERING, a_host, a_launch, a_pool, a_snapshot, an_assignment, an_entry, an_instance
+from builders import (
+    NOW,
+    OFFERING,
+    a_gang,
+    a_host,
+    a_launch,
+    a_member,
+    a_pool,
+    a_snapshot,
+    an_assignment,
+    an_entry,
+    an_instance,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.core import invariants, ladder
 from chalicelib.core.calendar import Booking
 from chalicelib.core.durations import Learned
-from chalicelib.core.host import HostState, Offering
+from chalicelib.core.host import Assignment, Host, HostState, Offering
+from chalicelib.core.job import End, Job, JobEvent, JobState
 from chalicelib.core.plan import Adopt, Assign, Plan, Reclaim, Resume, Retire, Ring, Settle, Sicken, Start, Vanish
 from chalicelib.core.pool import Pool, Prospects, Scaling, Supply
 from chalicelib.core.reconcile import AGED_S, reconcile
@@ -74,6 +87,41 @@ def pools(draw: st.DrawFn) -> Pool:
 
 
 @st.composite
+def gangs_on(draw: st.DrawFn, hosts: list[Host]) -> tuple[Job, list[Host]]:
+    """A gang in any state that its row may have, and these hosts with those of its members that are still there."""
+    state = draw(st.sampled_from([JobState.ASSIGNED, JobState.ASSIGNED, JobState.RUNNING, JobState.PENDING]))
+    gone = draw(st.sets(st.integers(0, len(hosts) - 1), max_size=1))
+    gang = a_gang(
+        members=tuple(host.id for host in hosts),
+        state=state,
+        attempt=draw(st.sampled_from([1, 1, 1, 2])),
+        cancel_requested=draw(st.sampled_from([False, False, True])),
+        entered={"assigned": NOW - draw(ages), "running": NOW - draw(ages)},
+        peers=tuple("10.0.0.1" for _ in hosts) if state is JobState.RUNNING else (),
+        ends={rank: End(event=JobEvent.FAIL, reason="exit 1", at=NOW) for rank in gone},
+        cause=min(gone, default=None),
+    )
+    since = NOW - draw(ages)
+    return gang, [
+        replace(host, assignments=(*host.assignments, _member(draw, rank, since))) if rank not in gone else host
+        for rank, host in enumerate(hosts)
+    ]
+
+
+def _member(draw: st.DrawFn, rank: int, since: float) -> Assignment:
+    ready_at = draw(st.sampled_from([None, NOW - 5]))
+    return a_member(
+        rank,
+        assigned_at=since,
+        accepted_at=draw(st.sampled_from([None, NOW - 6])),
+        ready_at=ready_at,
+        address=ready_at and "10.0.0.1",
+        started_at=draw(st.sampled_from([None, NOW - 3])) if ready_at else None,
+        cancel=draw(st.booleans()),
+    )
+
+
+@st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     hosts = []
     for number in range(draw(st.integers(0, 6))):
@@ -111,9 +159,15 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
                 holds=draw(st.sampled_from([frozenset(), frozenset(UPLOADS[:1])])),
             )
         )
+    gangs = {}
+    if len(hosts) >= 2 and draw(st.booleans()):
+        gang, carriers = draw(gangs_on(hosts[: draw(st.integers(2, 3))]))
+        hosts[: len(carriers)] = carriers
+        gangs[gang.id] = gang
     backlog = tuple(
         an_entry(
             f"job-w-{i:03d}",
+            hosts=draw(st.sampled_from([1, 1, 1, 1, 2, 3])),
             owner=draw(st.sampled_from(["alice", "bob"])),
             cpu=draw(st.sampled_from([0.1, 0.3, 1.0, 2.0, 8.0])),
             memory_mib=draw(st.sampled_from([64, 512, 3712, 9000])),
@@ -137,6 +191,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         listed=draw(st.sampled_from([None, (), known, (*known, stranger)])),
         canary_at=draw(st.sampled_from([None, NOW - 5])),
         launches=draw(st.sampled_from([(), (a_launch(sent_at=NOW - 100),), (a_launch(recorded=True),)])),
+        gangs=gangs,
         learned=draw(
             st.sampled_from([{}, {"*": Learned(9, 45.0, 225.0)}, {"family/lab1": Learned(9, 900.0, 90_000.0)}])
         ),
