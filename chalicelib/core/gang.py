@@ -17,6 +17,7 @@ from dataclasses import replace
 from chalicelib.core.consistency import RESUME_AFTER_S
 from chalicelib.core.doorbell import RING_AGAIN_S
 from chalicelib.core.host import Assignment, Host, HostState
+from chalicelib.core.installs import RUNNING
 from chalicelib.core.job import End, Finish, Job, JobEvent, JobState
 from chalicelib.core.plan import Go, Halt, Reclaim
 from chalicelib.core.retry import Verdict, never_began, verdict
@@ -202,10 +203,13 @@ _TROUBLES: tuple[tuple[Callable[[Host], bool], Callable[[Host], str]], ...] = (
 
 
 def _late_at(carriers: Sequence[Carrier]) -> float | None:
-    """Until when all must be ready; None while one boots, which has its own deadline, and when all are."""
+    """Until when all must be ready; None while one boots, which has its own deadline, and when all are. An install of which an agent tells
+    counts from its last word: it has deadlines of its own."""
     if all(a.ready_at for _, a in carriers) or any(host.ready_at is None for host, _ in carriers):
         return None
-    return max(max(host.ready_at or 0.0, a.assigned_at) for host, a in carriers) + READY_MAX_S
+    installing = [h.installs_at for h, a in carriers if not a.ready_at and any(i.state == RUNNING for i in h.installs)]
+    since = max(max(host.ready_at or 0.0, a.assigned_at) for host, a in carriers)
+    return max(since, *installing) + READY_MAX_S if installing else since + READY_MAX_S
 
 
 def _running(job: Job, carriers: Sequence[Carrier]) -> Iterator[Halt | Reclaim]:

@@ -104,6 +104,8 @@ class _Gathering:
         self.looked_at += 1
         if (entry.job, entry.attempt) in self.carried:
             return "a look that died had begun to place it; what that left behind is taken away first"
+        if self.spec.capacity == "asg":
+            return "the pool's hosts come from Auto Scaling groups now, which give no several at once; cancel it, or take another pool"
         if self.looked_at > GANGS_MAX:
             return f"{GANGS_MAX} others that need several hosts at once are before it"
         must = self.bound.get(entry.rank)
