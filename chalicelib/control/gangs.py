@@ -1,7 +1,7 @@
 """How a gang is placed (docs/adr/0022): on all its hosts or on none.
 
-Order of the writes of a placement: assignments of hosts that are there → rows of hosts to come → job, which names all members → backlog →
-launch. Before the job's write nothing of it is handed to anybody; a crash leaves assignments that no row confirms, which a later look
+Order of the writes of a placement: rows of hosts to come, which count from then on → assignments of hosts that are there → job, which names
+all members → backlog → launch. Before the job's write nothing of it is handed to anybody; a crash leaves assignments that no row confirms, which a later look
 takes away, and hosts that were never launched, which vanish. A crash after it leaves a gang one of whose members never comes: its
 row vanishes, that is its end, and the others are taken back.
 """
@@ -35,14 +35,14 @@ def gather(plane: Plane, pool: Pool, action: Gather, pass_no: int, tokens: Token
     entry, now, stores = action.entry, plane.clock(), plane.stores
     key, launch_id = f"{entry.job}#{entry.attempt}", plane.new_id("launch")
     new = launches.hosts_of_gang(pool, launch_id, action, now) if action.offering is not None else []
+    if new:
+        stores.hosts.create(new)
     there: list[str] = []
     for rank, host_id in enumerate(action.hosts):
         if not stores.hosts.assign(pool.name, host_id, launches.assignment_of(entry, now, inline=False, rank=rank)):
-            _let_go(plane, pool.name, there, [], key, "")
+            _let_go(plane, pool.name, there, new, key, "another of the gang's hosts was lost meanwhile")
             return Placed("host_lost")
         there.append(host_id)
-    if new:
-        stores.hosts.create(new)
     members = (*there, *(host.id for host in new))
     job = stores.jobs.move(
         entry.job,

@@ -282,7 +282,7 @@ class Performer:
         placed = gangs.gather(self.plane, self.pool, action, self.pass_no, self.tokens)
         if placed.outcome == "unwritten":
             self._look_again(self.plane.clock() + 1.0)
-        self.again |= placed.outcome == "host_lost"
+        self.again |= placed.outcome in ("host_lost", "job_lost")
         if placed.job is not None:
             self._jobs[placed.job.id] = placed.job
         if placed.launched is not None and action.offering is not None:
