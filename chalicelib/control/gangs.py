@@ -1,9 +1,9 @@
 """How a gang is placed (docs/adr/0022): on all its hosts or on none.
 
 Order of the writes of a placement: rows of hosts to come, which count from then on → assignments of hosts that are there → job, which names
-all members → backlog → launch. Before the job's write nothing of it is handed to anybody; a crash leaves assignments that no row confirms, which a later look
-takes away, and hosts that were never launched, which vanish. A crash after it leaves a gang one of whose members never comes: its
-row vanishes, that is its end, and the others are taken back.
+all members → backlog → launch. Before the job's write nothing of it is handed to anybody; a crash leaves assignments that no row
+confirms, which a later look takes away, and hosts that were never launched, which vanish. A crash after it leaves a gang one of whose
+members never comes: its row vanishes, that is its end, and the others are taken back.
 """
 
 from __future__ import annotations
@@ -54,11 +54,14 @@ def gather(plane: Plane, pool: Pool, action: Gather, pass_no: int, tokens: Token
         members=members,
     )
     if job is None:
-        _let_go(plane, pool.name, there, new, key, "nobody needs it any more")
-        if stores.jobs.get(entry.job) is None and now - entry.queued_at < launches.UNWRITTEN_S:
-            return Placed("unwritten")
-        stores.backlog.remove([entry])
-        return Placed("job_lost")
+        row = stores.jobs.get(entry.job)
+        if row is None or (row.attempt, row.members) != (entry.attempt, members) or row.ended:
+            _let_go(plane, pool.name, there, new, key, "nobody needs it any more")
+            if row is None and now - entry.queued_at < launches.UNWRITTEN_S:
+                return Placed("unwritten")
+            stores.backlog.remove([entry])
+            return Placed("job_lost")
+        job = row  # the write was heard, and its answer was not
     stores.backlog.remove([entry])
     if not new or action.offering is None:
         return Placed("gathered", job)
