@@ -90,6 +90,7 @@ class Attempt(threading.Thread):
         self.allowed = allowed(assignment, host.manifest.settings)
         self.disk_bytes = self.allowed.disk_bytes
         self.image: "Optional[Pinned]" = None  # of its container
+        self.as_image = host.manifest.settings.container_user == "image"  # there as the image's own user
         self.taken: Optional[dict[str, Any]] = None  # that EC2 takes the machine back, and when
         self.installed = ""  # the folder of its install
         self.holding = contextlib.ExitStack()  # what must stay on the host until it has ended
@@ -145,8 +146,6 @@ class Attempt(threading.Thread):
         finally:
             try:
                 folder.remove(self.paths.top)
-                if self.image is not None and self.host.sandbox.default is not None:
-                    self.host.sandbox.default.release(self.image)
                 self.holding.close()
             finally:  # whatever happens: without this the attempt would hold its slot for ever
                 self._ended(self.assignment.key, why)
@@ -221,10 +220,9 @@ class Attempt(threading.Thread):
                 open_door = host.fence.hold()
                 if open_door and shares and assignment.untrusted:
                     raise Refusal("no_sandbox", open_door)
-            if assignment.network and not shares:
-                open_door = host.sandbox.default.guard()
-                if open_door:
-                    raise Refusal("no_sandbox", open_door)
+            open_door = host.sandbox.default.guard(assignment.network, self.as_image)
+            if open_door:
+                raise Refusal("no_sandbox", open_door)
             fault = prepare(self)
         if not self.stopper.why:
             problems = host.health.look()

@@ -223,6 +223,10 @@ class Group:
                 return False
             time.sleep(0.002)
 
+    def outgrown(self, limit_bytes: int) -> bool:
+        """Whether it has written more than that elsewhere than in its attempt's folder."""
+        return False
+
     def fault(self, exit_code: Optional[int]) -> str:
         """Why whoever holds it, and not the command, is to blame for this end; "" when the command has ended by itself."""
         return ""

@@ -110,7 +110,8 @@ def execute(attempt: "Attempt") -> Executed:
         holds = group.holds if group is not None else frozenset()
         if group is not None:
             group.limit(assignment.cpu, assignment.memory_mib, attempt.allowed.processes_max)
-        pairs = limits(attempt.allowed, holds, os.cpu_count() or 1).pairs()
+        # The client of an engine is none of the job's: what it may use is not counted.
+        pairs = limits(attempt.allowed, holds, os.cpu_count() or 1).pairs() if sandbox.images is None else []
         log = attempt.log = _log(attempt)
         attempt.keeping.open()
         minder.prepare(attempt.paths)
@@ -154,7 +155,8 @@ def _oversee(attempt: "Attempt", command: Command, group: Optional[Group], log: 
 
     def beyond() -> str:
         use = group.use() if group is not None else NOTHING
-        return outgrown(attempt.allowed, use, log.came) or ("disk" if disk_full() else "")
+        full = disk_full() or (attempt.as_image and group is not None and group.outgrown(attempt.disk_bytes))
+        return outgrown(attempt.allowed, use, log.came) or ("disk" if full else "")
 
     bounds = Bounds(attempt.began_s + assignment.timeout_s, beyond, attempt.killing)
     ended = command.run(bounds, attempt.stopper, log.take, killed)

@@ -154,6 +154,7 @@ class Settings(NamedTuple):
     work_limit_bytes: int
     processes_max: int
     container_image: str = ""  # of containers, for who names none
+    container_user: str = "job"  # whom containers run as: the attempt's own user, or what the image says
     images: str = "refuse"  # what is done with a job that names one where there are no containers: refuse | ignore
     install_backoff_s: float = 5.0  # before the second try of an install; four times as long before the third
 
@@ -348,6 +349,7 @@ def settings(document: Mapping[str, Any]) -> Settings:
         work_limit_bytes=int(_number(document, "work_limit_bytes", 2 << 30, 1)),
         processes_max=int(_number(document, "processes_max", 256, 8)),
         container_image=_text(document, "container_image", ""),
+        container_user=_text(document, "container_user", "job"),
         images=_text(document, "images", "refuse"),
         install_backoff_s=_number(document, "install_backoff_s", 5, 0),
     )

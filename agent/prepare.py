@@ -33,14 +33,21 @@ def prepare(attempt: "Attempt") -> str:
         if assignment.checkpoint is not None:
             os.makedirs(paths.checkpoint)
             attempt.restored = restore.restore(assignment, assignment.checkpoint, paths.checkpoint)
-        if assignment.install is not None and not attempt.stopper.why:
-            _install(attempt, assignment.install)
         sandbox = host.sandbox.default
+        contained = sandbox is not None and sandbox.images is not None  # what is done to the host is not seen there
+        if assignment.install is not None and not contained and not attempt.stopper.why:
+            _install(attempt, assignment.install)
         if sandbox is not None and sandbox.images is not None and not attempt.stopper.why:
             image = assignment.image or host.manifest.settings.container_image
             attempt.image = sandbox.images.take(image, lambda: bool(attempt.stopper.why))
+            attempt.holding.callback(sandbox.images.give_back, attempt.image)
         if sandbox is not None and sandbox.drops_uid:
             folder.give(paths.top, attempt.uid)
+        if (
+            attempt.image is not None and attempt.as_image
+        ):  # nobody knows who that is; the way to them is the container's alone
+            for path in (paths.work, paths.tmp):
+                os.chmod(path, 0o777)
     except adapters.Broken as error:
         raise Refusal("bad_grader", str(error)) from error
     except inputs.NotUsable as error:

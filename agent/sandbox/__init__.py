@@ -46,6 +46,7 @@ class Ask(NamedTuple):
     memory_mib: int = 0
     processes_max: int = 0
     file_bytes: int = 0
+    as_image: bool = False  # in its container as the user that the image says, who may write all over it
 
 
 class Launch(NamedTuple):
@@ -97,16 +98,11 @@ class Sandbox:
         """What runs our own programs for an attempt before its command does; None where that cannot be."""
         return self
 
-    def release(self, image: "Pinned") -> None:
-        """An attempt that ran in that image is through."""
-        if self.images is not None:
-            self.images.give_back(image)
-
     def sweep(self, spared: Sequence[str] = ()) -> None:
         """End what an earlier agent has left behind and control groups do not show, but for attempts `spared` (their keys)."""
 
-    def guard(self) -> str:
-        """Why a command with network could reach the metadata service, where it does not share the host's network; "" when it cannot."""
+    def guard(self, network: bool, as_image: bool) -> str:
+        """Why this host cannot hold such a command now; "" when it can. (What shares the host's network is held by firewall.py.)"""
         return ""
 
     def group(self, job: str, attempt: int) -> "Optional[Container]":

@@ -7,14 +7,16 @@ put it (its first process leads there), and the last reading stands. How it ende
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any, Mapping, Optional
 
-from agent import cgroups
+from agent import cgroups, folder
 from agent.cgroups import Group, Use
 from agent.engine import Engine
 
 ASK_EVERY_S = 0.2
+LAYER = "{{.GraphDriver.Data.UpperDir}}"
 GONE = "No such container"
 STATE = '{"Id":{{json .Id}},"State":{{json .State}}}'  # not all of it: its variables may be many
 
@@ -25,6 +27,7 @@ class Container(Group):
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine, self._name = engine, name
         self._group: Optional[Group] = None
+        self._layer: Optional[folder.Watch] = None  # what it writes into the image's folders
         self._memory_mib = 0
         self._first = 0  # its first process
         self._ask_at = 0.0
@@ -76,6 +79,14 @@ class Container(Group):
         if self._end.get("OOMKilled"):  # the kernel ended it between two readings
             self._use = self._use._replace(oom_kills=self._use.oom_kills or 1, memory_peak_mib=self._memory_mib)
         return not state.get("Running")
+
+    def outgrown(self, limit_bytes: int) -> bool:
+        """Whether it has written more than that into the image's folders, where it may."""
+        if self._layer is None and self._found() is not None:
+            path = self._engine.ask("container", "inspect", "--format", LAYER, self._name).out.strip()
+            if os.path.isdir(path):
+                self._layer = folder.Watch(path, limit_bytes, lambda: ())
+        return self._layer is not None and self._layer()
 
     def remove(self) -> None:
         """Take it away, with whatever it has written."""

@@ -6,6 +6,10 @@ own filter of system calls. Memory, processor and processes are the engine's to 
 a volume is memory too: the engine would give it disk that nobody counts. The image's own variables stay, its entrypoint and its health
 check do not.
 
+A pool may say that containers run as the user that their image says (`container_user: image`), as PrairieLearn's and Gradescope's own
+hosts run theirs: graders that are root and start submissions as somebody else. Such a container may write all over its image, counted
+with its work folder, and has of root's powers those over files, users and processes.
+
 Without network there is a loopback interface and nothing else. With `"network": true` it is on a bridge of ours (network.py), from which
 the metadata service is out of reach; where that cannot be proven, such an attempt is refused.
 
@@ -32,6 +36,7 @@ LABEL = "spillway.host"
 NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_.-]")
 MEMORY_MIN_MIB = 6  # the engine takes no less
 TMPFS_MIB = 64
+POWERS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "AUDIT_WRITE")
 FILES_OPEN_MAX = 4096
 RUN = ("nosuid", "nodev", "mode=1777")
 
@@ -42,8 +47,11 @@ def arguments(ask: Ask, name: str, label: str, network: str) -> list[str]:
     image, volumes = (ask.image.id, ask.image.volumes) if ask.image is not None else ("", ())
     args = ["run", "--name", name, "--label", "%s=%s" % (LABEL, label), "--pull", "never", "--init"]
     args += ["--log-driver", "none", "--no-healthcheck", "--restart", "no", "--network", network, "--hostname", "job"]
-    args += ["--ipc", "private", "--cgroupns", "private", "--read-only", "--cap-drop", "ALL"]
-    args += ["--security-opt", "no-new-privileges", "--user", "%d:%d" % (ask.uid, ask.uid)]
+    args += ["--ipc", "private", "--cgroupns", "private", "--security-opt", "no-new-privileges", "--cap-drop", "ALL"]
+    if ask.as_image:
+        args += [word for power in POWERS for word in ("--cap-add", power)]
+    else:
+        args += ["--read-only", "--user", "%d:%d" % (ask.uid, ask.uid)]
     args += ["--memory", memory, "--memory-swap", memory, "--pids-limit", str(ask.processes_max)]
     if ask.cpu > 0:
         args += ["--cpus", "%.3f" % ask.cpu]
@@ -111,8 +119,9 @@ class Docker(Sandbox):
     name = "docker"
     shares_network = False
 
-    def __init__(self, engine: Engine, label: str, images: Images, folder: str, uid: int) -> None:
+    def __init__(self, engine: Engine, label: str, images: Images, folder: str, uid: int, layered: bool) -> None:
         self.engine, self.images = engine, images
+        self._layered = layered  # what a container writes into its image is in a folder of the host
         self._bridge = Bridge(engine)
         self._helpers: list[Optional[Sandbox]] = []  # found once
         self._folder, self._uid = folder, uid  # to try things in, and as whom
@@ -153,9 +162,11 @@ class Docker(Sandbox):
             self._helpers.append(bwrap.find(self._folder, self._uid)[0])
         return self._helpers[0]
 
-    def guard(self) -> str:
-        """That it holds is found out anew before each attempt: somebody may have taken the rules away."""
-        return self._bridge.hold()
+    def guard(self, network: bool, as_image: bool) -> str:
+        """The bridge is looked at anew before each attempt that is to be on it: somebody may have taken its rules away."""
+        if as_image and not self._layered:
+            return "its Docker does not show what a container writes (it needs the storage driver overlay2), and so nobody can count it"
+        return self._bridge.hold() if network else ""
 
     def sweep(self, spared: Sequence[str] = ()) -> None:
         """End and remove what an earlier agent has left behind, but for containers of attempts `spared`."""
@@ -189,7 +200,7 @@ def find(folder: str, uid: int) -> tuple[Optional[Docker], str, str]:
         return None, "Docker does not answer: %s" % errors[0], ""
     label = hashlib.sha256(folder.encode()).hexdigest()[:12]
     images = Images(engine, os.path.dirname(os.path.dirname(folder)) + "/images")
-    return Docker(engine, label, images, folder, uid), "", lacks(facts)
+    return Docker(engine, label, images, folder, uid, facts.get("Driver") == "overlay2"), "", lacks(facts)
 
 
 def lacks(facts: Mapping[str, object]) -> str:

@@ -64,6 +64,7 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     unhealthy_max_s: Annotated[int, Meta(ge=60, le=604_800)] | UnsetType = UNSET
     overdue_grace_s: Annotated[int, Meta(ge=0, le=3600)] | UnsetType = UNSET
     sandbox: Literal["auto", "bwrap", "docker", "none"] | UnsetType = UNSET
+    container_user: Literal["job", "image"] | UnsetType = UNSET
     container_image: ContainerImage | UnsetType | None = UNSET
     log_limit_bytes: Annotated[int, Meta(ge=1024, le=104_857_600)] | UnsetType = UNSET
     timeout_max_s: Annotated[int, Meta(ge=1, le=1_209_600)] | UnsetType = UNSET

@@ -24,6 +24,7 @@ LOOKS = {
     "branch": "the name of a branch or a tag",
     "capacity": "ec2 or asg",
     "container_image": "a container's image, such as prairielearn/grader-python:latest or ghcr.io/course/grader@sha256:…",
+    "container_user": "job or image",
     "cursor": "the `next` of the page before",
     "family": _NAME,
     "folder": "a folder directly under the root, such as /job",

@@ -135,6 +135,7 @@ def _manifest(settings: Settings, pool: Pool, launch: str, region: str, slots: i
             "unreachable_max_s": pool.spec.unreachable_max_s,
             "sandbox": pool.spec.sandbox,
             **({"container_image": pool.spec.container_image} if pool.spec.container_image else {}),
+            **({"container_user": pool.spec.container_user} if pool.spec.container_user != "job" else {}),
             **({"images": pool.spec.images} if pool.spec.images != "refuse" else {}),
             "log_limit_bytes": pool.spec.log_limit_bytes,
             "claim_ttl_s": 1_209_600,

@@ -44,6 +44,12 @@ CONVENTIONS: Mapping[str, Convention] = {
 }
 
 
+def setup_of(adapter: str) -> str:
+    """The script that an adapter's graders bring to be run once on a host; "" where they bring none."""
+    convention = CONVENTIONS.get(adapter)
+    return convention.setup if convention is not None else ""
+
+
 def completed(spec: JobSpec) -> JobSpec:
     """With all that its adapter says; what the job says stands."""
     convention = CONVENTIONS.get(spec.adapter)

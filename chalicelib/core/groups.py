@@ -112,6 +112,7 @@ IN_TEMPLATE = (
     "unreachable_max_s",
     "sandbox",
     "container_image",
+    "container_user",
     "images",
     "log_limit_bytes",
 )

@@ -32,6 +32,9 @@ class PoolSpec:
     idle_max_s: int = 900  # the agent shuts its machine down itself after this long without work
     unreachable_max_s: int = 900  # … or after this long without reaching us
     sandbox: str = "auto"  # auto (bubblewrap where it is) | bwrap | docker | none
+    container_user: str = (
+        "job"  # whom containers run as: job (a user of the attempt's own) | image (whom the image says)
+    )
     container_image: str | None = None  # what jobs that name no image run in, where the sandbox is docker
     log_limit_bytes: int = 1_048_576
     timeout_max_s: int = 86_400

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,17 @@ DANGERS = ("--privileged", "--cap-add", "--device", "--pid", "--userns", "--publ
 @pytest.mark.parametrize("fence", FENCES)
 def test_every_fence_of_a_container_is_said(fence):
     assert f" {fence} " in f" {' '.join(words())} "
+
+
+def test_a_container_that_may_be_its_images_own_user_has_power_over_files_users_and_processes_only():
+    """As graders need it that are root and start a submission as somebody else. Every other fence stands."""
+    told = words(ASK._replace(as_image=True))
+    assert "--user" not in told
+    assert "--read-only" not in told
+    added = {power for word, power in pairwise(told) if word == "--cap-add"}
+    assert added == {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "AUDIT_WRITE"}
+    others = [fence for fence in FENCES if not fence.startswith(("--read-only", "--user"))]
+    assert [fence for fence in others if f" {fence} " not in f" {' '.join(told)} "] == []
 
 
 def test_nothing_opens_a_fence_again_and_the_command_comes_last():

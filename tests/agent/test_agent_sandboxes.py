@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from agent_machine import processes_with
 
-from agent import cgroups, folder
+from agent import cgroups, folder, minder
 from agent.cgroups import Group
+from agent.clock import since_boot
 from agent.images import pinned
 from agent.limits import Limits
+from agent.paths import AttemptPaths
 from agent.sandbox import Ask, Mount, choose
-from agent.supervise import Bounds, Command, Stopper
+from agent.supervise import Bounds, Command, Stopper, told_to
 
 TOOLS = ("sh", "cat", "env", "id", "ls", "sleep", "setsid", "dd", "stat", "wc", "rm")
 UID = 899900
@@ -73,9 +75,10 @@ def run(chosen, tmp_path):
     """`run(kind, command)`: how the command ended, and what it printed."""
     places = cgroups.find()
 
-    def make(kind, command, stop="", **fields):
+    def make(kind, command, stop="", disk_bytes=1 << 30, **fields):
         sandbox, image = chosen(kind)
         top = tmp_path / kind
+        paths = AttemptPaths(str(top))
         if not top.exists():
             for path in (top / "work", top / "tmp"):
                 path.mkdir(parents=True)
@@ -97,8 +100,12 @@ def run(chosen, tmp_path):
 
         try:
             pairs = Limits(file_bytes=ask.file_bytes, cpu_s=30, memory_bytes=0, processes=0).pairs()
-            started = Command(sandbox.launch(ask), group, pairs)
-            ended = started.run(Bounds(20, 64, lambda: False), stopper, feed)
+            minder.prepare(paths)
+            launch = sandbox.launch(ask)
+            held = minder.start(paths, launch, group, pairs)
+            full = lambda: "disk" if ask.as_image and group.outgrown(disk_bytes) else ""  # noqa: E731
+            bounds = Bounds(since_boot() + 20, full, lambda why: None)
+            ended = Command(held, group, launch.keeper).run(bounds, stopper, told_to(feed))
             assert kind != "docker" or ended.killed or not group.fault(ended.exit_code)
         finally:
             stopper.close()
@@ -195,6 +202,14 @@ def test_no_file_grows_beyond_its_limit(run, kind, tmp_path):
     ended, _ = run(kind, "dd if=/dev/zero of=big bs=65536 count=64 2>/dev/null")
     assert ended.exit_code not in (0, None)
     assert (tmp_path / kind / "work" / "big").stat().st_size <= 1 << 20
+
+
+def test_a_container_of_its_images_user_writes_where_it_likes_and_is_counted(run, tmp_path):
+    """Its root may become somebody else, and never more than it was."""
+    script = "id -u; echo x > /etc/made && echo wrote; dd if=/dev/zero of=/fill bs=65536 count=12 2>/dev/null; echo up; sleep 9"
+    ended, printed = run("docker", script, as_image=True, disk_bytes=1 << 19)
+    assert printed.startswith("0\nwrote\nup")
+    assert ended.killed == "disk"
 
 
 @pytest.mark.parametrize("kind", CONFINING)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent import parameters as agents
 from chalicelib.core import admission, job_parameters
-from chalicelib.core.job_spec import JobSpec
+from chalicelib.core.job_spec import Install, JobSpec
 from chalicelib.core.pool import PoolSpec
 
 
@@ -42,6 +42,16 @@ def test_a_pool_of_containers_runs_images_and_nothing_without_one() -> None:
     assert "container_image" in refused(none, pool)["image"]
     assert "image" not in refused(none, PoolSpec(sandbox="docker", container_image="debian:12"))
     assert "in no container" in refused(one, PoolSpec(sandbox="bwrap", container_image="debian:12"))["image"]
+
+
+def test_what_would_be_installed_on_a_host_is_refused_where_no_command_sees_it() -> None:
+    """A grader's own setup is left out instead: its image is made by it."""
+    pool = PoolSpec(sandbox="docker", container_image="debian:12")
+    own = JobSpec(command="x", timeout_s=1, install=Install(script="make install"))
+    grader = JobSpec(command="x", timeout_s=1, adapter="gradescope", install=Install(path="source/setup.sh"))
+    assert "build it into the image" in refused(own, pool)["install"]
+    assert "install" not in refused(grader, pool)
+    assert "install" not in refused(own, PoolSpec())
 
 
 @pytest.mark.parametrize("image", ["-v", "--privileged", "a b", "a\n", "", "ä"])
