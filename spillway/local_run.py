@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,17 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Local:
-    """What is to run: an ASSIGNMENT (docs/contracts.md §4), and SHA-256 → content of its inputs."""
+    """What is to run: an ASSIGNMENT (docs/contracts.md §4), and SHA-256 → content of its inputs. `install` is what a host would run before
+    it, once; here only who asks for it gets it: it changes the machine."""
 
     assignment: Mapping[str, Any]
     contents: Mapping[str, bytes] = field(default_factory=dict)
+    install: Mapping[str, Any] | None = None
+
+    @property
+    def installing(self) -> Local:
+        """The same with its install."""
+        return replace(self, assignment={**self.assignment, "install": self.install}) if self.install else self
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,9 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
     values = {name: os.environ[variable] for variable, name in secrets.items()}
     assignment |= {"job": "local", "attempt": 1, "inputs": inputs, "secrets": secrets, "values": values}
     assignment.setdefault("timeout_s", TIMEOUT_S)
-    return Local(assignment, contents)
+    setup = "source/setup.sh"  # of Gradescope's graders
+    graded = document.get("adapter") == "gradescope"
+    return Local(assignment, contents, document.get("install") or ({"path": setup} if graded else None))
 
 
 def _completed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +189,12 @@ def _ended(finish: Mapping[str, Any], into: Path) -> Ended:
 
 
 def _tell(ping: Mapping[str, Any], told: Callable[[str], None]) -> None:
-    if ping["kind"] == "start":
+    if ping["kind"] == "installs":
+        for one in ping["installs"]:
+            told(
+                f"Its install {one['name']}: {one['state']}{', try ' + str(one['tries']) if one['tries'] > 1 else ''}."
+            )
+    elif ping["kind"] == "start":
         told("It has begun.")
     elif ping["kind"] == "progress" and (ping.get("percent") is not None or ping.get("note")):
         percent = "" if ping.get("percent") is None else f"{ping['percent']:g} % "

@@ -103,7 +103,7 @@ CONVERT: dict[str, Callable[[str], Any]] = {
     "cpu": _REAL,
     **dict.fromkeys(("network", "untrusted", "archive"), _boolean),
     **dict.fromkeys(
-        ("environment", "labels", "parameters", "secrets", "notify", "checkpoint"), _json(dict, "an object")
+        ("environment", "labels", "parameters", "secrets", "notify", "checkpoint", "install"), _json(dict, "an object")
     ),
     **dict.fromkeys(("inputs", "outputs", "after", "retry_on", "instance_types"), _json(list, "a list")),
 }

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Into = Annotated[Path, typer.Option(help="Where result.json, log.txt and outputs/ go.")]
 Trusted = Annotated[bool, typer.Option("--trusted", help="Run it without a sandbox, as yourself.")]
+Installing = Annotated[
+    bool, typer.Option("--install", help="Run its install first, as you: it may change this machine.")
+]
 INTO = Path("spillway-run")
 
 
@@ -36,6 +39,7 @@ def run(
     version: Annotated[int | None, typer.Option(min=1, help="Which version of the family; else the newest.")] = None,
     into: Into = INTO,
     trusted: Trusted = False,
+    install: Installing = False,
     url: Url = None,
     token: Token = None,
     stage: Stage = None,
@@ -53,7 +57,7 @@ def run(
     own = [(to or Path(path).resolve().name, Path(path)) for path, to in map(input_option, inputs or ())]
     files = [(path, file) for path, file in files if path not in dict(own)] + own
     given = read_json(parameters) if parameters is not None else {}
-    _run(of_family(document, given, files), into, trusted=trusted, as_json=as_json)
+    _run(of_family(document, given, files), into, trusted=trusted, install=install, as_json=as_json)
 
 
 @command
@@ -70,6 +74,7 @@ def grade(
     ] = None,
     into: Into = INTO,
     trusted: Trusted = False,
+    install: Installing = False,
     as_json: Json = False,
 ) -> None:
     """Grade a submission on this machine: the hosts' agent, sandbox and limits, and no cloud. Exit 1 unless it was graded."""
@@ -78,12 +83,18 @@ def grade(
 
     found = grading(grader, submission)
     said: dict[str, Any] = {"command": command_line} if command_line else {}
-    _run(of_document({**found.document, **said}, found.files), into, trusted=trusted, as_json=as_json)
+    _run(of_document({**found.document, **said}, found.files), into, trusted=trusted, install=install, as_json=as_json)
 
 
-def _run(local: Local, into: Path, *, trusted: bool, as_json: bool) -> None:
+def _run(local: Local, into: Path, *, trusted: bool, install: bool, as_json: bool) -> None:
     from spillway import local_run
 
+    if install:
+        local = local.installing
+    elif local.install:
+        typer.echo(
+            "Its install is not run (--install does that, as you): what it needs must be on this machine.", err=True
+        )
     if trusted:
         local = dataclasses.replace(local, assignment={**local.assignment, "untrusted": False})
     sandbox = "none" if trusted else "auto"

@@ -90,6 +90,10 @@ def submit(
         list[str] | None, typer.Option("--secret", help="NAME=ssm:NAME or NAME=secretsmanager:NAME. Repeatable.")
     ] = None,
     disk: Annotated[int | None, typer.Option(min=1, help="Of its work folder, MiB (else 2048).")] = None,
+    install: Annotated[
+        Path | None,
+        typer.Option(help="A script that each host runs once, as its own user, before the job."),
+    ] = None,
     checkpoint: Annotated[
         int | None,
         typer.Option(
@@ -143,6 +147,7 @@ def submit(
         "outputs": [output_option(text) for text in outputs or ()],
         "secrets": pairs(secret, "--secret"),
         "disk_mib": disk,
+        "install": _install(install),
         "checkpoint": {"interval_s": checkpoint} if checkpoint else None,
         "stall_s": stall,
         "hosts": hosts,
@@ -167,6 +172,15 @@ def submit(
     report(job, as_json=as_json, waited=wait)
     if wait and not job.succeeded:
         finish(JOB_DID_NOT_SUCCEED)
+
+
+def _install(script: Path | None) -> dict[str, str] | None:
+    if script is None:
+        return None
+    try:
+        return {"script": script.read_text()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--install {script} cannot be read: {error}.") from None
 
 
 def notify(webhook: str | None, notice: bool) -> dict[str, Any] | None:
