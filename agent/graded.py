@@ -3,6 +3,7 @@ after."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -42,6 +43,8 @@ def lay_out(assignment: Assignment, work: str) -> None:
     found = frozenset(path for asked in adapter.asked(assignment) for path in _files(work, asked))
     layout = adapter.layout(assignment, Found(found))
     try:
+        if adapter.raw and os.path.lexists(os.path.join(work, adapter.raw)):
+            _forget(place(work, adapter.raw))
         for folder in layout.folders:
             os.makedirs(place(work, folder), exist_ok=True)
         for path, text in layout.files:
@@ -54,6 +57,14 @@ def lay_out(assignment: Assignment, work: str) -> None:
         raise NotUsable(
             "bad_input", "its inputs are not laid out as %s wants them: %s" % (adapter.name, error)
         ) from error
+
+
+def _forget(path: str) -> None:
+    """Results that lie there before anything has run are nobody's results."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise Hostile("there is a folder where results are written")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def is_graders(assignment: Assignment, path: str) -> bool:

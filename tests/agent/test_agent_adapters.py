@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent import graded, verdict
 from agent.adapters import RAW_MAX_BYTES, Broken, Found, Seen, completed, marks, of
 from agent.adapters.coursera import last_object
+from agent.inputs import NotUsable
 from agent.manifest import Wrong, assignment
 from chalicelib.core.adapters import CONVENTIONS
 
@@ -441,6 +442,50 @@ def test_who_was_ended_by_a_limit_has_no_broken_grader(tmp_path):
         verdict.Verdict("infrastructure", "the sandbox stopped working"),
     ):
         assert graded.judged(job("gradescope"), str(tmp_path), ended, None, b"") == (ended, None, "")
+
+
+def test_a_work_folder_is_laid_out_twice_as_once(tmp_path):
+    """Nothing that was given is replaced, and nothing is made that a grader makes itself: `mkdir results` fails where it is there."""
+    for path, text in {"tests/run.sh": "#!/bin/sh\r\n", "student/a.py": "", "data/data.json": "{}"}.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(text.encode())
+    for _ in range(2):
+        graded.lay_out(job("prairielearn", command="/grade/tests/run.sh"), str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "student", "tests"]
+    assert (tmp_path / "tests/run.sh").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "tests/run.sh").read_bytes() == b"#!/bin/sh\r\n", "PrairieLearn leaves it as it is"
+    assert (tmp_path / "data/data.json").read_text() == "{}"
+    gradescope = tmp_path / "gs"
+    (gradescope / "source").mkdir(parents=True)
+    for name in ("run_autograder", "setup.sh"):
+        (gradescope / "source" / name).write_bytes(b"#!/bin/sh\r\ntrue\r\n")
+    for _ in range(2):
+        graded.lay_out(job("gradescope"), str(gradescope))
+    assert sorted(path.name for path in gradescope.iterdir()) == [
+        "results",
+        "run_autograder",
+        "source",
+        "submission",
+        "submission_metadata.json",
+    ]
+    for path in ("run_autograder", "source/setup.sh"):
+        assert (gradescope / path).read_bytes() == b"#!/bin/sh\ntrue\n"
+        assert (gradescope / path).stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("way", ["file", "link"])
+def test_inputs_in_the_way_of_a_layout_are_refused(tmp_path, way):
+    """A sentence, no error of ours; and nothing is written through a link."""
+    (tmp_path / "source").mkdir()
+    for name in ("run_autograder", "setup.sh"):
+        (tmp_path / "source" / name).write_text("#!/bin/sh\n")
+    outside = tmp_path.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    (tmp_path / "results").write_text("") if way == "file" else (tmp_path / "results").symlink_to(outside)
+    with pytest.raises(NotUsable) as refused:
+        graded.lay_out(job("gradescope"), str(tmp_path))
+    assert refused.value.why == "bad_input"
+    assert not list(outside.iterdir())
 
 
 def test_what_belongs_to_the_grader_is_told_from_the_submission():

@@ -15,14 +15,15 @@ QUESTION = EXAMPLES / "prairielearn"
 
 @pytest.fixture
 def town(machine):
-    """A machine, and how it is given jobs: `town(job, adapter, {path: folder or text}, **fields)`."""
+    """A machine, and how it is given jobs: `town(job, adapter, {path: folder, text or bytes}, **fields)`."""
     one, jobs = machine(settings={"slots": 4}), []
 
     def add(job, adapter, inputs, **fields):
         entries, urls = [], {}
         for path, source in inputs.items():
-            if isinstance(source, Path):
-                sha256, urls[sha256] = one.put_input(pack(source))
+            if not isinstance(source, str):
+                sha256, address = one.put_input(pack(source) if isinstance(source, Path) else source)
+                urls[sha256] = address
                 entries.append({"path": path, "sha256": sha256, "unpack": True})
             else:
                 entries.append({"path": path, "text": source})
@@ -95,7 +96,14 @@ def test_broken_graders_are_told_from_bad_submissions(town):
     town(
         "job-printed", "coursera", {"submission/x": ""}, command='echo \'{"isCorrect": true, "feedback": "ok"}\'; true'
     )
+    stale = {"results/results.json": '{"score": 100}', "submission/x": "", "source/setup.sh": "true"}
+    town("job-stale", "gradescope", {**stale, "source/run_autograder": "#!/bin/sh\nexit 0\n"})
+    run = {"source/setup.sh": "true", "source/run_autograder": WINDOWS}
+    town("job-unreadable", "gradescope", {**run, "submission": b"no archive"})
+    town("job-unreadable-grader", "gradescope", {"source": b"no archive", "submission/x": ""})
     one = town.start()
+    for job, why in (("job-unreadable", "bad_input"), ("job-unreadable-grader", "bad_grader")):
+        assert one.wait("refused", job)["why"] == why
     windows = one.wait("finish", "job-windows")
     assert (windows["result"]["score"], windows["log"]["text"]) == (2, "0\n"), windows
     refused = one.wait("refused", "job-none")
@@ -104,6 +112,7 @@ def test_broken_graders_are_told_from_bad_submissions(town):
     reasons = {
         "job-noway": "run_autograder ended with exit code 127",
         "job-silent": "it wrote no result 'results/results.json'",
+        "job-stale": "it wrote no result 'results/results.json'",
         "job-link": "is not in the work folder",
         "job-huge": "is larger than 1024 KiB",
     }
