@@ -2,7 +2,10 @@
 
 import json
 import math
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -387,19 +390,31 @@ def test_results_that_are_none_are_the_graders_fault(tmp_path, text, sentence):
 )
 def test_a_large_file_is_read_apart_so_that_the_agent_stays_small(tmp_path, text):
     """A megabyte of JSON is forty of Python's memory, and not all of it is ever given back."""
-    judged(tmp_path, "gradescope", b"{}")
-    before = resident_mib()
-    found = judged(tmp_path, "gradescope", text)
-    assert (found.verdict.outcome, found.result["cut"]) == ("succeeded", True)
-    assert resident_mib() - before < 8
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/results.json").write_bytes(text)
+    done = subprocess.run([sys.executable, "-c", SMALL, tmp_path], capture_output=True, text=True, cwd=ROOT)
+    grown_mib, outcome, cut = done.stdout.split()
+    assert (outcome, cut) == ("succeeded", "True"), done.stderr
+    assert float(grown_mib) < 8
     wrong = judged(tmp_path, "gradescope", text[:-2])
     assert (wrong.cause, wrong.result) == ("grader", None)
     assert "is not JSON" in wrong.verdict.reason
 
 
-def resident_mib():
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = """
+import sys
+from agent import graded, verdict
+from agent.adapters import completed
+from agent.manifest import assignment
+def peak():
     with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+one = assignment(completed({"job": "job-1", "attempt": 1, "adapter": "gradescope"}))
+before, plain = peak(), verdict.Verdict("succeeded", "exit code 0")
+found = graded.judged(one, sys.argv[1], plain, 0, b"")
+print(peak() - before, found.verdict.outcome, found.result["cut"])
+"""
 
 
 def test_results_that_lead_elsewhere_are_none(tmp_path):

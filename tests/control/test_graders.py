@@ -129,8 +129,9 @@ def test_a_broken_grader_ends_its_job_and_is_charged_to_nobody() -> None:
 
 
 def test_staff_is_told_of_a_broken_grader_once_an_hour_and_not_once_a_student() -> None:
-    """The first at once, the next after an hour with the count of those in between; each family by itself."""
+    """The first at once, the next after an hour with the count of those in between; each family by itself, and each message once."""
     town = Town(SPEC)
+    town.duplicate = 1.0
     for _ in range(7):
         town.submit("broken 5", adapter="gradescope", family="hw1")
     other = town.submit("broken 5", adapter="coursera", family="hw2")
@@ -146,6 +147,10 @@ def test_staff_is_told_of_a_broken_grader_once_an_hour_and_not_once_a_student() 
     last = notices(town)[-1]
     assert last["detail"]["more"] == 6
     assert "6 more jobs since" in last["reason"]
+    for _ in range(13):
+        town.submit("broken 5", adapter="gradescope", family="hw1")
+        town.run(600)
+    assert len(notices(town)) == 5, "who hands in every ten minutes does not put it off for ever"
 
 
 def test_a_grader_whose_files_are_missing_never_begins() -> None:
