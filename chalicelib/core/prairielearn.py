@@ -3,8 +3,8 @@
 and three objects beside the job's own.
 
 Written against PrairieLearn's `apps/grader-host` (what it reads, sends and uploads) and `externalGraderResults.ts` (what is done with it).
-What differs: there is no container. The grader's image must be the pool's machine image (pool setting `images: ignore`); and an
-entrypoint is required, as there is no image to ask for its own.
+The grader's image runs as it is where the pool's sandbox is `docker`; elsewhere it must be the pool's machine image (pool setting
+`images: ignore`). What differs: an entrypoint is required, as no image is asked for its own.
 """
 
 from __future__ import annotations

@@ -106,7 +106,9 @@ def submit(
     archive: Annotated[bool, typer.Option("--archive", help="Keep its whole work folder as it is at the end.")] = False,
     webhook: Annotated[str | None, typer.Option(help="HTTPS address that is told of its end.")] = None,
     notice: Annotated[bool, typer.Option("--notice", help="Tell its end on the notices topic.")] = False,
-    image: Annotated[str | None, typer.Option(help="The container's image that it wants its host to be.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The container's image that it runs in (pools of containers only).")
+    ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE. Repeatable.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key returns the same job.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended; exit 1 unless it succeeded.")] = False,
