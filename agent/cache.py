@@ -101,6 +101,13 @@ class Cache:
                 os.unlink(part)
             download(part)
 
+    def forget(self) -> None:
+        """Somebody has taken away all that was here."""
+        for name in self.keep.names():
+            entry = self.keep.get(name)
+            if entry is not None:
+                self.keep.drop(name, entry)
+
     def _used_now(self, sha256: str, entry: Kept, path: str) -> None:
         self.keep.put(sha256, entry)
         with contextlib.suppress(OSError):  # so that the order outlives this process

@@ -40,11 +40,13 @@ class Entry(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The journal's sum. `pass_no` is the newest inbox obeyed, `born_at` when this host's agent first started."""
+    """The journal's sum. `pass_no` is the newest inbox obeyed, `born_at` when this host's agent first started; `domain` is whose jobs this
+    host has had since it was last clean, "" for nobody's."""
 
     entries: Mapping[str, Entry]
     pass_no: int
     born_at: float
+    domain: str = ""
 
     def begun(self) -> list[dict[str, Any]]:
         """The attempts that have begun and not ended, as pings name them."""
@@ -73,13 +75,15 @@ def parse(data: bytes) -> list[dict[str, Any]]:
 def replay(events: Iterable[Mapping[str, Any]]) -> Replay:
     """Add events up. A stage never goes back: `settled` stays settled whatever follows."""
     entries: dict[str, Entry] = {}
-    pass_no, born_at = 0, 0.0
+    pass_no, born_at, domain = 0, 0.0, ""
     for event in events:
         kind = event["e"]
         if kind == "pass":
             pass_no = max(pass_no, int(event["pass_no"]))
         elif kind == "born":
             born_at = born_at or float(event["at"])
+        elif kind == "domain":
+            domain = str(event["domain"])
         elif kind in ORDER:
             key = str(event["key"])
             old = entries.get(key)
@@ -92,7 +96,7 @@ def replay(events: Iterable[Mapping[str, Any]]) -> Replay:
                 ping=event.get("ping") or entry.ping,
                 **(_begun(event, entry) if kind == "begun" else {}),
             )
-    return Replay(entries, pass_no, born_at)
+    return Replay(entries, pass_no, born_at, domain)
 
 
 def _begun(event: Mapping[str, Any], before: Entry) -> dict[str, Any]:
@@ -112,6 +116,8 @@ def compacted(sum_: Replay) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [{"e": "born", "at": sum_.born_at}] if sum_.born_at else []
     if sum_.pass_no:
         events.append({"e": "pass", "pass_no": sum_.pass_no})
+    if sum_.domain:
+        events.append({"e": "domain", "domain": sum_.domain})
     for key, entry in sum_.entries.items():
         event: dict[str, Any] = {"e": entry.stage, "key": key}
         if entry.stage != "settled":

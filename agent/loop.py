@@ -8,9 +8,11 @@ is the order of things: what an event changes, then admission, then whether the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
+import threading
 import time
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Mapping, Optional
 
 from agent import admission, ending, inbox, minder, processes
 from agent.admission import Load
@@ -21,9 +23,11 @@ from agent.journal import Entry, named
 from agent.manifest import Assignment, Wrong, assignment
 from agent.paths import attempt_paths
 from agent.shutdown import LAST_WORDS_MAX_S
+from agent.users import UIDS_EACH
 
 INBOX_EVERY_S = 60.0  # a doorbell may get lost
 SENTENCES_MAX = 10
+NOBODY_KNOWS = "nobody knows whom"  # a host serves that keeps something of a time of which its journal tells nothing
 
 
 class Loop:
@@ -47,6 +51,8 @@ class Loop:
         self._running: dict[str, Attempt] = {}
         self._pass_no = host.journal.at_start.pass_no
         self._stop: Optional[str] = None
+        self._domain = host.journal.at_start.domain or (NOBODY_KNOWS if host.cache.holds() else "")
+        self._scrubbing = False
         self._terminated = False
         self._interrupted = False
         self._troubles: dict[str, str] = {}
@@ -256,10 +262,54 @@ class Loop:
             self._held.assignments.clear()
         if self._waiting and not self._terminated and ending.draining(self._facts(), self._settings) is None:
             running = [_load(one.assignment) for one in self._running.values()]
-            count = admission.admit([_load(one) for one in self._waiting], running, self._capacity)
+            count = admission.admit([_load(one) for one in self._its_turn()], running, self._capacity)
             begin, self._waiting = self._waiting[:count], self._waiting[count:]
             for one in begin:
                 self._begin(one)
+
+    def _its_turn(self) -> list[Assignment]:
+        """Those of the waiting who may share the host with what runs: the first in line and those behind it of the same owner."""
+        domain = self._waiting[0].domain
+        if domain and self._domain not in ("", domain):
+            if not self._running and not self._scrubbing:
+                self._change_hands(self._waiting[0])
+            return []
+        if domain and not self._domain:
+            self._note(
+                "domain", domain=domain
+            )  # where that cannot be written, a claim cannot either, and nothing begins
+            self._domain = domain
+        return list(itertools.takewhile(lambda one: one.domain == domain, self._waiting))
+
+    def _change_hands(self, first: Assignment) -> None:
+        """Nothing runs, and another owner's attempt is the next: the host is scrubbed for it, or refuses it."""
+        from agent import scrub
+
+        why = "this host serves %s" % self._domain if not first.share else scrub.unclean(self.host)
+        if why:
+            others = [one for one in self._waiting if one.domain != self._domain]
+            self._waiting = [one for one in self._waiting if one.domain == self._domain]
+            self._give_back(others, "other_domain", why)
+            return
+        self._scrubbing = True
+
+        def clean() -> None:
+            found, left = scrub.scrub(self.host, range(self._first_uid, self._first_uid + UIDS_EACH))
+            self._events.put(lambda: self.on_scrubbed(first.domain, found, left))
+
+        threading.Thread(target=clean, name="scrub", daemon=True).start()
+
+    def on_scrubbed(self, domain: str, found: Mapping[str, int], left: str) -> None:
+        """The host is `domain`'s from now on; or, with a sentence of what is `left`, nobody's any more."""
+        self._scrubbing = False
+        if left:
+            self.host.health.note("scrub", left)
+            return
+        self.host.pings.post(
+            "scrubbed", before=self._domain, domain=domain, found=dict(found), holds=self.host.cache.holds()
+        )
+        self._note("domain", domain=domain)
+        self._domain = domain
 
     def _give_back(self, ones: Iterable[Assignment], why: str, reason: str) -> None:
         for one in ones:

@@ -111,6 +111,8 @@ class Assignment(NamedTuple):
     image: str = ""  # of the container that it runs in
     rank: int = 0  # its number among the hosts of its gang
     hosts: int = 1  # how many these are
+    domain: str = ""  # whose job it is: a host has one owner's at a time
+    share: bool = False  # whether it may follow another owner's here, once the host is scrubbed
     fault: str = ""  # why it can only be refused
 
     @property
@@ -313,6 +315,8 @@ def assignment(document: Mapping[str, Any]) -> Assignment:
         image=_text(document, "image", ""),
         rank=int(_number(document, "rank", 0, 0)),
         hosts=int(_number(document, "hosts", 1, 1)),
+        domain=_text(document, "domain", ""),
+        share=bool(document.get("share", False)),
     )
 
 

@@ -34,6 +34,11 @@ Around every policy, in this order:
 5. The limits: at least `hosts_min`, at most `hosts_max`, and never more than `budget_usd_h` pays for at list price. The budget
    comes last, so it outweighs the minimum.
 
+A host serves one owner's jobs (docs/operating.md, "Whose hosts"), so all of this is counted owner by owner: `needed` opens no host
+for two owners, and `slots`, the jobs that one more host takes at a time, is all jobs divided by the whole hosts that each owner
+needs for its own. Where the limits leave no place, idle hosts of other owners make way, the longest idle first; an owner with no
+host at all has the emptiest kept for it.
+
 Fewer hosts than there are: only idle hosts leave, after every look of `scale_in_agree_s` found too many and each was idle for
 `linger_s`. All policies publish `desired_hosts` (before the limits) and `target_hosts` (after them).
 """

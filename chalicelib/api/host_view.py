@@ -48,6 +48,7 @@ class HostView(View, frozen=True, kw_only=True):
     idle_since: float | None
     interrupt_at: float | None
     rebalance_at: float | None
+    domain: str | None
     reason: str
     assignments: list[AssignmentView]
     installs: list[InstallView]
@@ -84,6 +85,7 @@ def host(record: Host) -> HostView:
         idle_since=record.idle_since,
         interrupt_at=record.interrupt_at,
         rebalance_at=record.rebalance_at,
+        domain=record.serves,
         reason=record.reason,
         assignments=[
             AssignmentView(

@@ -98,6 +98,7 @@ class PoolSpecWire(Strict, frozen=True, kw_only=True):
     ) = UNSET
     disk_mib_per_slot: Annotated[int, Meta(ge=16, le=16_777_216)] | UnsetType = UNSET
     images: Literal["refuse", "ignore"] | UnsetType = UNSET
+    share_hosts: bool | UnsetType = UNSET
     debug_logging: bool | UnsetType = UNSET
     capacity: Literal["ec2", "asg"] | UnsetType = UNSET
     rank_spot: bool | UnsetType = UNSET

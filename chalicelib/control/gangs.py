@@ -39,7 +39,8 @@ def gather(plane: Plane, pool: Pool, action: Gather, pass_no: int, tokens: Token
         stores.hosts.create(new)
     there: list[str] = []
     for rank, host_id in enumerate(action.hosts):
-        if not stores.hosts.assign(pool.name, host_id, launches.assignment_of(entry, now, inline=False, rank=rank)):
+        one = launches.assignment_of(entry, now, inline=False, rank=rank)
+        if not stores.hosts.assign(pool.name, host_id, one, share=pool.spec.share_hosts):
             _let_go(plane, pool.name, there, new, key, "another of the gang's hosts was lost meanwhile")
             return Placed("host_lost")
         there.append(host_id)

@@ -33,6 +33,7 @@ def assignment(job: Job, attempt: int, host: str = "") -> dict[str, Any]:
     return {
         "job": job.id,
         "attempt": attempt,
+        "domain": job.owner,
         "command": spec.command,
         "cpu": spec.cpu,
         "memory_mib": spec.memory_mib,
@@ -158,9 +159,11 @@ class Written:
 
 
 def write_inboxes(
-    plane: Plane, hosts: Iterable[Host], jobs: Mapping[str, Job], pass_no: int
+    plane: Plane, hosts: Iterable[Host], jobs: Mapping[str, Job], pass_no: int, *, share: bool = False
 ) -> Iterator[tuple[Host, Written]]:
     """Write each host's whole present state into its inbox, with the secrets of all read together before.
+
+    `share`: the agents have leave to begin another owner's jobs once they have scrubbed their hosts.
 
     An assignment that its job's row does not confirm is the trace of a crash between two writes. It is never handed over: the job may be
     on another host. One whose secrets cannot be read at the moment is left out, and so never accepted: the doorbell rings again for it.
@@ -169,12 +172,13 @@ def write_inboxes(
     asking = {a.job for host in hosts for a in host.assignments if a.started_at is None}
     handed = secrets.of_jobs(plane, [jobs[job] for job in sorted(asking) if job in jobs and not jobs[job].ended])
     for host in hosts:
-        yield host, _write_inbox(plane, host, jobs, handed, pass_no)
+        yield host, _write_inbox(plane, host, jobs, handed, pass_no, share)
 
 
 def _write_inbox(
-    plane: Plane, host: Host, jobs: Mapping[str, Job], handed: Mapping[str, Handed], pass_no: int
+    plane: Plane, host: Host, jobs: Mapping[str, Job], handed: Mapping[str, Handed], pass_no: int, share: bool
 ) -> Written:
+    leave = {"share": True} if share else {}
     stale, refused, documents, cancels, go = [], {}, [], [], []
     for a in host.assignments:
         job = jobs.get(a.job)
@@ -186,7 +190,7 @@ def _write_inbox(
             refused[a.key] = fault
         elif a.started_at is None and not handed[job.id].later:
             values = {"values": handed[job.id].values} if handed[job.id].values else {}
-            documents.append({**assignment(job, a.attempt, host.id), "urls": _urls(plane, job), **values})
+            documents.append({**assignment(job, a.attempt, host.id), **leave, "urls": _urls(plane, job), **values})
             if job.gang and job.state is JobState.RUNNING:
                 go.append({"job": a.job, "attempt": a.attempt, "peers": list(job.peers)})
     holds = any("values" in document for document in documents)

@@ -225,6 +225,7 @@ def _host(
         entered_at=now,
         generation=pool.spec.generation,
         reason=action.reason,
+        domain=assignments[0].owner if assignments else None,
         assignments=tuple(assignments),
     )
 

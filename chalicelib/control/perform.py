@@ -216,7 +216,8 @@ class Performer:
         if entry is None:
             return "over"
         key = f"{entry.job}#{entry.attempt}"
-        if not stores.hosts.assign(self.pool.name, action.host, launches.assignment_of(entry, now, inline=False)):
+        one, share = launches.assignment_of(entry, now, inline=False), self.pool.spec.share_hosts
+        if not stores.hosts.assign(self.pool.name, action.host, one, share=share):
             host = stores.hosts.get(self.pool.name, action.host)
             if host is None or all(a.key != key for a in host.assignments):
                 self.again = True
@@ -352,7 +353,9 @@ class Performer:
         wanted = {a.job for host in hosts if host for a in host.assignments} - self._jobs.keys()
         self._jobs.update(self.plane.stores.jobs.get_many(wanted) if wanted else {})
         there_are = [h for h in hosts if h and h.instance_id and h.state in (HostState.READY, HostState.DRAINING)]
-        for host, written in handover.write_inboxes(self.plane, there_are, self._jobs, self.pass_no):
+        for host, written in handover.write_inboxes(
+            self.plane, there_are, self._jobs, self.pass_no, share=self.pool.spec.share_hosts
+        ):
             for key in written.stale:
                 self.plane.stores.hosts.unassign(host.pool, host.id, key, self.plane.clock())
             self.again |= settle.unfit(self.plane, host, written.refused)
@@ -367,7 +370,7 @@ class Performer:
         if host is None or host.userid is None:
             return "gone"
         jobs = self.plane.stores.jobs.get_many({a.job for a in host.assignments}) if host.assignments else {}
-        list(handover.write_inboxes(self.plane, [host], jobs, self.pass_no))
+        list(handover.write_inboxes(self.plane, [host], jobs, self.pass_no, share=self.pool.spec.share_hosts))
         return "wiped"
 
     def _ring_untold(self) -> None:

@@ -266,6 +266,10 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     if why == "install_failed":
         installs.refused(plane, host, assignment, str(ping.get("install", "")), reason, str(ping.get("reason", "")))
         return True
+    if (
+        why == "other_domain"
+    ):  # it may never be a host of that owner's; empty, it is replaced, and nobody need look at it
+        plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
     if why == "interrupted" and host.interrupt_at is None:  # what this message said of it is on the row by now
         host = plane.stores.hosts.get(host.pool, host.id) or host
     settle.reclaim(plane, host, assignment, reason)
@@ -293,6 +297,15 @@ def _rebalance(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     return True
 
 
+def _scrubbed(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
+    """It has taken away what its last owner's jobs left, before another's begin."""
+    found = {str(name)[:32]: int(count) for name, count in dict(ping["found"]).items()}
+    what = ", ".join(f"{count} {name}" for name, count in sorted(found.items()) if count) or "nothing"
+    before, domain = (str(ping[name])[:NAME_LENGTH_MAX] for name in ("before", "domain"))
+    plane.tell(host.id, "scrubbed", f"it is clean of what {before} left there ({what}), and serves {domain} now")
+    return False
+
+
 def _bye(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     """Its agent is about to end: what it has not begun is taken back at once, and nothing more is given to it."""
     reason = f"it said bye: {ping.get('reason', '')}"
@@ -312,5 +325,6 @@ _HANDLERS: dict[str, Callable[[Plane, Host, dict[str, Any]], bool]] = {
     "idle": _idle,
     "interrupted": _interrupted,
     "rebalance": _rebalance,
+    "scrubbed": _scrubbed,
     "bye": _bye,
 }

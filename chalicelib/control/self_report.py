@@ -52,7 +52,7 @@ def holds(pings: Iterable[Any]) -> frozenset[str] | None:
     return frozenset(sums)
 
 
-_HOLDERS = frozenset({"hello", "alive", "idle"})
+_HOLDERS = frozenset({"hello", "alive", "idle", "scrubbed"})
 
 
 def _sentences(said: Any) -> list[str]:

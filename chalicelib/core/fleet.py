@@ -41,10 +41,10 @@ def fleet_of(s: Snapshot, gone: set[str]) -> Fleet:
     rolled = tuple(retirement.rolling(s, fit.values()))
     for host in rolled:
         del fit[host.id]
-    alone = exclusive(s)
+    alone, share = exclusive(s), s.pool.spec.share_hosts
     return Fleet(
         hosts=hosts,
-        rooms=[room_of(host, TIERS[host.state], exclusive=alone) for host in fit.values()],
+        rooms=[room_of(host, TIERS[host.state], exclusive=alone, share=share) for host in fit.values()],
         fit=fit,
         rolled=rolled,
     )

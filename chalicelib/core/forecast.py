@@ -1,8 +1,8 @@
 """Which waiting jobs would start soon enough on the hosts that are there, and for which a further host is needed.
 
-Theory of operation. What an attempt reserves is a lane: it falls free when the attempt is believed to end, and the next job that fits
-into it may then begin. Waiting jobs are dealt onto lanes in rank order, each onto the one that is free first; a job that
-would begin too late there needs a host of its own - which gives a further lane to the jobs behind it.
+Theory of operation. What an attempt reserves is a lane: it falls free when the attempt is believed to end, and the next job of its owner -
+the host is one owner's - that fits into it may then begin. Waiting jobs are dealt onto lanes in rank order, each onto the one that is free
+first; a job that would begin too late there needs a host of its own - which gives a further lane to the jobs behind it.
 
 "Too late": a further host would have it sooner (it takes `boot_s` to boot), *and* it would wait longer than the SLO. While hosts boot that
 would serve several jobs in a row, the SLO counts from the moment when they were to be there: else a burst of five-second jobs on an
@@ -76,6 +76,20 @@ def _power_of_two(cpu: float) -> float:
     return 2.0 ** (math.frexp(cpu)[1] - 1)
 
 
+class Roads:
+    """The lanes of each owner, and those that anybody may take: where hosts are shared, what empties its host when it ends."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Lanes] = {}
+        self.anybodys = Lanes()
+
+    def of(self, owner: str) -> Lanes:
+        lanes = self._of.get(owner)
+        if lanes is None:
+            lanes = self._of[owner] = Lanes()
+        return lanes
+
+
 class Lanes:
     """When which room falls free, by shape; and for each shape of job the lane that is free first.
 
@@ -89,6 +103,9 @@ class Lanes:
         self._named: dict[_Where, str] = {None: ""}
         self._places: dict[str, _Where] = {"": None}
         self.booting_until = 0.0  # until when jobs may wait for lanes on hosts that boot
+
+    def __bool__(self) -> bool:
+        return bool(self._by_kind)
 
     def add(self, shape: Shape, free_at: float, late_at: float = 0.0, where: _Where = None) -> None:
         """Room of that shape falls free then. `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
@@ -143,7 +160,7 @@ class Lanes:
 
 def late(
     entries: Iterable[Entry],
-    lanes: Lanes,
+    roads: Roads,
     now: float,
     boot_s: float,
     slo_wait_s: float,
@@ -153,20 +170,26 @@ def late(
 ) -> tuple[list[Entry], list[tuple[Entry, float]]]:
     """Those that need a further host, and those that do not, each with the moment at which it is believed to begin.
 
-    `takes_s(family, timeout_s)`: how long a job is believed to take. Uses up `lanes`. Stops looking when `late_max` jobs need a host:
+    `takes_s(family, timeout_s)`: how long a job is believed to take. Uses up `roads`. Stops looking when `late_max` jobs need a host:
     the rest counts as late, whatever the lanes. `bound`: rank → what binds a job to hosts of some offerings.
     """
     patience_s = max(PATIENCE_S, slo_wait_s + 2.0 * boot_s)
     there = now + boot_s
-    latest = max(lanes.booting_until, there)
+    anybodys = roads.anybodys
     too_late: list[Entry] = []
     soon: list[tuple[Entry, float]] = []
     pending = iter(entries)
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
         must = bound.get(entry.rank) if bound else None
-        name = "" if must is None else lanes.name(must)
-        found = lanes.soonest((*shape, now - entry.queued_at > patience_s, name))
+        lanes = roads.of(entry.owner)
+        latest = max(lanes.booting_until, anybodys.booting_until, there)
+        impatient = now - entry.queued_at > patience_s
+        found = lanes.soonest((*shape, impatient, "" if must is None else lanes.name(must)))
+        if anybodys:
+            other = anybodys.soonest((*shape, impatient, "" if must is None else anybodys.name(must)))
+            if other is not None and (found is None or other[0] < found[0]):
+                found, lanes = other, anybodys
         if found is not None and (found[0] <= latest or found[0] <= entry.queued_at + slo_wait_s):
             free_at, lane = found
             begins_at = free_at if free_at > now else now
@@ -180,7 +203,6 @@ def late(
         ends_s = takes_s(entry.family, entry.timeout_s)
         if ends_s <= slo_wait_s:
             lanes.add(shape, there + ends_s, there + slo_wait_s, must)
-            latest = max(latest, there + slo_wait_s)
     return too_late, soon
 
 

@@ -42,13 +42,27 @@ class Gathered:
 
 
 def placed(
-    s: Snapshot, fleet: Fleet, waiting: Sequence[Entry], aged_before: float, bound: Mapping[str, Constraint]
+    s: Snapshot,
+    fleet: Fleet,
+    waiting: Sequence[Entry],
+    aged_before: float,
+    bound: Mapping[str, Constraint],
+    crowded: bool = False,
 ) -> Gathered:
-    """Place who waits, which comes in rank order, into the rooms of the fleet."""
+    """Place who waits, which comes in rank order, into the rooms of the fleet. `crowded`: one host must go before another can come."""
 
     def singles(entries: Iterable[Entry], rooms: list[Room]) -> list[Entry]:
         spec = s.pool.spec
-        return place(entries, rooms, style=spec.placement, seed=s.pool.pass_no, aged_before=aged_before, bound=bound)
+        return place(
+            entries,
+            rooms,
+            style=spec.placement,
+            seed=s.pool.pass_no,
+            aged_before=aged_before,
+            bound=bound,
+            displace=spec.share_hosts or crowded,
+            crowded=crowded,
+        )
 
     if all(entry.hosts == 1 for entry in waiting):
         return Gathered(singles(waiting, fleet.rooms))

@@ -153,12 +153,18 @@ class Host:
     interrupt_at: float | None = None  # when EC2 takes it back: the earliest moment that anybody named
     rebalance_at: float | None = None  # when EC2 said that it may soon take it back
     recorded_at: float | None = None  # when EC2's answer to its launch was written down
+    domain: str | None = None  # the owner whose jobs it serves, since its first assignment; None: it has served nobody
     holds: frozenset[str] = frozenset()  # SHA-256 sums of uploads that its agent keeps
     installs: tuple[Installed, ...] = ()  # what it ran for jobs, as its agent told …
     installs_at: float = 0.0  # … at this time of its own
     missed_lists: int = 0  # how often in a row EC2's list did not have it
     reason: str = ""
     assignments: tuple[Assignment, ...] = ()
+
+    @property
+    def serves(self) -> str | None:
+        """Whose host it is. A row that was written before hosts had a domain says it by what it carries."""
+        return self.domain or next((a.owner for a in self.assignments if a.owner), None)
 
     @property
     def idle_since(self) -> float | None:

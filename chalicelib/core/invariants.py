@@ -35,6 +35,8 @@ class World:
     instances: frozenset[str] = frozenset()  # that cost money
     began: Mapping[tuple[str, int], int] = field(default_factory=dict)
     members_began: Mapping[tuple[str, int, int], int] = field(default_factory=dict)  # the same of gangs, by rank
+    served: Mapping[str, Sequence[str]] = field(default_factory=dict)  # host → owners of what began there, in order
+    share_hosts: bool = False
     hosts_max: int = 0
     cpu_max: Mapping[str, float] = field(default_factory=dict)  # owner → cores at work, where it was never less
     calls: Mapping[str, Sequence[tuple[float, int]]] = field(
@@ -49,6 +51,8 @@ def always(world: World) -> list[str]:
         *_begun_once(world),
         *_gangs_are_whole(world),
         *_reservations(world.hosts),
+        *_serves_one(world.hosts),
+        *_served(world),
         *_maximum(world),
         *_quotas(world),
         *rates,
@@ -76,6 +80,7 @@ def of_plan(s: Snapshot, plan: Plan) -> list[str]:
         *_placed_once(s, plan),
         *_placed_where_it_fits(s, plan),
         *_placed_where_it_asked_for(s, plan),
+        *_one_owner_a_host(s, plan),
         *_work_goes_where_it_may(s, plan),
         *_nothing_running_is_ended(plan),
         *_launches_stay_within_limits(s, plan),
@@ -176,6 +181,29 @@ def _placed_where_it_asked_for(s: Snapshot, plan: Plan) -> Iterator[str]:
             yield f"{entry.rank} asks for {entry.market} and goes to {offering.key}"
         if entry.instance_types and not matches(offering.instance_type, entry.instance_types):
             yield f"{entry.rank} asks for {', '.join(entry.instance_types)} and goes to {offering.key}"
+
+
+def _one_owner_a_host(s: Snapshot, plan: Plan) -> Iterator[str]:
+    """Jobs of one owner go to a host, and never to another owner's - but where hosts are shared, to one that is empty."""
+    owners: dict[str, set[str]] = {}
+    hosts = {host.id: host for host in s.hosts}
+    for number, action in enumerate(plan.actions):
+        if isinstance(action, do.Assign):
+            host = hosts[action.host]
+            if all(a.job != action.entry.job for a in host.assignments):
+                owners.setdefault(host.id, set()).add(action.entry.owner)
+        elif isinstance(action, do.Gather):
+            for host_id in action.hosts:
+                owners.setdefault(host_id, set()).add(action.entry.owner)
+        elif isinstance(action, do.Start):
+            for index, load in enumerate(action.loads):
+                owners[f"new host {number}-{index}"] = {entry.owner for entry in load}
+    for where, its in owners.items():
+        there = hosts.get(where)
+        if there is not None and there.serves is not None and (there.assignments or not s.pool.spec.share_hosts):
+            its = its | {there.serves}
+        if len(its) > 1:
+            yield f"{where} is to serve {', '.join(sorted(its))}"
 
 
 def _overfull(where: str, free: Capacity, entries: Iterable[Entry]) -> Iterator[str]:
@@ -299,6 +327,21 @@ def _reservations(hosts: Iterable[Host]) -> Iterator[str]:
         slots = sum(a.slots for a in host.assignments)
         if cpu > host.cpu + CPU_GRAIN or memory_mib > host.memory_mib or slots > host.slots:
             yield f"{host.id} has {cpu:g} of {host.cpu:g} cpu, {memory_mib} of {host.memory_mib} MiB, {slots} of {host.slots} slots"
+
+
+def _serves_one(hosts: Iterable[Host]) -> Iterator[str]:
+    """What a host carries is its owner's."""
+    for host in hosts:
+        others = sorted({a.owner for a in host.assignments if a.owner and a.owner != host.serves})
+        if others:
+            yield f"{host.id} serves {host.serves} and carries attempts of {', '.join(others)}"
+
+
+def _served(world: World) -> Iterator[str]:
+    """In its life a host served one owner."""
+    for host, owners in world.served.items() if not world.share_hosts else ():
+        if len(set(owners)) > 1:
+            yield f"{host} served {', '.join(dict.fromkeys(owners))}"
 
 
 def _arrays_are_their_elements(world: World) -> Iterator[str]:

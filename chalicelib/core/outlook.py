@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,9 +20,11 @@ from chalicelib.core.placement import FREE, Room, pack
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.scaling.view import PoolView
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.staffing import GRAIN
 
 _DRAINING = TIERS[HostState.DRAINING]
 _LAUNCHING = TIERS[HostState.LAUNCHING]
+_READY = TIERS[HostState.READY]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Outlook:
 
     `sizes`: offerings that may be tried. `counted`: hosts that stay, as the pool's maximum counts them. `spare`: how many further hosts
     the pool may have; `money_usd_h`: what they may cost (None: no budget). `opened`: rooms on new hosts for jobs that need one.
+    `elsewhere`: those of `idle` that serve one owner only, who has nothing for them, longest idle first: they can make way for others.
     `begins`: rank → moment, of jobs that are believed to begin soon enough on hosts that are there.
     """
 
@@ -40,6 +43,7 @@ class Outlook:
     money_usd_h: float | None
     have: list[Room]
     idle: tuple[Host, ...]
+    elsewhere: tuple[Host, ...]
     opened: list[Room]
     begins: dict[str, float]
     view: PoolView
@@ -67,7 +71,7 @@ def outlook(
     per_host = jobs_per_host(s)
     late, soon = forecast.late(
         left,
-        _lanes(s, fleet, takes_s, boots_s, known=bool(bound)) if left else forecast.Lanes(),
+        _lanes(s, fleet, takes_s, boots_s, known=bool(bound)) if left else forecast.Roads(),
         s.now,
         boots_s,
         spec.slo_wait_s,
@@ -75,10 +79,14 @@ def outlook(
         late_max=math.ceil((spare + 1) * per_host * 2),
         bound=bound,
     )
-    opened: list[Room] = []
-    if late and sizes and spare:
-        opened, _ = pack(late, sizes, spare, exclusive=exclusive(s), bound=bound)
     have = [room for room in fleet.rooms if room.tier != _DRAINING or room.taken]
+    unused = [room for room in have if not room.taken and not room.used]
+    idle = [(fleet.fit[room.key], room) for room in unused if room.tier == _READY]
+    elsewhere = sorted((host for host, room in idle if not room.free), key=lambda h: (h.idle_since or 0.0, h.id))
+    opened: list[Room] = []
+    places = spare + len(elsewhere) if launches_max is None else min(spare + len(elsewhere), launches_max)
+    if late and sizes and places:
+        opened, _ = pack(late, sizes, places, exclusive=exclusive(s), bound=bound)
     cost_usd_h = sum(list_price_usd_h(each, spec) for each in (*(host.offering for host in counted), *promised))
     money_usd_h = spec.budget_usd_h - cost_usd_h if spec.budget_usd_h is not None else None
     view = replace(_view(s, fleet, left, have, len(opened), per_host, takes_s, boots_s), cost_usd_h=cost_usd_h)
@@ -88,11 +96,8 @@ def outlook(
         spare=spare,
         money_usd_h=money_usd_h,
         have=have,
-        idle=tuple(
-            host
-            for room in have
-            if not room.taken and not room.used and (host := fleet.fit[room.key]).state is HostState.READY
-        ),
+        idle=tuple(host for host, _ in idle),
+        elsewhere=tuple(elsewhere),
         opened=opened,
         begins={entry.rank: at for entry, at in soon},
         view=view,
@@ -129,7 +134,7 @@ def _expectations(s: Snapshot) -> Callable[[str, int], float]:
 
 def _lanes(
     s: Snapshot, fleet: Fleet, takes_s: Callable[[str, int], float], boots_s: float, *, known: bool
-) -> forecast.Lanes:
+) -> forecast.Roads:
     """What running and just placed attempts give back, and when. What is free beside them on their host is free then too.
 
     Lanes that no waiting job could use in time are left out: of a large pool, most. `known`: whether it matters of which offering they are.
@@ -137,7 +142,7 @@ def _lanes(
     slo_wait_s = s.pool.spec.slo_wait_s
     now = s.now
     useful_until = now + boots_s + slo_wait_s
-    lanes = forecast.Lanes()
+    found = forecast.Roads()
     for room in fleet.rooms:
         if room.tier == _DRAINING and not room.taken:
             continue
@@ -145,6 +150,10 @@ def _lanes(
         there = forecast.there_at(host, now, boots_s)
         late_at = host.launched_at + boots_s + slo_wait_s if room.tier == _LAUNCHING else 0.0
         begins_at = there if there > now else now
+        if room.domain is None:
+            continue  # it carries nothing
+        empties = s.pool.spec.share_hosts and len(host.assignments) + len(room.taken) == 1
+        lanes = found.anybodys if empties else found.of(room.domain)
         beside = (room.cpu, room.memory_mib, room.slots)
         where = room.offering if known else None
         for a in host.assignments:
@@ -156,28 +165,31 @@ def _lanes(
             if ends_at <= useful_until:
                 shape = (entry.cpu, entry.memory_mib, entry.slots)
                 lanes.add(forecast.wider(shape, beside), ends_at, late_at, where)
-    return lanes
+    return found
 
 
 def jobs_per_host(s: Snapshot) -> float:
     """How many average jobs one more host takes at a time; at least one.
 
-    The average is of all jobs, those that wait and those that hosts carry: a policy divides the number of all of them by it. And of the
-    first offering, tried now or not: that EC2 has no more of it today must not change what a policy believes.
+    The average is of all jobs, those that wait and those that hosts carry: a policy divides the number of all of them by it. Where there
+    are several owners, each needs whole hosts of its own. And of the first offering, tried now or not: that EC2 has no more of it today
+    must not change what a policy believes.
     """
     offering = next((offering for offering in s.pool.spec.offerings if knows(offering, s.pool.spec)), None)
     if exclusive(s) or offering is None:
         return 1.0
     size = capacity(offering, s.pool.spec)
     assignments = chain.from_iterable(map(attrgetter("assignments"), s.hosts))
-    jobs = Counter(map(attrgetter("cpu", "memory_mib", "slots"), chain(s.backlog, assignments)))
+    jobs = Counter(map(attrgetter("cpu", "memory_mib", "slots", "owner"), chain(s.backlog, assignments)))
     if not jobs:
         return float(max(1, size.slots))
-    hosts = 0.0
-    for (cpu, memory_mib, slots), count in jobs.items():
+    hosts: defaultdict[str, float] = defaultdict(float)
+    for (cpu, memory_mib, slots, owner), count in jobs.items():
         share = max(cpu / size.cpu, memory_mib / size.memory_mib, slots / size.slots)
-        hosts += count / max(1, math.floor(1 / share + 1e-9))
-    return jobs.total() / hosts
+        hosts[owner] += count / max(1, math.floor(1 / share + 1e-9))
+    if len(hosts) == 1:
+        return jobs.total() / sum(hosts.values())
+    return jobs.total() / sum(math.ceil(each - GRAIN) for each in hosts.values())
 
 
 def _view(

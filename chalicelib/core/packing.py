@@ -25,11 +25,14 @@ from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room
 from chalicelib.core.shelf import Mark, Shelf
 
 Sizes = Sequence[tuple[Offering, Capacity]]
-_Shape = tuple[float, int, int, Any]  # cpu, MiB, slots, and which hosts are for it (a Constraint, or None: any)
+_Shape = tuple[
+    float, int, int, Any, Any
+]  # cpu, MiB, slots, which hosts are for it (a Constraint, or None: any), and its owner, as a host is one owner's
 _Shaper = Callable[[Entry], _Shape]
 _Filling = tuple[int, dict[_Shape, int], int]  # which of the sizes, how many jobs of each shape, on how many hosts
 
-SHAPES_MAX = 128
+SHAPES_MAX = 128  # of one owner …
+OWNERS_SHAPES = 8  # … and so many times as many of all together
 _TRIES = (1.0, 0.97, 0.93, 0.86, 0.75, 0.5)  # of what the hosts could hold if nothing were ever left over
 
 
@@ -44,14 +47,15 @@ def pack(
 ) -> tuple[list[Room], list[Entry]]:
     """New hosts for entries that come in rank order, at most `rooms_max`; and those that still have none, in rank order.
 
-    A new host is of the first of `sizes` that is large enough for the entry it is opened for. While all entries find room, who is
-    placed first matters to nobody, and they are placed as packs best. When not all do, rank decides: as many of the first as
+    A new host is one owner's, and of the first of `sizes` that is large enough for the entry it is opened for. While all entries find
+    room, who is placed first matters to nobody, and they are placed as packs best. When not all do, rank decides: as many of the first as
     there are hosts for are packed, and what is left over goes, in rank order, to those who fit. `exclusive`: one entry a host.
-    Entries of more than `shapes_max` shapes are placed one by one. `bound`: rank → what binds an entry to hosts of some offerings.
+    Entries of an owner with more than `shapes_max` shapes are placed one by one. `bound`: rank → what binds an entry to hosts of some
+    offerings.
     """
 
     def shape_of(entry: Entry) -> _Shape:
-        return (entry.cpu, entry.memory_mib, entry.slots, bound.get(entry.rank) if bound else None)
+        return (entry.cpu, entry.memory_mib, entry.slots, bound.get(entry.rank) if bound else None, entry.owner)
 
     shapes: dict[_Shape, int | None] = {}
     for shape in map(shape_of, entries):
@@ -66,7 +70,7 @@ def pack(
         ]
         for room, entry in zip(rooms, possible, strict=False):
             room.take(entry)
-    elif len(shapes) <= shapes_max:
+    elif _few(shapes, shapes_max):
         rooms = _host_by_host(possible, sizes, rooms_max, shape_of)
     else:
         rooms = _sorted_or_ranked(possible, sizes, rooms_max, shape_of)
@@ -76,9 +80,15 @@ def pack(
     return rooms, [entry for entry in entries if id(entry) not in chosen]
 
 
+def _few(shapes: Iterable[_Shape], shapes_max: int) -> bool:
+    """Whether no owner has more than so many, nor all together far more: the work grows with the square of an owner's."""
+    of_owners = Counter(shape[4] for shape in shapes)
+    return max(of_owners.values()) <= shapes_max and of_owners.total() <= OWNERS_SHAPES * shapes_max
+
+
 def _size_for(shape: _Shape, sizes: Sizes) -> int | None:
     """Which of the sizes is the first that is large enough."""
-    cpu, memory_mib, slots, bound = shape
+    cpu, memory_mib, slots, bound, _ = shape
     for number, (offering, size) in enumerate(sizes):
         if bound is not None and not bound.takes(offering):
             continue
@@ -102,16 +112,25 @@ def _open(number: int, sizes: Sizes, size: int, exclusive: bool = False) -> Room
 
 
 def _fit_at_most(entries: Sequence[Entry], sizes: Sizes, rooms_max: int) -> int:
-    """How many of the first entries could find room if none of it were ever left over."""
-    cpu = rooms_max * max(size.cpu for _, size in sizes)
-    memory_mib = rooms_max * max(size.memory_mib for _, size in sizes)
-    slots = rooms_max * max(size.slots for _, size in sizes)
+    """How many of the first entries could find room if none of it were ever left over, but for the last host of each owner."""
+    cpu_each = max(size.cpu for _, size in sizes)
+    memory_each = max(size.memory_mib for _, size in sizes)
+    slots_each = max(size.slots for _, size in sizes)
+    left: dict[str, list[float]] = {}  # on an owner's hosts
     for count, entry in enumerate(entries):
-        cpu -= entry.cpu
-        memory_mib -= entry.memory_mib
-        slots -= entry.slots
-        if cpu < -CPU_GRAIN or memory_mib < 0 or slots < 0:
-            return count
+        mine = left.get(entry.owner)
+        if mine is None:
+            mine = left[entry.owner] = [CPU_GRAIN, 0, 0]
+        mine[0] -= entry.cpu
+        mine[1] -= entry.memory_mib
+        mine[2] -= entry.slots
+        while mine[0] < 0 or mine[1] < 0 or mine[2] < 0:
+            rooms_max -= 1
+            if rooms_max < 0:
+                return count
+            mine[0] += cpu_each
+            mine[1] += memory_each
+            mine[2] += slots_each
     return len(entries)
 
 
@@ -140,6 +159,22 @@ def _host_by_host(entries: Sequence[Entry], sizes: Sizes, rooms_max: int, shape_
 
 def _fillings(counts: Counter[_Shape], sizes: Sizes, rooms_max: int) -> list[_Filling] | None:
     """Fillings for all of these, or None if `rooms_max` hosts do not hold them."""
+    fillings: list[_Filling] = []
+    hosts_left = rooms_max
+    of_owners: dict[str, Counter[_Shape]] = {}
+    for shape, count in counts.items():
+        of_owners.setdefault(shape[4], Counter())[shape] = count
+    for owners_counts in of_owners.values():
+        found = _owners_fillings(owners_counts, sizes, hosts_left)
+        if found is None:
+            return None
+        fillings += found
+        hosts_left -= sum(hosts for _, _, hosts in found)
+    return fillings
+
+
+def _owners_fillings(counts: Counter[_Shape], sizes: Sizes, rooms_max: int) -> list[_Filling] | None:
+    """The same of one owner's."""
     by_size = sorted(counts, key=lambda shape: _largest_first(shape, sizes[0][1]))
     totals = [sum(shape[measure] * count for shape, count in counts.items()) for measure in range(3)]
     constrained = any(shape[3] is not None for shape in counts)
@@ -220,21 +255,27 @@ def _sorted_or_ranked(entries: Sequence[Entry], sizes: Sizes, rooms_max: int, sh
 def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: list[Room], shape_of: _Shaper) -> bool:
     """Put entries, in order, into the fullest room or a new one; those that find none are passed over. Whether all found one."""
     present: list[Mark | None] = [_mark(number, room) for number, room in enumerate(rooms)]
-    shelf = Shelf(present, range(len(rooms)))
-    bound: dict[Constraint, Shelf] = {}  # the rooms for those that are bound by it
+    shelves: dict[tuple[str, Constraint | None], Shelf] = {}  # an owner's rooms, those for jobs that are bound by it
+    constraints: dict[str, list[Constraint | None]] = {}  # of an owner's shelves
     refused: set[_Shape] = set()
     for entry in entries:
         shape = shape_of(entry)
         if shape in refused:
             continue
-        mine = shelf
-        if (constraint := shape[3]) is not None:
-            if constraint not in bound:
-                fitting = [number for number, room in enumerate(rooms) if constraint.takes(room.offering)]
-                bound[constraint] = Shelf(present, fitting)
-            mine = bound[constraint]
-        number = mine.first(shape[:3])
-        if number is None:
+        constraint: Constraint | None = shape[3]
+        owner = entry.owner
+        if (mine := shelves.get((owner, constraint))) is None:
+            its = [
+                n
+                for n, room in enumerate(rooms)
+                if room.domain == owner and (constraint is None or constraint.takes(room.offering))
+            ]
+            mine = shelves[owner, constraint] = Shelf(present, its)
+            constraints.setdefault(owner, []).append(constraint)
+        mark = mine.first(shape[:3])
+        if mark is not None:
+            number = mark[1]
+        else:
             if len(rooms) >= rooms_max:
                 refused.add(shape)
                 continue
@@ -243,10 +284,9 @@ def _one_by_one(entries: Iterable[Entry], sizes: Sizes, rooms_max: int, rooms: l
             present.append(None)
         rooms[number].take(entry)
         present[number] = _mark(number, rooms[number])
-        shelf.behind.add(number)
-        for constraint, those in bound.items():
-            if constraint.takes(rooms[number].offering):
-                those.behind.add(number)
+        for constraint in constraints[owner]:
+            if constraint is None or constraint.takes(rooms[number].offering):
+                shelves[owner, constraint].behind.add(number)
     return not refused
 
 

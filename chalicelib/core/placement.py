@@ -10,9 +10,12 @@ blocks what stands behind it. Among the rooms that fit, an entry takes the first
    before another is woken;
 4. the place in the list of rooms.
 
+A room is one owner's (core/room.py): an entry asks its owner's rooms and those that are anybody's, and of two that stand alike its owner's
+own. Whoever takes one that is anybody's has it from then on.
+
 Nothing is approximate: this is what asking every room for every entry would answer. It is quick because entries of one shape
-ask one sequence of shelves (`core/shelf.py`), and because rooms only shrink while placing: a shelf that had nothing for a shape will
-never have.
+ask one sequence of shelves (`core/shelf.py`), and because rooms only shrink while placing: a level that had nothing for a shape will
+never have - what comes to an owner's shelf came from the free rooms of the same level.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 from zlib import crc32
 
 from chalicelib.core.backlog import Entry
@@ -47,11 +50,15 @@ def place(
     seed: int = 0,
     aged_before: float = -math.inf,
     bound: Mapping[str, Constraint] = FREE,
+    displace: bool = True,
+    crowded: bool = False,
 ) -> list[Entry]:
     """Put entries, which come in rank order, into rooms; those that fit nowhere are returned in rank order.
 
     `seed` is the chance of the style `random`. An entry queued before `aged_before` that fits nowhere has a room withheld from those
-    behind it: the emptiest that is large enough for it once its jobs have ended. So a wide job is not overtaken by small ones for ever.
+    behind it: the emptiest that is large enough for it once its jobs have ended. So a wide job is not overtaken by small ones for ever,
+    nor an owner's by another's; `displace`: whether another owner's room would be of any use to it once that is empty. `crowded`: no
+    further room is to be had; then an owner who has none at all need not wait that long for its first.
     `bound`: rank → what binds an entry to rooms of some offerings (`ladder.bound`); to it all others are as if they were not there.
     ValueError for a style that is not one of `STYLES`.
     """
@@ -60,15 +67,21 @@ def place(
     entries = list(entries)
     shapes = _Shapes(entries, rooms, bound)
     placing = _Placing(rooms, style, seed, shapes)
-    withheld = _Withheld(placing)
+    withheld = _Withheld(placing, displace)
     left: list[Entry] = []
+    homes = {room.domain for room in rooms if not room.open} if crowded else set()
     for entry, shape in zip(entries, shapes.of, strict=True):
         number = None if shape.refused else placing.find(shape)
         if number is not None:
             placing.take(number, entry)
+            if crowded:
+                homes.add(entry.owner)
             continue
         left.append(entry)
-        if entry.queued_at < aged_before:
+        homeless = crowded and entry.owner not in homes
+        if homeless:
+            homes.add(entry.owner)
+        if homeless or entry.queued_at < aged_before:
             withheld.ask(shape)
     return left
 
@@ -76,27 +89,41 @@ def place(
 class _Shape:
     """What entries that ask for the same have in common. `needs`: what of their uploads any room holds; `bound`: to which rooms."""
 
-    __slots__ = ("bound", "cpu", "memory_mib", "needs", "promised", "refused", "shelf", "shelves", "slots", "want")
+    __slots__ = (
+        "bound",
+        "cpu",
+        "level",
+        "levels",
+        "memory_mib",
+        "needs",
+        "owner",
+        "promised",
+        "refused",
+        "slots",
+        "want",
+    )
 
     def __init__(
-        self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str], bound: Constraint | None
+        self, cpu: float, memory_mib: int, slots: int, needs: frozenset[str], bound: Constraint | None, owner: str
     ) -> None:
         self.cpu = cpu
         self.memory_mib = memory_mib
         self.slots = slots
         self.needs = needs
         self.bound = bound
+        self.owner = owner
         self.want = (cpu, memory_mib, slots)
         self.refused = False
-        self.shelves: list[Shelf] | None = None
-        self.shelf = 0  # the first of `shelves` that may have room still
+        self.levels: list[_Level] | None = None
+        self.level = 0  # the first of `levels` that may have room still
         self.promised = 0  # the first of the withheld rooms that may have room still
 
 
 _NOTHING: frozenset[str] = frozenset()
 _Demand = tuple[
-    frozenset[str], Constraint | None
-]  # the uploads of a shape, and what binds it: what decides which shelves it asks
+    frozenset[str], Constraint | None, str
+]  # the uploads of a shape, what binds it, and whose it is: what decides which shelves it asks
+_Level = tuple[Shelf, Shelf | None]  # rooms of one preference: the owner's, and those that are anybody's
 
 
 class _Shapes:
@@ -104,23 +131,26 @@ class _Shapes:
 
     def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room], bound: Mapping[str, Constraint]) -> None:
         held = frozenset().union(*{room.holds for room in rooms})
-        known: dict[tuple[float, int, int, frozenset[str], Constraint | None], _Shape] = {}
+        known: dict[tuple[float, int, int, frozenset[str], Constraint | None, str], _Shape] = {}
         if bound:
             bound = _felt(bound, {room.offering for room in rooms})
         self.bound = bool(bound)
         self.of: list[_Shape] = []
         for entry in entries:
             needs = held.intersection(entry.needs) if held and entry.needs else _NOTHING
-            key = (entry.cpu, entry.memory_mib, entry.slots, needs, bound.get(entry.rank) if bound else None)
+            must = bound.get(entry.rank) if bound else None
+            key = (entry.cpu, entry.memory_mib, entry.slots, needs, must, entry.owner)
             shape = known.get(key)
             if shape is None:
                 shape = known[key] = _Shape(*key)
             self.of.append(shape)
         self.least = _least(known.values())
-        alike = defaultdict(list)
+        alike, of_owner = defaultdict(list), defaultdict(list)
         for shape in known.values():
-            alike[shape.needs, shape.bound].append(shape)
+            alike[shape.needs, shape.bound, shape.owner].append(shape)
+            of_owner[shape.owner].append(shape)
         self.least_of = {demand: _least(shapes) for demand, shapes in alike.items()}
+        self.least_of_owner = {owner: _least(shapes) for owner, shapes in of_owner.items()}
 
 
 def _felt(bound: Mapping[str, Constraint], offerings: set[Offering | None]) -> Mapping[str, Constraint]:
@@ -145,39 +175,44 @@ class _Placing:
         self.bound = shapes.bound
         self.least = shapes.least
         self.least_of = shapes.least_of
+        self.least_of_owner = shapes.least_of_owner
         self.clocks = [0.0] * len(rooms) if style == "random" else []
         self.present: list[Mark | None] = [self._mark(number, "") for number in range(len(rooms))]
         self.on: list[tuple[Shelf, ...]] = [()] * len(rooms)  # the shelves that each room stands on
-        tiers = defaultdict(list)
+        self.own: dict[tuple[str | None, int], list[int]] = defaultdict(list)  # by owner and tier; None: anybody's
         for number, room in enumerate(rooms):
             if self.present[number] is not None:
-                tiers[room.tier].append(number)
-        self.tiers: dict[int, Shelf] = {}
-        self.sizes = {tier: len(numbers) for tier, numbers in tiers.items()}
-        for tier in sorted(tiers):
-            self.tiers[tier] = shelf = Shelf(self.present, tiers[tier])
-            alone = (shelf,)
-            for number in tiers[tier]:
-                self.on[number] = alone
+                if room.domain is not None:
+                    self.own[room.domain, room.tier].append(number)
+                if room.free:
+                    self.own[None, room.tier].append(number)
+        self.tiers = sorted({tier for _, tier in self.own})
+        self.bounds: list[Constraint | None] = []  # that shelves of `shelves` were made for
+        self.shelves: dict[tuple[str | None, int, Constraint | None], Shelf] = {}  # by owner, tier and what binds
         self.holding: dict[str, list[int]] | None = None
-        self.sequences: dict[_Demand, list[Shelf]] = {(_NOTHING, None): list(self.tiers.values())}
+        self.sequences: dict[_Demand, list[_Level]] = {}
 
     def find(self, shape: _Shape) -> int | None:
         """The number of the room that an entry of this shape takes, or None: then no later one finds a room either."""
-        if shape.shelves is None:
-            demand = (shape.needs, shape.bound)
-            shape.shelves = self.sequences.get(demand) or self._sequence(*demand)
-        want = shape.want
-        while shape.shelf < len(shape.shelves):
-            number = shape.shelves[shape.shelf].first(want)
-            if number is not None:
-                return number
-            shape.shelf += 1
+        if shape.levels is None:
+            demand = (shape.needs, shape.bound, shape.owner)
+            shape.levels = self.sequences.get(demand) or self._sequence(*demand)
+        want, levels = shape.want, shape.levels
+        while shape.level < len(levels):
+            own, free = levels[shape.level]
+            mark = own.first(want)
+            if free is not None and (other := free.first(want)) is not None and (mark is None or other[0] < mark[0]):
+                return other[1]
+            if mark is not None:
+                return mark[1]
+            shape.level += 1
         shape.refused = True
         return None
 
     def take(self, number: int, entry: Entry) -> None:
         room = self.rooms[number]
+        if room.domain is None or room.open:
+            self._bind(number, entry.owner)
         room.take(entry)
         cpu, memory_mib, slots = room.cpu, room.memory_mib, room.slots
         mark: Mark | None
@@ -218,45 +253,72 @@ class _Placing:
         self.clocks[number] += _exponential(f"{self.seed}/{room.key}/{job}")
         return self.clocks[number]
 
+    def _bind(self, number: int, owner: str) -> None:
+        """A room that was anybody's is `owner`'s from now on."""
+        room, shelves = self.rooms[number], self.shelves
+        free = {shelves.get((None, room.tier, bound)) for bound in self.bounds}
+        kept = [shelf for shelf in self.on[number] if room.domain == owner and shelf not in free]
+        for shelf in self.on[number]:
+            if shelf not in kept:
+                shelf.leave(number)
+        if room.domain != owner:
+            self.own[owner, room.tier].append(number)
+            for bound in self.bounds:
+                if (owner, room.tier, bound) in shelves and (bound is None or bound.takes(room.offering)):
+                    kept.append(shelves[owner, room.tier, bound])
+        self.on[number] = tuple(kept)
+
     def _shelf(self, numbers: Sequence[int], least: Want) -> Shelf:
         shelf = Shelf(self.present, numbers, least)
         for number in numbers:
             self.on[number] += (shelf,)
         return shelf
 
-    def _sequence(self, needs: frozenset[str], bound: Constraint | None) -> list[Shelf]:
-        """The shelves in order for entries with these needs: in each tier the rooms that hold most of them first."""
+    def _sequence(self, needs: frozenset[str], bound: Constraint | None, owner: str) -> list[_Level]:
+        """The shelves in order for entries with these needs: in each tier the rooms that hold most of them first.
+
+        What a room holds counts for those whom it serves: anybody's is empty, or emptied before the next owner's jobs begin.
+        """
         if self.holding is None:
             self.holding = defaultdict(list)
             for number, room in enumerate(self.rooms):
                 for digest in room.holds:
                     self.holding[digest].append(number)
-        covers = Counter(number for digest in needs for number in self.holding[digest])
+        rooms = self.rooms
+        covers = Counter(
+            number
+            for digest in needs
+            for number in self.holding[digest]
+            if rooms[number].domain == owner and digest in rooms[number].holds  # or it has changed hands, and is empty
+        )
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, cover in covers.items():
-            if self.present[number] is not None and (bound is None or bound.takes(self.rooms[number].offering)):
-                groups[self.rooms[number].tier, -cover].append(number)
-        sequence: list[Shelf] = []
-        least = self.least_of[needs, bound]
-        for tier, whole in self.tiers.items():
-            shelf, size = (self._for(bound, tier, least), 0) if bound else (whole, self.sizes[tier])
+            if self.present[number] is not None and (bound is None or bound.takes(rooms[number].offering)):
+                groups[rooms[number].tier, -cover].append(number)
+        sequence: list[_Level] = []
+        least = self.least_of[needs, bound, owner]
+        for tier in self.tiers:
+            whole, free = self._whole(owner, tier, bound), self._whole(None, tier, bound)
             levels = sorted(level for level in groups if level[0] == tier)
-            sequence += [self._shelf(groups[level], least) for level in levels if bound or len(groups[level]) < size]
-            sequence.append(shelf)
-        self.sequences[needs, bound] = sequence
+            sequence += [(self._shelf(groups[level], least), None) for level in levels]
+            sequence.append((whole, free))
+        self.sequences[needs, bound, owner] = sequence
         return sequence
 
-    def _for(self, bound: Constraint, tier: int, least: Want) -> Shelf:
-        """The rooms of a tier that meet a constraint, on a shelf of their own."""
-        rooms, present = self.rooms, self.present
-        return self._shelf(
-            [
-                n
-                for n, room in enumerate(rooms)
-                if room.tier == tier and bound.takes(room.offering) and present[n] is not None
-            ],
-            least,
-        )
+    def _whole(self, owner: str | None, tier: int, bound: Constraint | None) -> Shelf:
+        """The rooms of a tier that are an owner's, or anybody's, and meet a constraint."""
+        shelf = self.shelves.get((owner, tier, bound))
+        if shelf is None:
+            rooms, numbers = self.rooms, [n for n in self.own[owner, tier] if self.present[n] is not None]
+            if bound is not None:
+                numbers = [n for n in numbers if bound.takes(rooms[n].offering)]
+            # some have changed hands since
+            numbers = [n for n in numbers if (rooms[n].free if owner is None else rooms[n].domain == owner)]
+            least = self.least if owner is None else self.least_of_owner[owner]
+            if bound not in self.bounds:
+                self.bounds.append(bound)
+            shelf = self.shelves[owner, tier, bound] = self._shelf(numbers, least)
+        return shelf
 
 
 def _exponential(text: str) -> float:
@@ -269,12 +331,13 @@ def _exponential(text: str) -> float:
 class _Withheld:
     """Rooms kept from those behind an entry that has waited too long. Each is promised to as many such entries as it can hold."""
 
-    def __init__(self, placing: _Placing) -> None:
+    def __init__(self, placing: _Placing, displace: bool) -> None:
         self.placing = placing
+        self.displace = displace
         self.most = max(1, int(len(placing.rooms) * WITHHELD_SHARE))
         self.promised: list[Room] = []  # of each withheld room: the whole, less what was promised
-        self.emptiest: dict[tuple[Capacity, Offering | None], list[tuple[float, int]]] | None = (
-            None  # by size, and by offering where somebody is bound: (-slack, number)
+        self.emptiest: dict[tuple[Capacity, Offering | None, str | None], list[tuple[float, int]]] | None = (
+            None  # by size, by offering where somebody is bound, and by owner where that matters: (-slack, number)
         )
 
     def ask(self, shape: _Shape) -> None:
@@ -296,6 +359,7 @@ class _Withheld:
                     total.slots,
                     exclusive=room.exclusive,
                     offering=room.offering,
+                    domain=shape.owner,
                 )
             )
             self._promise(self.promised[-1], shape)
@@ -305,6 +369,7 @@ class _Withheld:
         """Whether the room is large enough for one more such entry beside those that it is promised to."""
         fits = (
             not room.used
+            and room.domain == shape.owner
             and (shape.bound is None or shape.bound.takes(room.offering))
             and shape.cpu <= room.cpu + CPU_GRAIN
             and shape.memory_mib <= room.memory_mib
@@ -325,13 +390,17 @@ class _Withheld:
             told_apart = self.placing.bound
             for number, room in enumerate(rooms):
                 if room.tier < NEW_TIER:
-                    self.emptiest[room.total, room.offering if told_apart else None].append((-room.slack(), number))
+                    where = room.offering if told_apart else None
+                    whose = None if self.displace or room.free else room.domain
+                    self.emptiest[room.total, where, whose].append((-room.slack(), number))
             for heap in self.emptiest.values():
                 heapify(heap)
+        self._settle()
         tops: list[list[tuple[float, int]]] = []
-        for (total, offering), heap in self.emptiest.items():
+        for (total, offering, owner), heap in self.emptiest.items():
             if (
-                (shape.bound is None or shape.bound.takes(offering))
+                (owner is None or owner == shape.owner)
+                and (shape.bound is None or shape.bound.takes(offering))
                 and shape.cpu <= total.cpu + CPU_GRAIN
                 and shape.memory_mib <= total.memory_mib
                 and shape.slots <= total.slots
@@ -341,3 +410,13 @@ class _Withheld:
                 if heap:
                     tops.append(heap)
         return heappop(min(tops))[1] if tops else None
+
+    def _settle(self) -> None:
+        """Where nobody can be displaced: free rooms that somebody has taken since are that owner's."""
+        if self.displace or self.emptiest is None:
+            return
+        rooms = self.placing.rooms
+        for (total, where, owner), heap in list(self.emptiest.items()):
+            while owner is None and heap and not rooms[heap[0][1]].free:
+                marked = heappop(heap)
+                heappush(self.emptiest[total, where, rooms[marked[1]].domain], marked)

@@ -61,6 +61,7 @@ class PoolSpec:
     )  # instance types that this release does not know, or knows otherwise: name → vcpus, memory_mib, price_usd_h, arch
     disk_mib_per_slot: int = 2048  # what a job may ask for as `disk_mib`, for each of its slots
     images: str = "refuse"  # jobs that name a container's image: refuse | ignore (the hosts' own image is that one)
+    share_hosts: bool = False  # whether a host may serve another owner once it is empty; it is scrubbed between
     debug_logging: bool = False
     unhealthy_max_s: int = 43_200
     overdue_grace_s: int = 120  # after an attempt's own timeout: uploads, a slow queue

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from chalicelib.core import consistency, expiry, gang, gathering, groups, ladder, retirement, scaling_step
 from chalicelib.core.backlog import Entry
 from chalicelib.core.doorbell import RING_AGAIN_S, must_ring, must_wipe, ring_due
-from chalicelib.core.fleet import Fleet, carried, fleet_of
+from chalicelib.core.fleet import COUNTED, Fleet, carried, fleet_of
 from chalicelib.core.host import Host, HostState
-from chalicelib.core.plan import Action, Assign, Plan, Recapture, Retire, Ring, Vanish, Wipe
+from chalicelib.core.outlook import list_price_usd_h
+from chalicelib.core.plan import Action, Assign, Drain, Plan, Recapture, Retire, Ring, Vanish, Wipe
 from chalicelib.core.rationing import backed_off
 from chalicelib.core.scaling_step import Step
 from chalicelib.core.snapshot import Snapshot
@@ -42,7 +43,8 @@ def reconcile(s: Snapshot) -> Plan:
     waiting, expired, gives_up_at = expiry.split(waiting, s.now)
     gives_up_at += expiry.split([entry for entry, _ in s.held], s.now)[2]
     bound = ladder.bound(s, waiting)
-    gathered = gathering.placed(s, fleet, waiting, s.now - AGED_S, bound)
+    crowded = bool(waiting) and _full(s, fleet)
+    gathered = gathering.placed(s, fleet, waiting, s.now - AGED_S, bound, crowded)
     left = gathered.left
     given = frozenset(room.key for room in fleet.rooms if room.taken)
     departures = list(retirement.departures(s, fleet.fit, fleet.rolled, given))
@@ -50,6 +52,7 @@ def reconcile(s: Snapshot) -> Plan:
     step = scaling_step.decide(s, fleet, left, retiring, bound, gathered.promised)
     back = frozenset(host.id for host in step.recaptured)
     departures = [action for action in departures if action.host.id not in back]
+    departures += _displacements(step)
     busy = given | back
     scale_in = list(retirement.scale_in(s, step.idle, step.surplus if step.agreed else 0, step.target.why))
     recaptures = list(_recaptures(fleet, step, busy))
@@ -91,6 +94,23 @@ def reconcile(s: Snapshot) -> Plan:
         supply=s.pool.supply,
     )
     return backed_off(s, plan)
+
+
+def _full(s: Snapshot, fleet: Fleet) -> bool:
+    """Whether one host must go before another can be launched, and another can."""
+    spec, usable = s.pool.spec, ladder.usable(s)
+    counted = [host for host in fleet.hosts if host.state in COUNTED]
+    if not usable or not spec.scaling_enabled or spec.killed or ladder.launches_max(s) == 0:
+        return False
+    cost_usd_h = sum(list_price_usd_h(offering, spec) for offering in (usable[0][0], *(h.offering for h in counted)))
+    return len(counted) >= spec.hosts_max or (spec.budget_usd_h is not None and cost_usd_h > spec.budget_usd_h)
+
+
+def _displacements(step: Step) -> Iterator[Drain | Retire]:
+    for host in step.displaced:
+        reason = f"it may serve only {host.serves}, has nothing to do, and jobs of others wait for a host of their own"
+        yield Drain(host, reason)
+        yield Retire(host, reason)
 
 
 def _hears(host: Host) -> bool:

@@ -19,6 +19,7 @@ class Room:
 
     `exclusive`: takes one job at a time. `newest`: when it was launched, in a tier whose newest rooms come first; else 0.
     `used`: carries assignments already. `taken`: what this placing put there.
+    `domain`: the owner whose jobs it takes; None: whoever comes first. `open`: it is empty, and another owner may follow (`share_hosts`).
     """
 
     key: str
@@ -32,6 +33,8 @@ class Room:
     newest: float = 0.0
     offering: Offering | None = None
     used: bool = False
+    domain: str | None = None
+    open: bool = False
     taken: list[Entry] = field(default_factory=list)
 
     @property
@@ -44,7 +47,19 @@ class Room:
         """Whether EC2 leaves its host to us for as long as we want it."""
         return self.offering is None or self.offering.market != "spot"
 
+    @property
+    def free(self) -> bool:
+        """Whether it is anybody's to take."""
+        return self.domain is None or self.open
+
+    def serves(self, owner: str) -> bool:
+        return self.domain == owner or self.free
+
     def fits(self, entry: Entry) -> bool:
+        return self.serves(entry.owner) and self.has(entry)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether it is large enough, whomever it serves."""
         return (
             entry.slots <= self.slots
             and entry.memory_mib <= self.memory_mib
@@ -57,6 +72,10 @@ class Room:
         self.memory_mib -= entry.memory_mib
         self.slots -= entry.slots
         self.taken.append(entry)
+        if self.free:
+            self.open = False
+            if self.domain != entry.owner:
+                self.domain, self.holds = entry.owner, frozenset()  # what another owner left there is gone by then
 
     def slack(self) -> float:
         """How empty it is, in shares of the whole; the fullest room has the least."""
@@ -69,8 +88,12 @@ def _size(cpu: float, memory_mib: int, slots: int) -> Capacity:
     return Capacity(cpu, memory_mib, slots)
 
 
-def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
-    """The room of a host: its capacity less what its assignments reserve. In tier 1 the newest host comes first."""
+def room_of(host: Host, tier: int, exclusive: bool = False, share: bool = False) -> Room:
+    """The room of a host: its capacity less what its assignments reserve. In tier 1 the newest host comes first.
+
+    `share`: whether it may serve another owner once it is empty; one on which an install ran is changed for good, and its owner's for life.
+    """
+    domain = host.serves
     cpu, memory_mib, slots = host.cpu, host.memory_mib, host.slots
     for a in host.assignments:
         cpu -= a.cpu
@@ -88,4 +111,6 @@ def room_of(host: Host, tier: int, exclusive: bool = False) -> Room:
         newest=host.launched_at if tier == 1 else 0.0,
         offering=host.offering,
         used=bool(host.assignments),
+        domain=domain,
+        open=share and domain is not None and not host.assignments and not host.installs_at,
     )

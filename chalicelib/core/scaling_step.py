@@ -2,14 +2,15 @@
 
 The hosts that a policy allows are given first to jobs that fit on no host that is there, in rank order; what it wants beyond
 those boots empty. A job that fits nowhere although hosts are idle (it is too big for them) does not wait for them to be used:
-idle hosts count as free to be replaced, as long as the pool's maximum allows it.
+idle hosts count as free to be replaced, as long as the pool's maximum allows it. Where it does not, idle hosts of other owners make way:
+they serve nobody else in their life, so their owner's next job could wait for ever what others wait for now.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from chalicelib.core import calendar, ladder
@@ -37,6 +38,7 @@ _DRAINING = TIERS[HostState.DRAINING]
 class Step:
     """`surplus`: how many hosts more than wanted there are; `agreed`: whether looks have found so for long enough that idle ones may leave.
 
+    `displaced`: idle hosts that make way for hosts of another owner.
     `waits`: who waits, with the sentence that says for what; `begins`: rank → when it is believed to begin on a host that is there.
     """
 
@@ -44,6 +46,7 @@ class Step:
     memory: Scaling
     starts: tuple[Start, ...]
     recaptured: tuple[Host, ...]
+    displaced: tuple[Host, ...]
     idle: tuple[Host, ...]
     surplus: int
     agreed: bool
@@ -70,12 +73,15 @@ def decide(
     target, memory = wanted(o.view, s.pool, price_usd_h(o.sizes[0][0], s.pool.spec) if o.sizes else None, o.floor)
     have = len(o.have)
     rooms = _allowed(o, target.hosts - o.view.busy_hosts if spec.scaling_enabled else 0)
+    rooms, displaced = _make_way(o, rooms, spec)
+    have -= len(displaced)
+    o = replace(o, spare=o.spare + len(displaced), counted=o.counted - len(displaced))
     short = target.hosts - have - len(rooms) if spec.scaling_enabled else 0
     recaptured = _newest(fleet, short, retiring, spec.hosts_max - o.counted - len(rooms))
     back = [host for host in recaptured if host.id in retiring]  # these count again
     spare = o.spare - len(rooms) - len(back)
     rooms += _empty(o.sizes, min(short - len(recaptured), spare), exclusive(s))
-    rooms = rooms[: _paid_for(o, back, rooms, s.pool.spec)]
+    rooms = rooms[: _paid_for(o, back, rooms, s.pool.spec, displaced)]
     # Who is dealt behind a job that gets no host of its own waits for the same as that one.
     begins = o.begins if o.have or rooms else {}
     waiting = left
@@ -85,6 +91,8 @@ def decide(
         waiting = place(
             waiting, rooms, bound=bound
         )  # who could have waited for another takes what is left on new hosts
+    idle = tuple(host for host in o.idle if host not in displaced)
+    elsewhere = Counter(host.serves for host in o.elsewhere if host not in displaced)
     over = have + len(rooms) - target.hosts if spec.scaling_enabled else 0
     since = memory.surplus_since
     return Step(
@@ -92,10 +100,13 @@ def decide(
         memory=memory,
         starts=tuple(_starts(rooms, target, ladder.rungs(s) if rooms else ())),
         recaptured=recaptured,
-        idle=o.idle,
+        displaced=displaced,
+        idle=idle,
         surplus=max(0, over),
         agreed=since is not None and s.now - since >= spec.scale_in_agree_s,
-        waits=tuple(waits(s, waiting, begins, target, full=o.spare <= len(rooms) + len(back), bound=bound)),
+        waits=tuple(
+            waits(s, waiting, begins, target, full=o.spare <= len(rooms) + len(back), bound=bound, elsewhere=elsewhere)
+        ),
         begins=begins,
         next_booking_at=calendar.next_change(s.pool.calendar, s.now, o.view.boot_s),
     )
@@ -108,11 +119,31 @@ def _allowed(o: Outlook, count: int) -> list[Room]:
     return sorted(o.opened, key=lambda room: min(entry.rank for entry in room.taken))[: max(0, count)]
 
 
-def _paid_for(o: Outlook, back: Sequence[Host], rooms: Sequence[Room], spec: PoolSpec) -> int:
-    """For how many of the rooms the budget pays beside what is there; `back`: hosts that are taken back cost again."""
+def _make_way(o: Outlook, rooms: list[Room], spec: PoolSpec) -> tuple[list[Room], tuple[Host, ...]]:
+    """The rooms for which there is place and money, by the rank of their jobs, and who makes way for those of them that have none else."""
+    if len(rooms) <= (places := min(o.spare, _paid_for(o, (), rooms, spec))):
+        return rooms, ()
+    rooms = sorted(rooms, key=lambda room: min(entry.rank for entry in room.taken))
+    kept, displaced, there = rooms[:places], list[Host](), list(o.elsewhere)
+    for room in rooms[places:]:
+        host = next((host for host in there if host.serves != room.domain), None)
+        if host is None:
+            continue
+        there.remove(host)
+        if _paid_for(o, (), [*kept, room], spec, [*displaced, host]) > len(kept):
+            kept.append(room)
+            displaced.append(host)
+    return kept, tuple(displaced)
+
+
+def _paid_for(
+    o: Outlook, back: Sequence[Host], rooms: Sequence[Room], spec: PoolSpec, displaced: Sequence[Host] = ()
+) -> int:
+    """For how many of the rooms the budget pays beside what is there; `back`: hosts that are taken back cost again, `displaced` no more."""
     if o.money_usd_h is None:
         return len(rooms)
     money_usd_h = o.money_usd_h - sum(list_price_usd_h(host.offering, spec) for host in back)
+    money_usd_h += sum(list_price_usd_h(host.offering, spec) for host in displaced)
     for count, room in enumerate(rooms):
         money_usd_h -= list_price_usd_h(room.offering, spec)
         if money_usd_h < -GRAIN_USD:

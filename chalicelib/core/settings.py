@@ -136,6 +136,11 @@ def _faults(spec: PoolSpec) -> Iterator[Fault]:
         )
     if spec.capacity == "asg" and spec.rank_spot:
         yield Fault("rank_spot", "is not used where capacity is asg: the groups choose among their types by themselves")
+    if spec.share_hosts and spec.sandbox == "none":
+        yield Fault(
+            "share_hosts",
+            "is true, and sandbox is none: what ran without a sandbox may have left anything, so no host can be scrubbed for others",
+        )
     yield from parameters.faults(spec.policy, spec.parameters)
 
 

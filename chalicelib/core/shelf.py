@@ -6,6 +6,7 @@ lowered only when a search found nothing), and which wants were within those fig
 and another the memory. So a search skips most blocks after one comparison.
 One room may stand on several shelves (all of a tier; those that hold certain uploads). When it changes, each of them only notes its number
 in `behind` and looks at its present mark before its next search: a shelf that nobody asks again costs almost nothing.
+A room that changes hands - a free one that its first owner has taken - leaves the shelves of those who have lost it.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ class Shelf:
         self.stands = {mark[1]: mark for mark in marks}
         self.behind: set[int] = set()
 
-    def first(self, want: Want) -> int | None:
-        """The number of the first room in order that has so much free, or None."""
+    def first(self, want: Want) -> Mark | None:
+        """The mark of the first room in order that has so much free, or None."""
         if self.behind:
             self._catch_up()
         cpu, memory_mib, slots = want
@@ -91,9 +92,24 @@ class Shelf:
             ):
                 for mark in block.marks:
                     if mark[4] >= slots and mark[2] >= cpu and mark[3] >= memory_mib:
-                        return mark[1]
+                        return mark
                 block.refuse(want)
         return None
+
+    def leave(self, number: int) -> None:
+        """A room is none of this shelf's any more."""
+        self.behind.discard(number)
+        stood = self.stands.pop(number, None)
+        if stood is None:
+            return
+        at = bisect_left(self.lasts, stood)
+        marks = self.blocks[at].marks
+        del marks[bisect_left(marks, stood)]
+        if marks:
+            self.lasts[at] = marks[-1]
+            self.blocks[at].loose = True
+        else:
+            del self.blocks[at], self.lasts[at]
 
     def _catch_up(self) -> None:
         cpu, memory_mib, slots = self.least

@@ -11,9 +11,11 @@ from chalicelib.core.constraint import Constraint
 from chalicelib.core.placement import FREE
 from chalicelib.core.plan import Target
 from chalicelib.core.snapshot import Snapshot
+from chalicelib.core.staffing import some
 
 T = TypeVar("T")
 
+NOBODY: Mapping[str | None, int] = {}
 FIRST = 5  # in line: they are told at every pass
 
 
@@ -24,10 +26,12 @@ def waits(
     target: Target,
     full: bool,
     bound: Mapping[str, Constraint] = FREE,
+    elsewhere: Mapping[str | None, int] = NOBODY,
 ) -> Iterator[tuple[Entry, str]]:
     """What each job that found no place is waiting for, as a sentence. `begins`: rank → when it is believed to begin, where it is.
 
-    `full`: no further host may be had, whatever is offered. `bound`: of core/ladder.py.
+    `full`: no further host may be had, whatever is offered. `bound`: of core/ladder.py. `elsewhere`: owner → how many idle hosts serve only
+    that one.
     """
     spec = s.pool.spec
     rungs = ladder.rungs(s)
@@ -62,10 +66,20 @@ def waits(
         elif protected:
             yield entry, f"{again}{protected}; {tried}"
         elif full:
-            yield entry, f"{again}all {spec.hosts_max} hosts that the pool may have are taken"
+            yield (
+                entry,
+                f"{again}all {spec.hosts_max} hosts that the pool may have are taken{_others(entry, elsewhere)}",
+            )
         else:
             where = f" that it may go to ({must})" if must is not None and not again else ""
-            yield entry, f"{again}no host{where} has room for it; {target.why}; {tried}"
+            others = _others(entry, elsewhere)
+            yield entry, f"{again}no host{where} has room for it{others}; {target.why}; {tried}"
+
+
+def _others(entry: Entry, elsewhere: Mapping[str | None, int]) -> str:
+    """The end of a clause: that there are idle hosts which are none for it."""
+    idle = sum(elsewhere.values()) - elsewhere.get(entry.owner, 0)
+    return f", and {some(idle, 'idle one')} may serve only other owners (share_hosts is off)" if idle else ""
 
 
 def by_turns(waits: Sequence[T], pass_no: int, told_max: int) -> Sequence[T]:

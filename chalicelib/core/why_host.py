@@ -33,7 +33,7 @@ def why_host(
     target: Target | None = None,
 ) -> list[str]:
     """Sentences, the most important first. `coming`: what the next look at the pool will do with it; `target`: what the pool wants."""
-    told = [_state(host, now), _instance(host, pool), *_carried(host, now), *_installs(host, now)]
+    told = [_state(host, now), _instance(host, pool), *_serves(host, pool), *_carried(host, now), *_installs(host, now)]
     told += [*_leaves(host, pool, now, target)]
     told += [*_health(host, pool, now), *(f"The next look at its pool will do this: {words}" for words in coming)]
     if len(story) > 1:
@@ -70,6 +70,15 @@ def _instance(host: Host, pool: Pool) -> str:
     else:
         age = f"generation {host.generation}, which is the pool's"
     return f"It is {instance}, offering {host.offering.key}, launched at {clock(host.launched_at)}; {age}"
+
+
+def _serves(host: Host, pool: Pool) -> Iterator[str]:
+    if host.serves is None:
+        yield "It has served nobody yet: the first job that it is given decides whose host it is"
+    elif pool.spec.share_hosts and not host.installs_at:
+        yield f"It serves {host.serves}; once it is empty it may serve another owner, and is scrubbed before"
+    else:
+        yield f"It serves {host.serves}, and nobody else in its life"
 
 
 def _carried(host: Host, now: float) -> Iterator[str]:

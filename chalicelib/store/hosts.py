@@ -131,10 +131,14 @@ class DynamoHosts:
             condition &= row.assignments == {}
         return self._change(pool, host_id, changes, condition)
 
-    def assign(self, pool: str, host_id: str, assignment: Assignment) -> bool:
-        place = self._row.assignments[assignment.key]
-        free = self._row.state.is_in(*map(str, WORKING)) & place.does_not_exist()
-        return self._change(pool, host_id, [place.set(assignment_map(assignment))], free) is not None
+    def assign(self, pool: str, host_id: str, assignment: Assignment, *, share: bool = False) -> bool:
+        row, place = self._row, self._row.assignments[assignment.key]
+        serves: Condition = row.domain.does_not_exist() | (row.domain == assignment.owner)
+        if share:
+            serves |= row.assignments == {}
+        free = row.state.is_in(*map(str, WORKING)) & place.does_not_exist() & serves
+        changes: list[Action] = [place.set(assignment_map(assignment)), row.domain.set(assignment.owner)]
+        return self._change(pool, host_id, changes, free) is not None
 
     def unassign(self, pool: str, host_id: str, key: str, at: float) -> Host | None:
         place = self._row.assignments[key]
@@ -208,6 +212,7 @@ class DynamoHosts:
             interrupt_at=host.interrupt_at,
             rebalance_at=host.rebalance_at,
             recorded_at=host.recorded_at,
+            domain=host.domain,
             holds=host.holds,
             installs=host.installs,
             installs_at=host.installs_at,
@@ -242,6 +247,7 @@ def _host(row: HostRow) -> Host:
         interrupt_at=row.interrupt_at,
         rebalance_at=row.rebalance_at,
         recorded_at=row.recorded_at,
+        domain=row.domain,
         holds=row.holds,
         installs=row.installs,
         installs_at=row.installs_at,

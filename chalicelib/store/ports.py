@@ -340,8 +340,9 @@ class Hosts(Protocol):
         Sets state, entered_at, reason; HELLO also ready_at and seen_at.
         """
 
-    def assign(self, pool: str, host_id: str, assignment: Assignment) -> bool:
-        """SET one assignment if the host is launching or ready and does not carry it yet."""
+    def assign(self, pool: str, host_id: str, assignment: Assignment, *, share: bool = False) -> bool:
+        """SET one assignment, and its owner as the host's domain, if the host is launching or ready, does not carry it yet, and is that
+        owner's or nobody's; with `share` also where it is another's and carries nothing."""
 
     def unassign(self, pool: str, host_id: str, key: str, at: float) -> Host | None:
         """REMOVE one assignment and set freed_at; the row then, or None if it did not carry it."""

@@ -242,6 +242,7 @@ class HostRow(HostsTable):
     interrupt_at = Float(null=True)
     rebalance_at = Float(null=True)
     recorded_at = Float(null=True)
+    domain = UnicodeAttribute(null=True)
     holds = Json(frozenset[str], default=frozenset())
     installs = Json(tuple[Installed, ...], default=())
     installs_at = Float(default=0.0)

@@ -64,7 +64,7 @@ def test_an_element_is_given_its_number_and_its_own_parameters() -> None:
 
 def test_an_array_is_not_ahead_of_who_comes_after_it_with_one_job() -> None:
     """Elements have start tags of their own: another owner's job waits for one of them at most, not for thousands."""
-    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=1, slots_per_host=1))
+    town = Town(PoolSpec(offerings=(OFFERING,), hosts_max=1, slots_per_host=1, share_hosts=True))
     array = array_of(town, 50, command="run 10")
     town.run(25)
     late = submit(town.plane, spec("run 10"), "bob").job

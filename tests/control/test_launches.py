@@ -16,10 +16,12 @@ from chalicelib.control import passes
 from chalicelib.control.perform import Performer
 from chalicelib.control.reconcile_pool import observe
 from chalicelib.control.submit import submit_many
+from chalicelib.core.backlog import entry_of
 from chalicelib.core.host import HostState, Launch, Offering
 from chalicelib.core.instance import Instance
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import Input, JobSpec
+from chalicelib.core.plan import Plan, Start
 from chalicelib.core.pool import PoolSpec
 from chalicelib.core.reconcile import reconcile
 from chalicelib.errors import CapacityRefused, CloudUnavailable, LaunchImpossible
@@ -235,15 +237,23 @@ def test_a_job_is_accepted_though_its_pool_cannot_be_woken() -> None:
 
 
 def test_user_data_shows_one_owners_jobs_only_and_the_others_come_by_inbox() -> None:
-    """Everything on a machine can read its user data, and all machines of a launch have the same."""
+    """Everything on a machine can read its user data, and all machines of a launch have the same; small owners share one."""
     town = Town(PoolSpec(offerings=(OFFERING,)))
-    specs = {owner: JobSpec(command=f"run {n}", timeout_s=60) for n, owner in ((5, "alice"), (6, "bob"))}
-    jobs = {owner: submit_many(town.plane, [spec], owner)[0].job.id for owner, spec in specs.items()}
+    entries = []
+    for owner in ("alice", "bob"):
+        (submitted,) = submit_many(town.plane, [JobSpec(command="run 5", timeout_s=60)], owner)
+        entries.append(entry_of(submitted.job))
+    pool = town.stores.registry.begin_pass("default")
+    assert pool is not None
+    shared = Start(OFFERING, tuple((entry,) for entry in entries), "small owners share a request")
+    Performer(town.plane, pool, pool.pass_no).perform(Plan(actions=(shared,)))
     town.run(40)
-    (machine,) = town.cloud.compute.machines.values()
-    shown = gzip.decompress(machine.launch.user_data).decode()
-    assert [owner for owner, job in jobs.items() if job in shown] == ["alice"]
-    assert {town.job(job).state for job in jobs.values()} == {JobState.SUCCEEDED}
+    one, other = town.cloud.compute.machines.values()
+    assert one.launch is other.launch
+    shown = gzip.decompress(one.launch.user_data).decode()
+    assert [entry.owner for entry in entries if entry.job in shown] == ["alice"]
+    assert {town.job(entry.job).state for entry in entries} == {JobState.SUCCEEDED}
+    assert {host.domain for host in town.hosts()} == {"alice", "bob"}
     assert not town.cloud.compute.rings  # it read its inbox at boot
 
 

@@ -34,7 +34,14 @@ def trace(town: Town, job_id: str, attempt: int = 1) -> Assignment:
     """Put an assignment onto the host, as a crash right after the first write leaves it."""
     (host,) = town.hosts()
     assignment = Assignment(
-        job=job_id, attempt=attempt, cpu=1.0, memory_mib=512, slots=1, timeout_s=600, assigned_at=town.now
+        job=job_id,
+        attempt=attempt,
+        cpu=1.0,
+        memory_mib=512,
+        slots=1,
+        timeout_s=600,
+        assigned_at=town.now,
+        owner=host.serves or "",
     )
     assert town.stores.hosts.assign("default", host.id, assignment)
     return assignment
@@ -201,7 +208,7 @@ def test_records_of_the_submissions_queue_are_handled_one_by_one(town: Town) -> 
         intake.Record("m-1", good),
     ]
     intake.receive(town.plane, records)
-    town.run(10)
+    town.run(10 + town.boot_s)  # nobody's host is the owner `queue`'s yet
     ids, _ = town.stores.jobs.of_pool("default")
     named = [job for job in town.stores.jobs.get_many(ids).values() if job.spec.name == "by-queue"]
     assert [job.state for job in named] == [JobState.SUCCEEDED]

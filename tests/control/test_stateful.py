@@ -139,6 +139,7 @@ changes = st.one_of(
     st.fixed_dictionaries({"hosts_min": st.integers(0, 2)}),
     st.fixed_dictionaries({"hosts_desired": st.sampled_from([None, 0, 1, 3])}),
     st.fixed_dictionaries({"scaling_enabled": st.booleans()}),
+    st.fixed_dictionaries({"share_hosts": st.booleans()}),
     st.fixed_dictionaries({"policy": st.sampled_from(sorted(POLICIES)), "parameters": st.just({})}),
     st.fixed_dictionaries({"placement": st.sampled_from(sorted(STYLES))}),
     st.fixed_dictionaries({"slots_per_host": st.sampled_from([None, 1, 4])}),

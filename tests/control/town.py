@@ -52,6 +52,7 @@ class Agent:
     known: set[tuple[str, int]] = field(default_factory=set)
     waiting: list[dict[str, Any]] = field(default_factory=list)
     running: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)  # attempt → started, ends
+    domain: str = ""
     pass_no: int = -1
     gathered: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # claimed, and waits for its gang
 
@@ -86,6 +87,8 @@ class Town:
         self.agents: dict[str, Agent] = {}
         self.boot_s = 20.0
         self.began: Counter[tuple[str, int]] = Counter()  # attempts whose command was really started, anywhere
+        self.served: dict[str, list[str]] = {}  # host → owners of what began there
+        self.shared = False  # whether hosts ever had leave to serve another owner
         self.members_began: Counter[tuple[str, int, int]] = Counter()  # the same of gangs, by rank
         self.told_peers: dict[tuple[str, int, int], tuple[str, ...]] = {}  # … with whom
         self.deaf: set[str] = set()  # instances whose pings are lost
@@ -169,6 +172,8 @@ class Town:
             backlog=tuple(self.stores.backlog.head("default", 10_000)),
             instances=frozenset(machine.id for machine in self.cloud.compute.alive()),
             began=dict(self.began),
+            served={host: tuple(owners) for host, owners in self.served.items()},
+            share_hosts=self.shared,
             members_began=dict(self.members_began),
             hosts_max=pool.spec.hosts_max,
             cpu_max=self.cpu_max,
@@ -318,6 +323,8 @@ class Town:
                 del agent.running[key]
                 self._finish(agent, key, started)
         while agent.waiting and len(agent.running) + len(agent.gathered) < agent.manifest["settings"]["slots"]:
+            if agent.domain not in ("", agent.waiting[0]["domain"]) and (agent.running or agent.gathered):
+                break
             busy = True
             self._begin(agent, agent.waiting.pop(0))
         return busy
@@ -353,6 +360,18 @@ class Town:
     def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
         key = (a["job"], a["attempt"])
         assert not _lacks(a), f"{key} would begin without all that it needs"
+        if agent.domain not in ("", a["domain"]) and not a.get("share"):
+            refused = {"kind": "refused", "why": "other_domain", "reason": f"this host serves {agent.domain}"}
+            self._say(agent, {**refused, "job": key[0], "attempt": key[1]})
+            return
+        if agent.domain not in ("", a["domain"]):
+            found = {"files": 1, "processes": 0}
+            self._say(
+                agent, {"kind": "scrubbed", "before": agent.domain, "domain": a["domain"], "found": found, "holds": []}
+            )
+        agent.domain = a["domain"]
+        self.served.setdefault(agent.entry["host"], []).append(agent.domain)
+        self.shared |= bool(a.get("share"))
         if not self._claims(agent, key):
             return
         if a.get("hosts", 1) > 1:

@@ -26,6 +26,7 @@ def assigned(entry: Entry, now: float, *, inline: bool, rank: int | None = None)
         inline=inline,
         family=entry.family,
         rank=rank,
+        owner=entry.owner,
     )
 
 
@@ -96,7 +97,7 @@ def acted(s: Snapshot, plan: Plan) -> Snapshot:
                 host = hosts[action.host]
                 one = assigned(action.entry, s.now, inline=False)
                 if all(a.key != one.key for a in host.assignments):
-                    change(host, assignments=(*host.assignments, one))
+                    change(host, domain=one.owner, assignments=(*host.assignments, one))
                 placed.add(action.entry.rank)
             case do.Expire():
                 placed.add(action.entry.rank)
@@ -113,7 +114,7 @@ def acted(s: Snapshot, plan: Plan) -> Snapshot:
                     one = assigned(action.entry, s.now, inline=name in new, rank=rank)
                     if name in new and action.offering is not None:
                         hosts[name] = launched(s, action.offering, name, ())
-                    change(hosts[name], assignments=(*hosts[name].assignments, one))
+                    change(hosts[name], domain=one.owner, assignments=(*hosts[name].assignments, one))
                 gangs[action.entry.job] = gathered(action.entry, members, s.now)
                 placed.add(action.entry.rank)
             case do.Go():
@@ -168,5 +169,6 @@ def launched(s: Snapshot, offering: Offering, name: str, assignments: tuple[Assi
         generation=s.pool.spec.generation,
         instance_id=f"i-{name}",
         userid=f"AROA:i-{name}",
+        domain=assignments[0].owner if assignments else None,
         assignments=assignments,
     )

@@ -51,6 +51,7 @@ def an_assignment(job: str = "job-1", **over: Any) -> Assignment:
         "assigned_at": NOW - 10,
         "accepted_at": NOW - 9,
         "started_at": NOW - 8,
+        "owner": "alice",
     }
     return Assignment(**(fields | over))
 

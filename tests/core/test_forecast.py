@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.forecast import Lanes, Shape, ends_at, late, there_at, wider
+from chalicelib.core.forecast import Roads, Shape, ends_at, late, there_at, wider
 
 ONE = (1.0, 512, 1)
 Lane = tuple[Shape, float, float]  # what it takes, when it falls free, until when jobs wait for it if its host boots
@@ -17,11 +17,11 @@ def lane(free_at: float, late_at: float = 0.0, shape: Shape = ONE) -> Lane:
     return shape, free_at, late_at
 
 
-def lanes_of(*given: Lane) -> Lanes:
-    lanes = Lanes()
+def lanes_of(*given: Lane) -> Roads:
+    roads = Roads()
     for each in given:
-        lanes.add(*each)
-    return lanes
+        roads.of("alice").add(*each)
+    return roads
 
 
 def ask(
@@ -63,6 +63,15 @@ def test_what_was_waited_already_counts() -> None:
     lanes = [lane(NOW + 25)]
     assert ask(jobs(1, queued_at=NOW), lanes, boot_s=10)[0] == []
     assert ask(jobs(1, queued_at=NOW - 20), lanes, boot_s=10)[0] == ["job-0"]
+
+
+def test_a_lane_helps_its_owners_jobs_only_and_one_that_empties_a_shared_host_helps_anybodys() -> None:
+    entries = [an_entry("a", owner="alice"), an_entry("b", owner="bob"), an_entry("c", owner="carol")]
+    roads = lanes_of(lane(NOW + 1))
+    roads.anybodys.add(*lane(NOW + 2))
+    too_late, soon = late(entries, roads, NOW, 45.0, 30.0, lambda family, timeout_s: 600.0, 1000)
+    assert [(entry.job, at) for entry, at in soon] == [("a", NOW + 1), ("b", NOW + 2)]
+    assert [entry.job for entry in too_late] == ["c"]
 
 
 def test_a_wide_job_is_not_helped_by_narrow_lanes() -> None:

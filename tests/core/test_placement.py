@@ -53,10 +53,11 @@ def where(rooms: Sequence[Room]) -> dict[str, str]:
 
 
 def order_of(room: Room, number: int, entry: Entry, style: str) -> tuple[float, ...]:
-    cover = len(room.holds & set(entry.needs))
+    own = room.domain == entry.owner
+    cover = len(room.holds & set(entry.needs)) if own else 0
     if room.newest:
-        return (room.tier, -cover, not room.taken, -room.newest, number)
-    return (room.tier, -cover, room.slack() if style == "best_fit" else -room.slack(), number)
+        return (room.tier, -cover, not room.taken, -room.newest, not own, number)
+    return (room.tier, -cover, room.slack() if style == "best_fit" else -room.slack(), not own, number)
 
 
 CONSTRAINTS = [
@@ -81,7 +82,10 @@ def naive(
     style: str,
     aged_before: float = -math.inf,
     bound: Mapping[str, Constraint] = FREE,
+    displace: bool = True,
+    crowded: bool = False,
 ) -> list[Entry]:
+    homes = {room.domain for room in rooms if not room.open}
     left: list[Entry] = []
     withheld: dict[int, Room] = {}  # number → what of the whole room is not promised
     most = max(1, int(len(rooms) * WITHHELD_SHARE))
@@ -94,23 +98,30 @@ def naive(
         if fitting:
             _, room = min(fitting, key=lambda pair: order_of(pair[1], pair[0], entry, style))
             room.take(entry)
+            homes.add(entry.owner)
             continue
         left.append(entry)
-        if entry.queued_at < aged_before:
+        homeless = crowded and entry.owner not in homes
+        homes.add(entry.owner)
+        if homeless or entry.queued_at < aged_before:
             promise = next((whole for whole in withheld.values() if whole.fits(entry) and may(whole)), None)
             could = [
                 (-room.slack(), n)
                 for n, room in enumerate(rooms)
-                if n not in withheld and room.tier < NEW_TIER and whole_of(room).fits(entry) and may(room)
+                if n not in withheld
+                and room.tier < NEW_TIER
+                and whole_of(room, entry.owner).fits(entry)
+                and may(room)
+                and (displace or room.serves(entry.owner))
             ]
             if promise is None and could and len(withheld) < most:
-                promise = withheld[min(could)[1]] = whole_of(rooms[min(could)[1]])
+                promise = withheld[min(could)[1]] = whole_of(rooms[min(could)[1]], entry.owner)
             if promise is not None:
                 promise.take(entry)
     return left
 
 
-def whole_of(room: Room) -> Room:
+def whole_of(room: Room, owner: str) -> Room:
     total = room.total
     return Room(
         room.key,
@@ -121,6 +132,7 @@ def whole_of(room: Room) -> Room:
         total.slots,
         exclusive=room.exclusive,
         offering=room.offering,
+        domain=owner,
     )
 
 
@@ -131,6 +143,7 @@ def some_rooms(draw: st.DrawFn) -> list[Room]:
         total = draw(st.sampled_from([Capacity(4.0, 8000, 4), Capacity(2.0, 3712, 2), Capacity(8.0, 4000, 8)]))
         tier = draw(st.sampled_from([READY, READY, DRAINING, LAUNCHING, NEW_TIER]))
         used = draw(st.sampled_from([0.0, 0.3, 1.0, 1.9, 2.0]))
+        domain = draw(st.sampled_from([None, "alice", "alice", "bob", "carol", "nobody-waits"]))
         rooms.append(
             Room(
                 f"host-{number}",
@@ -144,6 +157,8 @@ def some_rooms(draw: st.DrawFn) -> list[Room]:
                 newest=draw(st.sampled_from([NOW - 5, NOW - 50, NOW - 500])) if tier == DRAINING else 0.0,
                 used=used > 0,
                 offering=draw(st.sampled_from([SMALL, SPOT, LARGE])),
+                domain=domain,
+                open=domain is not None and not used and draw(st.booleans()),
             )
         )
     return rooms
@@ -162,16 +177,14 @@ def some_entries(draw: st.DrawFn, with_needs: bool = True) -> list[Entry]:
             if with_needs
             else (),
             queued_at=NOW - draw(st.sampled_from([0, 0, 600])),
+            owner=draw(st.sampled_from(["alice", "alice", "bob", "carol"])),
         )
         for number in range(draw(st.integers(0, 25)))
     ]
 
 
 def a_copy(rooms: Sequence[Room]) -> list[Room]:
-    return [
-        Room(r.key, r.tier, r.total, r.cpu, r.memory_mib, r.slots, r.holds, r.exclusive, r.newest, r.offering, r.used)
-        for r in rooms
-    ]
+    return [replace(room, taken=[]) for room in rooms]
 
 
 @settings(max_examples=300, deadline=None)
@@ -181,17 +194,25 @@ def a_copy(rooms: Sequence[Room]) -> list[Room]:
     st.sampled_from(["best_fit", "spread"]),
     st.booleans(),
     st.lists(st.sampled_from(CONSTRAINTS), max_size=5),
+    st.booleans(),
+    st.booleans(),
 )
 def test_placing_answers_what_asking_every_room_for_every_entry_would(
-    entries: list[Entry], rooms: list[Room], style: str, ageing: bool, asked: list[Constraint | None]
+    entries: list[Entry],
+    rooms: list[Room],
+    style: str,
+    ageing: bool,
+    asked: list[Constraint | None],
+    displace: bool,
+    crowded: bool,
 ) -> None:
-    """Best fit and spread; with uploads that are there already, hosts that are taken back, ageing, and entries bound to hosts of some
-    offerings, or without: exactly the same."""
+    """Best fit and spread; of several owners, on hosts of theirs, of others and of nobody; with uploads that are there already, hosts
+    that are taken back, ageing, and entries bound to hosts of some offerings, or without: exactly the same."""
     aged_before = NOW - 300 if ageing else -math.inf
     bound = bound_by_turns(entries, asked)
     others = a_copy(rooms)
-    left = place(entries, rooms, style=style, aged_before=aged_before, bound=bound)
-    assert left == naive(entries, others, style, aged_before, bound)
+    left = place(entries, rooms, style=style, aged_before=aged_before, bound=bound, displace=displace, crowded=crowded)
+    assert left == naive(entries, others, style, aged_before, bound, displace, crowded)
     assert [room.taken for room in rooms] == [room.taken for room in others]
 
 
@@ -207,6 +228,8 @@ def test_whatever_the_style_no_room_is_overfull_no_entry_doubled_and_nothing_tha
         assert sum(e.memory_mib for e in room.taken) <= was.memory_mib
         assert sum(e.slots for e in room.taken) <= was.slots
         assert len(room.taken) <= (0 if was.used else 1) or not room.exclusive
+        assert all(was.serves(e.owner) for e in room.taken)
+        assert len({e.owner for e in room.taken}) <= 1
     placed = [entry for room in rooms for entry in room.taken]
     assert Counter(e.job for e in placed + left) == Counter(e.job for e in entries)
     assert left == sorted(left, key=lambda e: e.rank)
@@ -220,7 +243,11 @@ def test_a_pool_of_many_shelf_blocks_is_placed_exactly_too(style: str, shapes: i
     entries, rooms = a_large_pool(shapes, 300, 1500)
     for number, room in enumerate(rooms):
         room.holds = frozenset("abc"[: number % 4])
+        room.domain = (None, "alice", "bob", "carol")[number % 7 % 4]
+        room.open = number % 5 == 0 and room.domain is not None
     entries[::3] = [replace(entry, needs=("a", "c")) for entry in entries[::3]]
+    entries[::4] = [replace(entry, owner="bob") for entry in entries[::4]]
+    entries[::5] = [replace(entry, owner="carol") for entry in entries[::5]]
     others = a_copy(rooms)
     assert place(entries, rooms, style=style) == naive(entries, others, style)
     assert [room.taken for room in rooms] == [room.taken for room in others]
@@ -292,9 +319,58 @@ def test_a_draining_host_that_was_woken_comes_before_a_newer_one_that_was_not() 
 
 
 def test_a_host_that_holds_what_a_job_needs_is_preferred_to_one_that_is_fuller() -> None:
-    rooms = [a_room("fuller", cpu=1.0), a_room("one", holds=frozenset("a")), a_room("both", holds=frozenset("abc"))]
-    place([an_entry("needs", needs=("a", "b")), an_entry("plain")], rooms)
-    assert where(rooms) == {"needs": "both", "plain": "fuller"}
+    its: dict[str, Any] = {"domain": "alice"}
+    rooms = [a_room("one", holds=frozenset("a"), **its), a_room("both", holds=frozenset("abc"), **its)]
+    place([an_entry("needs", needs=("a", "b")), an_entry("plain")], [a_room("fuller", cpu=1.0, **its), *rooms])
+    assert where(rooms) == {"needs": "both"}
+
+
+def test_a_host_takes_the_jobs_of_one_owner_only_that_of_its_first_where_it_was_nobodys() -> None:
+    rooms = [a_room("bobs", domain="bob"), a_room("nobodys")]
+    left = place([an_entry("a", owner="alice"), an_entry("b", owner="bob"), an_entry("c", owner="carol")], rooms)
+    assert where(rooms) == {"a": "nobodys", "b": "bobs"}
+    assert [entry.job for entry in left] == ["c"]
+
+
+def test_of_two_rooms_alike_an_owner_takes_its_own_so_that_others_find_one_that_is_nobodys() -> None:
+    rooms = [a_room("nobodys"), a_room("bobs", domain="bob")]
+    place([an_entry("b", owner="bob"), an_entry("a", owner="alice")], rooms)
+    assert where(rooms) == {"a": "nobodys", "b": "bobs"}
+
+
+def test_an_empty_shared_host_is_anybodys_and_what_it_holds_counts_for_its_owner_only() -> None:
+    """It is scrubbed before another owner's job begins there."""
+
+    def shared() -> list[Room]:
+        return [a_room("bobs", domain="bob", open=True, holds=frozenset("a")), a_room("fuller", cpu=1.0)]
+
+    for owner, there in (("bob", "bobs"), ("alice", "fuller")):
+        rooms = shared()
+        place([an_entry("job", owner=owner, needs=("a",))], rooms)
+        assert where(rooms) == {"job": there}
+    rooms = shared()[:1]
+    place([an_entry("job", owner="alice", needs=("a",)), an_entry("next", owner="bob")], rooms)
+    assert where(rooms) == {"job": "bobs"}
+    assert (rooms[0].domain, rooms[0].holds) == ("alice", frozenset())
+
+
+def test_who_waited_too_long_has_anothers_room_kept_for_it_only_where_that_one_can_make_way() -> None:
+    """Else an owner with a stream of jobs would keep its hosts for ever, though those of others come first."""
+    aged, behind = an_entry("aged", owner="alice", queued_at=NOW - 900), an_entry("behind", owner="bob")
+    for displace in (True, False):
+        rooms = [a_room("bobs", domain="bob")]
+        left = place([aged, behind], rooms, aged_before=NOW - 300, displace=displace)
+        assert [entry.job for entry in left] == (["aged", "behind"] if displace else ["aged"])
+
+
+def test_who_has_no_room_at_all_in_a_crowded_pool_has_the_emptiest_kept_for_it_from_those_behind() -> None:
+    """Its first job waits for others' to end, not until it has waited far too long; what it submits beside that, as ever."""
+    first, second = (an_entry(f"bobs-{n}", owner="bob", rank=f"2-{n}") for n in range(2))
+    ahead, behind = an_entry("ahead", rank="1"), an_entry("behind", rank="3")
+    rooms = [a_room("a", domain="alice", cpu=2.0), a_room("b", domain="alice", cpu=3.0)]
+    left = place([ahead, first, second, behind], rooms, crowded=True)
+    assert left == [first, second]
+    assert where(rooms) == {"ahead": "a", "behind": "a"}
 
 
 def test_what_does_not_fit_is_passed_over() -> None:
@@ -389,9 +465,22 @@ def test_what_exceeds_every_offering_is_left() -> None:
     assert pack([giant], [], 9) == ([], [giant])
 
 
-def test_new_hosts_take_jobs_of_several_owners_together() -> None:
-    rooms, _ = pack([an_entry("a", owner="alice"), an_entry("b", owner="bob")], SIZES, 9)
-    assert len(rooms) == 1
+def test_each_owner_gets_new_hosts_of_its_own() -> None:
+    entries = [an_entry(f"{owner}-{n}", owner=owner) for owner in ("alice", "bob", "carol") for n in range(3)]
+    for shapes_max in (1, 128):
+        rooms, left = pack(entries, SIZES, 9, shapes_max=shapes_max)
+        assert not left
+        assert len(rooms) == 6
+        assert all({e.owner for e in room.taken} == {room.domain} for room in rooms)
+
+
+@pytest.mark.parametrize("shapes_max", [1, 128])
+def test_when_owners_compete_for_hosts_those_in_front_get_them(shapes_max: int) -> None:
+    entries = [an_entry(f"job-{n:02d}", owner=f"student-{n % 7}") for n in range(21)]
+    rooms, left = pack(entries, SIZES, 5, shapes_max=shapes_max)
+    assert {room.domain for room in rooms} == {f"student-{n}" for n in range(5)}
+    assert all(len(room.taken) == 2 for room in rooms)
+    assert len(left) == 11
 
 
 def test_what_is_scarce_is_used_up_together() -> None:
@@ -446,6 +535,7 @@ def test_new_hosts_are_never_overfull_or_too_many_and_nobody_is_left_who_would_f
     for room in rooms:
         assert room.taken
         assert len(room.taken) == 1 or not exclusive
+        assert {e.owner for e in room.taken} == {room.domain}
         assert sum(e.cpu for e in room.taken) <= room.total.cpu + 2 * CPU_GRAIN
         assert sum(e.memory_mib for e in room.taken) <= room.total.memory_mib
         assert sum(e.slots for e in room.taken) <= room.total.slots

@@ -73,6 +73,7 @@ def pools(draw: st.DrawFn) -> Pool:
         estimated_s=draw(st.sampled_from([None, 5.0, 600.0])),
         rank_spot=draw(st.booleans()),
         interruption_ladder=draw(st.sampled_from([True, True, False])),
+        share_hosts=draw(st.booleans()),
         spot_headroom=draw(st.sampled_from([0.0, 0.0, 0.5])),
         prospects=Prospects(at=NOW - draw(st.sampled_from([0, 4000])), usd_h={FAR_SPOT.key: 0.02, SPOT.key: 0.03}),
         supply=Supply(
@@ -125,9 +126,11 @@ def _member(draw: st.DrawFn, rank: int, since: float) -> Assignment:
 def snapshots(draw: st.DrawFn) -> Snapshot:
     hosts = []
     for number in range(draw(st.integers(0, 6))):
+        domain = draw(st.sampled_from(["alice", "bob", "nobody-waits"]))
         assignments = tuple(
             an_assignment(
                 f"job-{number}-{i}",
+                owner=domain,
                 cpu=draw(st.sampled_from([0.1, 0.5, 1.0])),
                 assigned_at=NOW - draw(ages),
                 accepted_at=draw(st.sampled_from([None, NOW - 5])),
@@ -143,6 +146,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             a_host(
                 f"host-{number}",
                 state=state,
+                domain=domain if assignments else draw(st.sampled_from([None, domain])),
+                installs_at=draw(st.sampled_from([0.0, 0.0, NOW - 9])),
                 assignments=assignments,
                 launched_at=launched_at,
                 recorded_at=draw(st.sampled_from([launched_at, NOW])),

@@ -194,10 +194,9 @@ def test_a_job_too_big_for_the_idle_hosts_is_launched_for_all_the_same() -> None
     assert start.offering == big
 
 
-def test_jobs_of_several_owners_share_a_new_host() -> None:
-    """Whose job does not travel in the user data is handed over by inbox (control/launches.py)."""
-    made = plan(backlog=(an_entry("a", owner="alice"), an_entry("b", owner="bob")))
-    assert loads(made) == [2]
+def test_each_owner_gets_a_new_host_of_its_own_though_its_jobs_leave_room_on_it() -> None:
+    made = plan(backlog=(an_entry("a", owner="alice"), an_entry("b", owner="bob"), an_entry("c", owner="bob")))
+    assert sorted(loads(made)) == [1, 2]
 
 
 def test_owners_with_the_most_hosts_get_requests_of_their_own() -> None:

@@ -123,13 +123,15 @@ class MemoryHosts:
                 self.expires[pool, host_id] = expires_at
             return host
 
-    def assign(self, pool: str, host_id: str, assignment: Assignment) -> bool:
+    def assign(self, pool: str, host_id: str, assignment: Assignment, *, share: bool = False) -> bool:
         with self._lock:
             host = self._hosts.get(pool, {}).get(host_id)
             if host is None or host.state not in WORKING or assignment.key in (a.key for a in host.assignments):
                 return False
+            if host.domain not in (None, assignment.owner) and (host.assignments or not share):
+                return False
             carried = sorted((*host.assignments, assignment), key=lambda a: a.key)
-            self._hosts[pool][host_id] = replace(host, assignments=tuple(carried))
+            self._hosts[pool][host_id] = replace(host, domain=assignment.owner, assignments=tuple(carried))
             return True
 
     def unassign(self, pool: str, host_id: str, key: str, at: float) -> Host | None:
