@@ -153,6 +153,8 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     loop = Loop(host, has, first_uid, events, lambda: heard.at)
     for problem in problems:
         loop.trouble("manifest", problem)
+    if choice.default is not None and choice.default.name == "bwrap" and not choice.default.filters:
+        loop.trouble("filters", "this host's kernel or architecture has no filter of system calls that the agent knows")
     loop.resume()
     return _serve(loop, metadata, events)
 

@@ -73,7 +73,7 @@ class Door(NamedTuple):
 
 def doors(endpoint: str) -> tuple[Door, ...]:
     """All ways that there are: AWS's own, and `endpoint` where that is another. That nobody answers shuts none: somebody may later."""
-    prohibited, closed = str(errno.EACCES), ("closed", str(errno.ECONNRESET), str(errno.EACCES))
+    prohibited, closed = str(errno.EACCES), ("closed", *map(str, (errno.ECONNRESET, errno.EPIPE, errno.EACCES)))
     found = [
         Door("169.254.169.254", 80, (prohibited,)),
         Door("fd00:ec2::254", 80, (str(errno.EAFNOSUPPORT),)),  # there is no IPv6 under the filter

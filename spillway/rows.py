@@ -89,6 +89,10 @@ CONVERT: dict[str, Callable[[str], Any]] = {
         (
             "memory_mib",
             "disk_mib",
+            "cpu_s",
+            "output_mib",
+            "file_mib",
+            "processes_max",
             "slots",
             "timeout_s",
             "priority",

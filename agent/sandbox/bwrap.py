@@ -82,8 +82,9 @@ class Bubblewrap(Sandbox):
         for path in HIDDEN:
             if os.path.exists(path):
                 args += ["--ro-bind", "/dev/null", path]
-        if ask.network and os.path.isdir("/run/systemd/resolve"):
-            args += ["--ro-bind", "/run/systemd/resolve", "/run/systemd/resolve"]
+        if ask.network:
+            names = os.path.realpath("/etc/resolv.conf")  # a file of /run, where systemd or resolvconf writes it
+            args += ["--ro-bind-try", names, names] if names.startswith("/run/") else []
         args += ["--proc", "/proc", "--dev", "/dev"]
         if self._modern:
             args += ["--perms", "1777", "--tmpfs", "/dev/shm"]

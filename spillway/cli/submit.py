@@ -94,6 +94,12 @@ def submit(
         Path | None,
         typer.Option(help="A script that each host runs once, as its own user, before the job."),
     ] = None,
+    cpu_time: Annotated[
+        int | None, typer.Option(min=1, help="Processor time of all its processes together, seconds.")
+    ] = None,
+    output_size: Annotated[int | None, typer.Option(min=1, help="What it may print, MiB (else 1024).")] = None,
+    file_size: Annotated[int | None, typer.Option(min=1, help="Of any one file it writes, MiB.")] = None,
+    processes: Annotated[int | None, typer.Option(min=8, help="Processes and threads at a time (else 256).")] = None,
     checkpoint: Annotated[
         int | None,
         typer.Option(
@@ -150,6 +156,10 @@ def submit(
         "secrets": pairs(secret, "--secret"),
         "disk_mib": disk,
         "install": _install(install),
+        "cpu_s": cpu_time,
+        "output_mib": output_size,
+        "file_mib": file_size,
+        "processes_max": processes,
         "checkpoint": {"interval_s": checkpoint} if checkpoint else None,
         "stall_s": stall,
         "hosts": hosts,

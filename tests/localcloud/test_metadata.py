@@ -2,11 +2,15 @@
 
 import http.client
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from machine_cloud import IMAGE, MachineCloud, eventually, machine_cloud
+
+from localcloud.instances.peers import JOB_UIDS
 
 SMALL: dict[str, Any] = {"ImageId": IMAGE, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": 1}
 TTL = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -188,3 +192,20 @@ def test_broken_requests_do_not_harm_the_next(cloud: MachineCloud, ids: list[str
         with socket.create_connection(("127.0.0.1", metadata.port), 5) as connection:
             connection.sendall(junk)
     assert metadata.get("meta-data/instance-id") == (200, ids[0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(("uid", "answered"), [(JOB_UIDS[1], False), (JOB_UIDS[-1], False), (JOB_UIDS[0] - 1, True)])
+def test_a_user_that_jobs_run_as_gets_no_answer(
+    cloud: MachineCloud, ids: list[str], address: str, uid: int, answered: bool
+) -> None:
+    """As the routing rules of a host on EC2 refuse it; however the address is written. Everybody else gets one."""
+    port = cloud.fleet.machine(ids[0]).metadata_port
+    asks = f"""import socket
+with socket.create_connection(({address!r}, {port}), 5) as s:
+    s.sendall(b'PUT /latest/api/token HTTP/1.1\\r\\n{TTL}: 60\\r\\n\\r\\n')
+    print(s.recv(15))"""
+    done = subprocess.run(["/usr/bin/python3", "-c", asks], user=uid, capture_output=True, text=True, check=False)
+    assert ("HTTP/1.1 200 OK" in done.stdout) == answered, done
+    assert answered or done.stdout == "b''\n" or "ConnectionResetError" in done.stderr, done
