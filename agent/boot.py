@@ -22,13 +22,14 @@ METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.25
 ENDPOINT = (os.environ.get("AWS_ENDPOINT_URL") or "").rstrip("/")
 UNIT = """[Unit]
 Description=Spillway agent
-After=network-online.target
-Wants=network-online.target
+After=network-online.target spillway-jobs.service
+Wants=network-online.target spillway-jobs.service
 StartLimitIntervalSec=0
 
 [Service]
 ExecStart=%s %s run
-%sRestart=always
+%sExecReload=/bin/kill -HUP $MAINPID
+Restart=always
 RestartSec=1
 Delegate=yes
 KillMode=process
@@ -37,6 +38,15 @@ OOMScoreAdjust=-900
 
 [Install]
 WantedBy=multi-user.target
+"""
+# Holds the control groups of what agents run, so that they outlive an agent: systemd starts none in a group that has others below.
+JOBS_UNIT = """[Unit]
+Description=Spillway jobs
+
+[Service]
+ExecStart=/bin/sleep infinity
+Restart=always
+Delegate=yes
 """
 
 
@@ -119,7 +129,8 @@ def start_service(agent: str) -> bool:
     names = ("SPILLWAY_ROOT", "AWS_ENDPOINT_URL", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
     extra = "".join("Environment=%s=%s\n" % (name, os.environ[name]) for name in names if os.environ.get(name))
     unit = UNIT % (sys.executable or "/usr/bin/python3", agent, extra)
-    write(ROOT + "/etc/systemd/system/spillway-agent.service", unit.encode(), 0o644)
+    for name, text in (("jobs", JOBS_UNIT), ("agent", unit)):
+        write(ROOT + "/etc/systemd/system/spillway-%s.service" % name, text.encode(), 0o644)
     return os.system("systemctl daemon-reload && systemctl enable --now spillway-agent") == 0
 
 

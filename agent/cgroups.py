@@ -3,8 +3,8 @@
 A machine has cgroup v2 (Amazon Linux 2023), v1, or a mixture; each controller is taken from where it is. Our groups are
 children of the agent's own group, found through /proc/self/cgroup and the mount table, so the agent also works in a machine
 that is itself a group of something larger. Version 2 allows controllers only in groups without processes of their own: there
-the agent first moves itself into a child of its own (its systemd unit says Delegate=yes). What cannot be had is left out, and
-`limits.py` puts resource limits in its place.
+they are made in a unit of their own (boot.py), in which systemd never starts anything again, or the agent first moves itself into a
+child of its own. What cannot be had is left out, and `limits.py` puts resource limits in its place.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from agent import processes
 
 PERIOD_US = 100000
 REMOVE_WAIT_S = 2.0
+JOBS_UNIT = "spillway-jobs.service"
+LEAF = "agent"  # where those go who were in the middle
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
 
 
@@ -61,6 +63,14 @@ def own_folder(mount: str, mount_root: str, path: str) -> str:
     return folder if os.path.isdir(folder) else mount
 
 
+def home(own: str) -> str:
+    """In which folder groups of version 2 are made, by the agent's own."""
+    if os.path.basename(own) == LEAF:
+        own = os.path.dirname(own)
+    beside = os.path.join(os.path.dirname(own), JOBS_UNIT)
+    return beside if os.path.isdir(beside) else own
+
+
 def _mounts() -> tuple[dict[str, tuple[str, str]], Optional[tuple[str, str]]]:
     """Version 1 controller -> (mount point, root), and version 2's (mount point, root)."""
     first: dict[str, tuple[str, str]] = {}
@@ -92,7 +102,7 @@ def find() -> Places:
                 folders[name] = folder
     unified: frozenset[str] = frozenset()
     if second is not None and "" in paths:
-        folder = own_folder(second[0], second[1], paths[""])
+        folder = home(own_folder(second[0], second[1], paths[""]))
         unified = _delegated(folder) - set(folders)
         folders.update((name, folder) for name in unified)
     return Places(folders, unified)
@@ -121,11 +131,11 @@ def _delegated(folder: str) -> frozenset[str]:
     if not wanted:
         return frozenset()
     try:
-        if os.path.basename(folder) != "agent" and _read(folder + "/cgroup.procs").split():
-            os.makedirs(folder + "/agent", exist_ok=True)
+        if _read(folder + "/cgroup.procs").split():
+            os.makedirs(os.path.join(folder, LEAF), exist_ok=True)
             for pid in _read(folder + "/cgroup.procs").split():
                 with contextlib.suppress(ProcessLookupError):
-                    _write(folder + "/agent/cgroup.procs", pid)
+                    _write(os.path.join(folder, LEAF, "cgroup.procs"), pid)
         _write(folder + "/cgroup.subtree_control", " ".join("+" + name for name in sorted(wanted)))
     except OSError:
         return frozenset()

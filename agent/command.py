@@ -24,6 +24,8 @@ from agent.pings import Pings
 from agent.sandbox import choose, working
 from agent.users import first_of
 
+REPLACE_WAIT_S = 2.0
+
 if TYPE_CHECKING:
     from agent.loop import Loop
 
@@ -188,6 +190,7 @@ def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable
     Doorbell(host.paths.run, watch.look).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: events.put(loop.on_terminate))
+    signal.signal(signal.SIGHUP, lambda *_: events.put(loop.on_replace))
     host.health.start(lambda: events.put(lambda: None))
     loop.take_manifest()
     watch.look()
@@ -195,5 +198,8 @@ def _serve(loop: "Loop", metadata: Metadata, events: "queue.SimpleQueue[Callable
     if reason is not None:
         # A host that hears nothing waits no longer for an answer to its last words than it waited for any.
         shut_down(host.pings, reason, min(LAST_WORDS_MAX_S, host.manifest.settings.unreachable_max_s))
+    if loop.replaced:
+        host.pings.flush(REPLACE_WAIT_S)  # what is left unsaid is in the journal, or said again
+        os.execv(sys.executable, [sys.executable, sys.argv[0], "run"])
     host.pings.close()
     return 0

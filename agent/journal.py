@@ -40,13 +40,19 @@ class Entry(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The journal's sum. `pass_no` is the newest inbox obeyed, `born_at` when this host's agent first started; `domain` is whose jobs this
-    host has had since it was last clean, "" for nobody's."""
+    """The journal's sum. `pass_no` is the newest inbox obeyed, `born_at` when this host's agent first started (and `born_s` seconds after
+    the start `boot` of the machine); `domain` is whose jobs this host has had since it was last clean, "" for nobody's."""
 
     entries: Mapping[str, Entry]
     pass_no: int
     born_at: float
     domain: str = ""
+    boot: str = ""
+    born_s: float = 0.0
+
+    def age_s(self, now: float, boot: str, since_boot_s: float) -> float:
+        """Since then; by the time of day, which somebody may have set, only where the machine has restarted meanwhile."""
+        return since_boot_s - self.born_s if self.boot and self.boot == boot else max(0.0, now - self.born_at)
 
     def begun(self) -> list[dict[str, Any]]:
         """The attempts that have begun and not ended, as pings name them."""
@@ -75,13 +81,15 @@ def parse(data: bytes) -> list[dict[str, Any]]:
 def replay(events: Iterable[Mapping[str, Any]]) -> Replay:
     """Add events up. A stage never goes back: `settled` stays settled whatever follows."""
     entries: dict[str, Entry] = {}
-    pass_no, born_at, domain = 0, 0.0, ""
+    pass_no, born_at, boot, born_s, domain = 0, 0.0, "", 0.0, ""
     for event in events:
         kind = event["e"]
         if kind == "pass":
             pass_no = max(pass_no, int(event["pass_no"]))
         elif kind == "born":
-            born_at = born_at or float(event["at"])
+            if not born_at:
+                born_at = float(event["at"])
+                boot, born_s = str(event.get("boot") or ""), float(event.get("boot_s") or 0.0)
         elif kind == "domain":
             domain = str(event["domain"])
         elif kind in ORDER:
@@ -96,7 +104,7 @@ def replay(events: Iterable[Mapping[str, Any]]) -> Replay:
                 ping=event.get("ping") or entry.ping,
                 **(_begun(event, entry) if kind == "begun" else {}),
             )
-    return Replay(entries, pass_no, born_at, domain)
+    return Replay(entries, pass_no, born_at, domain, boot, born_s)
 
 
 def _begun(event: Mapping[str, Any], before: Entry) -> dict[str, Any]:
@@ -113,7 +121,9 @@ def _begun(event: Mapping[str, Any], before: Entry) -> dict[str, Any]:
 
 def compacted(sum_: Replay) -> list[dict[str, Any]]:
     """The fewest events that replay to the same sum; settled attempts keep only their name."""
-    events: list[dict[str, Any]] = [{"e": "born", "at": sum_.born_at}] if sum_.born_at else []
+    events: list[dict[str, Any]] = []
+    if sum_.born_at:
+        events.append({"e": "born", "at": sum_.born_at, "boot": sum_.boot, "boot_s": sum_.born_s})
     if sum_.pass_no:
         events.append({"e": "pass", "pass_no": sum_.pass_no})
     if sum_.domain:

@@ -10,6 +10,7 @@ with the last of it, and how much was sent. A chunk that was sent and not noted 
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import threading
@@ -27,12 +28,17 @@ DROP_BYTES = 64 * 1024
 COUNTS = struct.Struct("<QQ")  # came beyond the limit, sent
 
 
+def _at_once(store: Callable[[], None]) -> None:
+    store()
+
+
 class Log:
     """`put(offset, data)` writes a chunk; called from the flushing thread only."""
 
     def __init__(self, path: str, limit_bytes: int, put: Callable[[int, bytes], None]) -> None:
         self._cut = LogCut(limit_bytes)
         self._put = put
+        self._store: Callable[[Callable[[], None]], None] = _at_once
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._counts = os.open(path + ".counts", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         noted = os.pread(self._counts, COUNTS.size + LAST_BYTES, 0)
@@ -132,7 +138,7 @@ class Log:
             while ready > 0:
                 chunk = os.pread(self._fd, min(ready, CHUNK_BYTES), self._sent)
                 try:
-                    self._put(self._sent, chunk)
+                    self._store(functools.partial(self._put, self._sent, chunk))
                 except Exception as error:  # tried again at the next flush; told in the finish ping when it is the last
                     self._unsent = "its log could not be stored: %s" % error
                     break
@@ -144,8 +150,8 @@ class Log:
             if ended:
                 return
 
-    def finish(self) -> tuple[dict[str, Any], str]:
-        """The finish ping's `log`, and what went wrong with it ("" when nothing did)."""
+    def finish(self, patience: Callable[[Callable[[], None]], None] = _at_once) -> tuple[dict[str, Any], str]:
+        """The finish ping's `log`, and what went wrong with it ("" when nothing did). `patience` stores the last of it."""
         came = self.came
         stays, line = self._cut.end(came)
         if line:
@@ -158,6 +164,7 @@ class Log:
                 self._fault = "the log could not be kept on the host: %s" % error
         with self._changed:
             self._written = stays + len(line)
+            self._store = patience
             self._ended = True
             self._changed.notify_all()
         if self._flusher is not None:

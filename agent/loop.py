@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterable, Mapping, Optional
 from agent import admission, ending, inbox, minder, processes
 from agent.admission import Load
 from agent.attempt import Attempt, Host
-from agent.clock import boot_id
+from agent.clock import boot_id, since_boot
 from agent.held import WAIT_MAX_S, Held
 from agent.journal import Entry, named
 from agent.manifest import Assignment, Wrong, assignment
@@ -54,6 +54,7 @@ class Loop:
         self._domain = host.journal.at_start.domain or (NOBODY_KNOWS if host.cache.holds() else "")
         self._scrubbing = False
         self._terminated = False
+        self.replaced = False
         self._interrupted = False
         self._troubles: dict[str, str] = {}
         self._problems_told: list[str] = []
@@ -78,9 +79,9 @@ class Loop:
         """Go on with what the journal left open."""
         replayed = self.host.journal.at_start
         if replayed.born_at:
-            self._born -= max(0.0, time.time() - replayed.born_at)
+            self._born -= replayed.age_s(time.time(), boot_id(), since_boot())
         else:
-            self._note("born", at=time.time())
+            self._note("born", at=time.time(), boot=boot_id(), boot_s=since_boot())
         for key, entry in replayed.entries.items():
             self._known[key] = inbox.KNOWN
             if entry.stage == "begun" and adoptable(entry):
@@ -219,11 +220,15 @@ class Loop:
         """SIGTERM: the agent goes, the machine may stay."""
         self._terminated = True
 
+    def on_replace(self) -> None:
+        """SIGHUP: another agent takes this one's place, and goes on with what runs."""
+        self.replaced = True
+
     # --- the loop
 
     def run(self) -> Optional[str]:
-        """Until the machine is to end (the reason) or the agent was told to go (None)."""
-        while True:
+        """Until the machine is to end (the reason), or the agent was told to go or is `replaced` (None)."""
+        while not self.replaced:
             self._admit()
             self._tell()
             if self._terminated:
@@ -240,6 +245,7 @@ class Loop:
                     self._events.get_nowait()()
             except queue.Empty:
                 pass
+        return None
 
     def _facts(self) -> ending.Facts:
         now = time.monotonic()

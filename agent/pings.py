@@ -2,7 +2,8 @@
 
 Whatever waits when the thread is free goes out as one message (at most 200 KiB), so a burst of short attempts costs few
 messages and a lone ping costs no delay. A failed send is tried again with the same `seq` for as long as the agent lives: SQS
-may then hold the message twice, which receivers tolerate; losing one they would not. Only the newest `alive` is kept.
+may then hold the message twice, which receivers tolerate; losing one they would not. Only the newest `alive` is kept, and of an attempt's
+`progress` what says more: so what waits while nothing can be sent is bounded by what runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ MESSAGE_MAX_BYTES = 200 * 1024
 ENVELOPE_BYTES = 1024
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 20.0
+
+
+def _outdated(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether the older ping says nothing that the newer one does not say."""
+    same = all(old.get(name) == new.get(name) for name in ("kind", "job", "attempt"))
+    return same and old.keys() <= new.keys()
 
 
 class Pings:
@@ -49,8 +56,8 @@ class Pings:
         """Queue a ping that was made earlier (by a process that did not live to deliver it)."""
         text = json.dumps(ping, separators=(",", ":"), allow_nan=False)
         with self._changed:
-            if ping["kind"] == "alive":
-                self._waiting = [one for one in self._waiting if one[0]["kind"] != "alive"]
+            if ping["kind"] in ("alive", "progress", "installs"):
+                self._waiting = [one for one in self._waiting if not _outdated(one[0], ping)]
             self._waiting.append((ping, text))
             self._changed.notify_all()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from agent import folder, graded, outputs, verdict
+from agent.clock import since_boot
 from agent.execution import Executed
+from agent.patience import WAIT_MAX_S, Patience
 
 if TYPE_CHECKING:
     from agent.attempt import Attempt
@@ -30,6 +31,9 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
             allowed=attempt.allowed,
         )
     )
+    patience = Patience(
+        lambda: attempt.stopper.why == "stopped", min(WAIT_MAX_S, host.manifest.settings.unreachable_max_s)
+    )
     problems = []
     if not ended.clean:
         problems.append("not all of its processes could be killed")
@@ -43,14 +47,14 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
     stored, problem = outputs.collect(
         attempt.paths.work,
         assignment.outputs,
-        lambda path, full, size: host.aws.put_file(attempt.prefix + "out/" + path, full, size),
+        lambda path, full, size: patience(lambda: host.aws.put_file(attempt.prefix + "out/" + path, full, size)),
     )
     problems.append(problem)
     if assignment.archive:
-        one, problem = _keep_all(attempt)
+        one, problem = _keep_all(attempt, patience)
         stored = [kept for kept in stored if kept["path"] not in {new["path"] for new in one}] + one
         problems.append(problem)
-    log, problem = done.log.finish()
+    log, problem = done.log.finish(patience)
     problems.append(problem)
     return {
         "outcome": found.outcome,
@@ -72,7 +76,7 @@ def _doubt(attempt: "Attempt", done: Executed) -> str:
     knows how it ended."""
     if done.ended.exit_code is None and not done.ended.killed and not done.use.oom_kills:
         return LOST
-    early = time.time() - attempt.started_at < DOUBT_S
+    early = since_boot() - attempt.began_s < DOUBT_S
     return attempt.host.health.probe() if done.ended.exit_code and not done.ended.killed and early else ""
 
 
@@ -83,14 +87,14 @@ def _at_limit(attempt: "Attempt", done: Executed) -> str:
     return folder.of_size(attempt.paths.work, attempt.allowed.file_bytes)
 
 
-def _keep_all(attempt: "Attempt") -> tuple[list[dict[str, Any]], str]:
+def _keep_all(attempt: "Attempt", patience: Patience) -> tuple[list[dict[str, Any]], str]:
     """The whole work folder as one output."""
     from agent import archive
 
     path = attempt.paths.top + "/archive.tar.gz"
     try:
         size, problem = archive.pack(attempt.paths.work, path, attempt.host.manifest.settings.work_limit_bytes)
-        attempt.host.aws.put_file(attempt.prefix + "out/" + archive.NAME, path, size)
+        patience(lambda: attempt.host.aws.put_file(attempt.prefix + "out/" + archive.NAME, path, size))
     except Exception as error:  # what it printed and its other outputs may still go through
         return [], "its archive could not be stored: %s" % error
     return [{"path": archive.NAME, "bytes": size}], problem

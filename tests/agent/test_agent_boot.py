@@ -9,6 +9,7 @@ import time
 from agent_machine import a_job
 
 from agent.build import boot_script
+from agent.cgroups import JOBS_UNIT
 
 EMPTY = "MANIFEST = r'''{}'''"
 
@@ -97,3 +98,7 @@ def test_where_there_is_systemctl_the_agent_becomes_a_service(machine, built_age
     assert f"{one.root}/opt/spillway/agent.pyz run\n" in unit
     assert f"\nEnvironment=SPILLWAY_ROOT={one.root}\n" in unit
     assert "\nRestart=always\n" in unit
+    assert "\nKillMode=process\n" in unit, "an agent that ends leaves what it runs to the next one"
+    jobs = (one.root / "etc/systemd/system" / JOBS_UNIT).read_text()
+    assert JOBS_UNIT in unit
+    assert "\nDelegate=yes\n" in jobs
