@@ -17,7 +17,7 @@ from chalicelib.core.durations import boot_s
 from chalicelib.core.forecast import there_at
 from chalicelib.core.host import LIVE, Host, HostState
 from chalicelib.core.job import Job, JobState
-from chalicelib.core.plan import Action, Assign, Plan, Start
+from chalicelib.core.plan import Action, Assign, Gather, Plan, Start
 from chalicelib.core.plan_words import concerning_host, concerning_job, words
 from chalicelib.core.pool import Pool
 from chalicelib.core.snapshot import Snapshot
@@ -61,6 +61,7 @@ def job(plane: Plane, record: Job) -> Why:
     unanswered = host is not None and host.state is HostState.LAUNCHING and host.instance_id is None
     pool = plane.stores.registry.pool(record.pool) if unanswered else None
     backoff_until = pool.supply.backoff_until if pool is not None else 0.0
+    rows = (plane.stores.hosts.get(record.pool, name) for name in record.members) if not record.ended else ()
     sentences = why_job(
         record,
         story.of_job(plane, record),
@@ -69,6 +70,7 @@ def job(plane: Plane, record: Job) -> Why:
         outlook=outlook,
         awaited=awaited,
         backoff_until=backoff_until,
+        members={row.id: row for row in rows if row is not None},
     )
     return Why(subject=record.id, state=str(record.state), at=now, sentences=tuple(sentences))
 
@@ -145,7 +147,7 @@ def _wait_s(planned: Planned, actions: Sequence[Action], rank: str | None) -> fl
     hosts = {host.id: host for host in s.hosts}
     boot = boot_s(s.learned)
     for action in actions:
-        if isinstance(action, Start):
+        if isinstance(action, Start) or (isinstance(action, Gather) and action.missing):
             return boot
         if isinstance(action, Assign) and (on := hosts.get(action.host)) is not None:
             return max(0.0, there_at(on, s.now, boot) - s.now)

@@ -12,7 +12,7 @@ from chalicelib.core.fleet import COUNTED, exclusive
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.job_spec import Reservation
 from chalicelib.core.outlook import jobs_per_host, list_price_usd_h
-from chalicelib.core.plan import Assign, Plan, Start
+from chalicelib.core.plan import Assign, Gather, Plan, Start
 from chalicelib.core.snapshot import Snapshot
 
 NO_TIMEOUT_S = 86_400  # of an average job
@@ -25,10 +25,14 @@ def expectation(s: Snapshot, plan: Plan) -> Expectation:
     for action in plan.actions:
         if isinstance(action, Assign):
             given.setdefault(action.host, []).append(action.entry.reservation)
+        elif isinstance(action, Gather):
+            for host in action.hosts:
+                given.setdefault(host, []).append(action.entry.reservation)
     s = ladder.current(s)
     per_host = jobs_per_host(s)
     hosts = sum(host.state in COUNTED for host in s.hosts)
     loads = [load for action in plan.actions if isinstance(action, Start) for load in action.loads]
+    loads += [(action.entry,) for action in plan.actions if isinstance(action, Gather) for _ in range(action.missing)]
     spare, opens_at = _to_come(s, hosts + len(loads))
     coming = spare * per_host + sum(max(0.0, per_host - len(load)) for load in loads)
     coming += sum(

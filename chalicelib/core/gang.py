@@ -11,7 +11,7 @@ to end. When all have ended the job ends, or waits again, as its cause would hav
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.consistency import RESUME_AFTER_S
@@ -30,6 +30,7 @@ READY_MAX_S = (
 LOG_KEPT_CHARS = 1024  # of what a member of another rank than 0 printed, where it did not cause the end
 
 Carrier = tuple[Host, Assignment]
+Carried = Mapping[tuple[str, int], list[Carrier]]
 
 # -- what ends mean
 
@@ -97,9 +98,9 @@ def _summed(job: Job, finish: Finish | None) -> Finish | None:
 # -- what a pass does
 
 
-def orders(s: Snapshot) -> Iterator[Go | Halt | Reclaim]:
+def orders(s: Snapshot, carried: Carried) -> Iterator[Go | Halt | Reclaim]:
     """What is to be done about the gangs that hosts carry."""
-    for (job_id, attempt), carriers in _carried(s.hosts).items():
+    for (job_id, attempt), carriers in carried.items():
         job = s.gangs.get(job_id)
         if job is None or job.attempt != attempt or job.ended or job.state is JobState.PENDING:
             yield from _unconfirmed(s, carriers)
@@ -109,15 +110,15 @@ def orders(s: Snapshot) -> Iterator[Go | Halt | Reclaim]:
             yield from _running(job, carriers)
 
 
-def rings(s: Snapshot) -> list[str]:
+def rings(s: Snapshot, carried: Carried) -> list[str]:
     """Hosts that were told to begin and have not said that they do."""
-    return [host.id for host, due in _go_due(s) if s.now >= due]
+    return [host.id for host, due in _go_due(s, carried) if s.now >= due]
 
 
-def due(s: Snapshot) -> Iterator[float]:
+def due(s: Snapshot, carried: Carried) -> Iterator[float]:
     """The moments at which something here would be another answer, if nothing else happens."""
-    yield from (max(at, s.now + RING_AGAIN_S) for _, at in _go_due(s))
-    for (job_id, _), carriers in _carried(s.hosts).items():
+    yield from (max(at, s.now + RING_AGAIN_S) for _, at in _go_due(s, carried))
+    for (job_id, _), carriers in carried.items():
         job = s.gangs.get(job_id)
         if job is not None and job.state is JobState.ASSIGNED and (at := _late_at(carriers)) is not None and at > s.now:
             yield at + 1.0
@@ -126,8 +127,8 @@ def due(s: Snapshot) -> Iterator[float]:
                 yield max(a.assigned_at + RESUME_AFTER_S, s.now) + 1.0
 
 
-def _go_due(s: Snapshot) -> Iterator[tuple[Host, float]]:
-    for (job_id, attempt), carriers in _carried(s.hosts).items():
+def _go_due(s: Snapshot, carried: Carried) -> Iterator[tuple[Host, float]]:
+    for (job_id, attempt), carriers in carried.items():
         job = s.gangs.get(job_id)
         if job is None or job.attempt != attempt or job.state is not JobState.RUNNING:
             continue
@@ -136,7 +137,8 @@ def _go_due(s: Snapshot) -> Iterator[tuple[Host, float]]:
                 yield host, max(host.rung_at or 0.0, job.entered.get(JobState.RUNNING, 0.0)) + RING_AGAIN_S
 
 
-def _carried(hosts: Sequence[Host]) -> Mapping[tuple[str, int], list[Carrier]]:
+def carried(hosts: Iterable[Host]) -> Carried:
+    """Gangs' attempts (job, attempt) that hosts carry, with those hosts by rank."""
     found: defaultdict[tuple[str, int], list[Carrier]] = defaultdict(list)
     for host in hosts:
         for a in host.assignments:

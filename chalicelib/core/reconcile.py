@@ -57,7 +57,8 @@ def reconcile(s: Snapshot) -> Plan:
     scale_in = list(retirement.scale_in(s, step.idle, step.surplus if step.agreed else 0, step.target.why))
     recaptures = list(_recaptures(fleet, step, busy))
     assigns = list(_assigns(s, fleet, there))
-    unheard = gang.rings(s)
+    gangs = gang.carried(s.hosts)
+    unheard = gang.rings(s, gangs)
     ring = [
         host.id
         for host in fleet.hosts
@@ -75,7 +76,7 @@ def reconcile(s: Snapshot) -> Plan:
     plan = Plan(
         actions=(
             *repairs,
-            *gang.orders(s),
+            *gang.orders(s, gangs),
             *departures,
             *scale_in,
             *recaptures,
@@ -88,7 +89,7 @@ def reconcile(s: Snapshot) -> Plan:
         ),
         waits=tuple(waits),
         begins=step.begins,
-        wake_at=min((*_due(s, fleet, step, leaving | busy), *gang.due(s), *gives_up_at), default=None),
+        wake_at=min((*_due(s, fleet, step, leaving | busy), *gang.due(s, gangs), *gives_up_at), default=None),
         target=step.target,
         scaling=step.memory,
         supply=s.pool.supply,

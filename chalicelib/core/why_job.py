@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from chalicelib.core import why_gang
 from chalicelib.core.graph import Fate, Ruling
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.installs import RUNNING, words
@@ -56,14 +58,15 @@ def why_job(
     outlook: Outlook | None,
     awaited: Ruling | None = None,
     backoff_until: float = 0.0,
+    members: Mapping[str, Host] = MappingProxyType({}),
 ) -> list[str]:
-    """Sentences, the most important first. `host`: the row of the host it names, while there is one. `awaited`: of a blocked job, how
-    those stand whom it waits for. `backoff_until`: until when its pool asks nothing of EC2."""
+    """Sentences, the most important first. `host`: the row of the host it names, while there is one; `members`: those of a gang's
+    hosts, by id. `awaited`: of a blocked job, how those stand whom it waits for. `backoff_until`: until when its pool asks nothing of EC2."""
     told = [
         _state(job, now),
         *_reasons(job, outlook),
         *_others(job, awaited),
-        *_place(job, host, now, backoff_until),
+        *(why_gang.places(job, members, now) if job.gang else _place(job, host, now, backoff_until)),
         *_progress(job, now),
         *_next(job, outlook, now),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from town import OFFERING, Town
 
+from chalicelib.control import explain
 from chalicelib.control.cancel import cancel
 from chalicelib.core import invariants
 from chalicelib.core.host import HostState
@@ -61,6 +62,26 @@ def test_nobody_begins_before_the_last_one_is_ready():
     town.run(120)
     assert town.job(job.id).state is JobState.SUCCEEDED
     at_rest(town)
+
+
+def test_why_says_who_is_waited_for_and_where_it_runs():
+    """While it gathers, how many are ready and what of the others is known; then where it runs, and who has ended."""
+    town = Town(FOUR)
+    town.submit("run 100")
+    town.run(30)
+    town.boot_s = 100.0
+    job = town.submit("run 50", hosts=2)
+    town.run(30)
+    told = " ".join(explain.job(town.plane, town.job(job.id)).sentences)
+    assert "It needs 2 hosts at once; 1 of them is ready" in told
+    assert "Rank 1 is waited for: host-" in told
+    assert "boots since" in told
+    town.run(90)
+    told = " ".join(explain.job(town.plane, town.job(job.id)).sentences)
+    assert "It runs on 2 hosts: host-" in told
+    town.run(50)
+    events = [line.reason for line in town.stores.story.of(job.id) if line.event == "member"]
+    assert [text.split(" on ")[0] for text in events] == ["rank 0", "rank 1"]
 
 
 def test_a_gang_takes_hosts_that_are_there_and_launches_the_missing_ones():
