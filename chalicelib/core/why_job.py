@@ -61,7 +61,7 @@ def why_job(
     members: Mapping[str, Host] = MappingProxyType({}),
 ) -> list[str]:
     """Sentences, the most important first. `host`: the row of the host it names, while there is one; `members`: those of a gang's
-    hosts, by id. `awaited`: of a blocked job, how those stand whom it waits for. `backoff_until`: until when its pool asks nothing of EC2."""
+    hosts, by id. `awaited`: of a blocked job, how those stand whom it waits for. `backoff_until`: until then its pool asks EC2 nothing."""
     told = [
         _state(job, now),
         *_reasons(job, outlook),
