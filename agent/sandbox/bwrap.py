@@ -88,6 +88,8 @@ class Bubblewrap(Sandbox):
         args += ["--proc", "/proc", "--dev", "/dev"]
         if self._modern:
             args += ["--perms", "1777", "--tmpfs", "/dev/shm"]
+        if self._modern:
+            args += ["--perms", "0755", "--dir", "/var"]  # in which something may be shown
         args += ["--bind", ask.tmp, "/tmp", "--symlink", "../tmp", "/var/tmp", "--bind", ask.work, ask.folder]
         for mount in ask.mounts:
             if self._modern:  # else bubblewrap makes what leads there, and for all; this one makes it for root alone

@@ -1,10 +1,19 @@
 """What a job's install makes of a host: run once, outside of the sandbox, waited for, and told when it fails."""
 
+import hashlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from agent_machine import a_job, processes_with
+
+from agent.cache import Cache
+from agent.installs import Installs, Order, version
+from agent.keep import Keep
+from agent.manifest import Git, Input, Install
+from agent.refusal import Refusal
+from agent.supervise import Stopper
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
@@ -150,3 +159,139 @@ def test_a_script_that_is_not_among_the_inputs_is_the_jobs_own_fault(machine):
     one = machine(assignments=[a_job("job-1", install={"path": "setup.sh"})], settings=FAST).start()
     refused = one.wait("refused")
     assert (refused["why"], refused["reason"]) == ("bad_input", "its install setup.sh is not among its inputs")
+
+
+# --- what is kept, and what a version is
+
+
+class Script:
+    """A runner that runs nothing: `outcomes` are what its tries return, "" for one that ends well."""
+
+    def __init__(self, *outcomes, size=4096):
+        self.outcomes, self.size, self.tries = list(outcomes), size, 0
+
+    def once(self, site, install, name, shown, number, stopper):
+        self.tries += 1
+        os.makedirs(site.folder, exist_ok=True)
+        with open(site.folder + "/made", "wb") as file:
+            file.write(b"x" * self.size)
+        return self.outcomes.pop(0) if self.outcomes else ""
+
+
+def a_host(folder, runner, limit_bytes=1 << 30):
+    """(its installs, what it keeps, what it told of sickness)."""
+    sick = []
+    keep = Keep(str(folder), limit_bytes)
+    return Installs(str(folder / "installs"), keep, runner, 0.0, lambda told: None, sick.append), keep, sick
+
+
+def provided(installs, version):
+    stopper = Stopper()
+    order = Order(version, Install("true", "", 10.0), os.makedirs)
+    try:
+        with installs.held(version):
+            return installs.provide(order, "job-1#1", stopper, lambda: False)
+    finally:
+        stopper.close()
+
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+def test_installs_and_uploads_share_one_bound_and_what_was_used_longest_ago_goes_first(tmp_path):
+    """But the install that was used last stays, however large it is: else it would be run again for each job."""
+    runner = Script(size=20000)
+    installs, keep, _ = a_host(tmp_path, runner, limit_bytes=50000)
+    cache = Cache(str(tmp_path / "cache"), keep=keep)
+    os.makedirs(tmp_path / "cache")
+    sha256 = hashlib.sha256(b"y" * 9000).hexdigest()
+    with cache.hold(sha256, lambda path: Path(path).write_bytes(b"y" * 9000) and None):
+        pass
+    provided(installs, A)
+    assert cache.holds() == [sha256]
+    provided(installs, B)
+    assert cache.holds() == [], "it was used before both"
+    assert provided(installs, A)
+    assert runner.tries == 2
+    runner.size = 200000
+    provided(installs, C)
+    assert (runner.tries, [told["version"] for told in installs.told()]) == (3, [C])
+    assert provided(installs, C)
+    assert runner.tries == 3
+    assert keep.make_room(), "a full disk spares nothing"
+    assert installs.told() == []
+    assert provided(installs, C)
+    assert runner.tries == 4
+
+
+def test_what_is_in_use_is_never_removed(tmp_path):
+    installs, keep, _ = a_host(tmp_path, Script(), limit_bytes=1)
+    folder = provided(installs, A)
+    with installs.held(A):
+        keep.make_room()
+        provided(installs, B)
+        assert os.path.exists(folder + "/made")
+
+
+def test_no_more_than_sixteen_are_kept(tmp_path):
+    installs, _, _ = a_host(tmp_path, Script())
+    for number in range(20):
+        provided(installs, f"{number:064x}")
+    assert [int(told["version"], 16) for told in installs.told()] == list(range(4, 20))
+
+
+def test_what_is_ready_outlives_the_agent_and_nothing_else_does(tmp_path):
+    """A folder without READY, one with half of it, and one whose removal was cut short."""
+    runner = Script()
+    installs, _, _ = a_host(tmp_path, runner)
+    provided(installs, A)
+    for name, ready in ((B, None), (C, "{"), (".gone-1", None)):
+        os.makedirs(tmp_path / "installs" / name / "folder")
+        if ready:
+            (tmp_path / "installs" / name / "READY").write_text(ready)
+    again, _, _ = a_host(tmp_path, runner)
+    assert os.listdir(tmp_path / "installs") == [A]
+    assert provided(again, A)
+    assert runner.tries == 1
+    assert [(told["version"], told["state"]) for told in again.told()] == [(A, "ready")]
+
+
+def test_a_try_that_fails_is_followed_by_two_more_and_then_by_none(tmp_path):
+    """Also for whoever comes later: the host is sick, once."""
+    installs, _, sick = a_host(tmp_path, runner := Script("no", "no"))
+    assert provided(installs, A)
+    assert (runner.tries, sick) == (3, [])
+    runner.outcomes = ["no"] * 9
+    for _ in range(2):
+        with pytest.raises(Refusal, match=r"no \(tried 3 times\)") as refused:
+            provided(installs, B)
+        assert (refused.value.why, refused.value.fields) == ("install_failed", {"install": B})
+    assert (runner.tries, sick) == (6, ["an install failed: no (tried 3 times)"])
+
+
+def test_a_version_is_of_what_is_run_and_of_nothing_else(tmp_path):
+    """The script's folder among the inputs: neither a submission beside it nor an input's order is another version; its content is."""
+    sum_a, sum_b = "a" * 64, "b" * 64
+
+    def of(*inputs, path="source/setup.sh"):
+        return version(Install("", path, 1.0), inputs, str(tmp_path))
+
+    def upload(path, sha256, unpack=True):
+        return Input(path, sha256, None, unpack)
+
+    one = of(upload("source", sum_a), upload("submission", sum_a))
+    assert one == of(upload("submission", sum_b), upload("source", sum_a))
+    assert one != of(upload("source", sum_b))
+    assert one != of(upload("source", sum_a), path="source/other.sh")
+    assert one != of(upload("source", sum_a), Input("source/more", "", "text", False))
+    assert version(Install("x", "", 1.0), (), "") == version(Install("x", "", 9.0), (upload("a", sum_a),), "")
+    known = []
+    for number, change in enumerate(("echo 1", "echo 1", "echo 2")):
+        (tmp_path / "source").mkdir(exist_ok=True)
+        (tmp_path / "source/setup.sh").write_text(change)
+        (tmp_path / "submission").write_text(str(number))
+        found = of(
+            Input("source", "", None, False, git=Git("https://x/y")), Input("submission", "", str(number), False)
+        )
+        known.append(found)
+    assert known[0] == known[1] != known[2], "of a repository nobody knows beforehand what it holds"

@@ -61,8 +61,11 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 def names(town: Town) -> dict[str, list[str]]:
     """What paths can name: a job that ran, one that waits, its host, pools, a booking."""
     town.api.put("pools/fuzzed", json={"hosts_max": 1, "linger_s": 3600}).raise_for_status()
-    ran = town.submit("echo hello; echo out > out.txt", pool="fuzzed", outputs=["*.txt"], result="out.txt")
+    ran = town.submit(
+        "echo hello; echo out > out.txt", pool="fuzzed", outputs=["*.txt"], result="out.txt", install={"script": "true"}
+    )
     (ended,) = town.ended([ran])
+    installs = town.api.get(f"hosts/{ended['host']}").json()["installs"]
     town.fault("refuse_capacity").raise_for_status()
     town.api.put("pools/other", json={"hosts_max": 0}).raise_for_status()
     waits = town.submit("echo never", pool="other", labels={"course": "c1"})
@@ -80,6 +83,7 @@ def names(town: Town) -> dict[str, list[str]]:
         "array_id": [many["id"]],
         "job_id": [ran, waits],
         "host_id": [ended["host"]],
+        "version": [one["version"] for one in installs],
         "pool": ["fuzzed", "other"],
         "booking_id": ["exam"],
         "family": ["grader"],

@@ -103,7 +103,8 @@ def things(root: httpx.Client, hers: httpx.Client, deployed: Deployed) -> dict[s
         "labels": {"who": MARK},
         "outputs": ["out.txt"],
     }
-    job = hers.post("/jobs", json=spec).raise_for_status().json()["id"]
+    installing = {**spec, "install": {"script": f"echo {MARK}"}}
+    job = hers.post("/jobs", json=installing).raise_for_status().json()["id"]
     deployed.client.wait([job], timeout_s=60)
     array = hers.post("/arrays", json={"job": {**spec, "queue_ttl_s": 60}, "count": 2}).raise_for_status().json()["id"]
     eventually(lambda: root.get(f"/arrays/{array}").json()["state"] == "succeeded", 60)
@@ -116,12 +117,14 @@ def things(root: httpx.Client, hers: httpx.Client, deployed: Deployed) -> dict[s
     )
     token = root.post("/tokens", json={"role": "submitter", "owner": f"alice-{MARK}"}).json()["id"]
     host = root.get(f"/jobs/{job}").json()["host"]
+    installs = root.get(f"/hosts/{host}").json()["installs"]
     return {
         "job_id": job,
         "array_id": array,
         "schedule": "alices",
         "family": "grading",
         "host_id": host,
+        "version": installs[0]["version"],
         "pool": "default",
         "booking_id": "exam",
         "owner": f"alice-{MARK}",
