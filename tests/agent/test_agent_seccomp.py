@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import struct
 import subprocess
 
@@ -94,6 +95,27 @@ def test_another_table_of_calls_is_none(name):
     assert answer(name, -1) == ENOSYS
     if seccomp.MACHINES[name].x32:
         assert answer(name, seccomp.X32_BIT | 165) == ENOSYS
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [("x86_64", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "/usr/include/asm-generic/unistd.h")],
+)
+def test_calls_have_the_numbers_that_the_kernel_gives_them(name, header):
+    """A wrong one would open what it names, and close something else."""
+    if not os.path.exists(header):
+        pytest.skip("the kernel's headers are not on this machine")
+    with open(header) as file:
+        said = {call: int(number) for call, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", file.read())}
+    machine = seccomp.MACHINES[name]
+    ours = {call: row[machine.column] for call, row in seccomp.DENIED.items()}
+    ours |= {call: getattr(machine, call) for call in ("clone", "ioctl", "personality", "socket", "setsockopt")}
+    ours["clone3"] = seccomp.CLONE3
+    assert {call: number for call, number in ours.items() if call in said} == {
+        call: said[call] for call in ours if call in said
+    }
+    assert not [call for call, number in ours.items() if number < 0 and call in said]
+    assert len(said.keys() & ours.keys()) > 45
 
 
 @machines
