@@ -33,6 +33,7 @@ from agent.refusal import Refusal, refuse_image
 from agent.report import report
 from agent.sandbox import INTERRUPTION, Choice
 from agent.supervise import Stopper
+from agent.users import FIRST_UID, LAST_UID
 
 if TYPE_CHECKING:
     from agent.gang import Gathering
@@ -94,13 +95,21 @@ class Attempt(threading.Thread):
         self.taken: Optional[dict[str, Any]] = None  # that EC2 takes the machine back, and when
         self.installed = ""  # the folder of its install
         self.holding = contextlib.ExitStack()  # what must stay on the host until it has ended
+        self.thawed_from = ""  # the key of the checkpoint whose processes go on
         self.restored = ""  # what was put back of an earlier attempt, as a sentence
         self.keeping = Keeping(self)
+        host.keepers.users.take(assignment.key, uid)
         self.gathering: Optional["Gathering"] = None
         if assignment.hosts > 1:
             from agent import gang
 
             self.gathering = gang.Gathering()
+
+    def take_uid(self, uid: int) -> bool:
+        """Be this user from now on, if no other attempt here is; before anything of it belongs to another."""
+        taken = FIRST_UID <= uid <= LAST_UID and self.host.keepers.users.take(self.assignment.key, uid)
+        self.uid = uid if taken else self.uid
+        return taken
 
     def stop(self, why: str) -> None:
         """End it: "cancel" or "stopped"."""
@@ -147,6 +156,7 @@ class Attempt(threading.Thread):
             try:
                 folder.remove(self.paths.top)
                 self.holding.close()
+                self.host.keepers.users.free(self.assignment.key)
             finally:  # whatever happens: without this the attempt would hold its slot for ever
                 self._ended(self.assignment.key, why)
                 self.stopper.close()

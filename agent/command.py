@@ -120,7 +120,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     from agent.install_run import Runner
     from agent.installs import Installs
     from agent.job_socket import Doors
-    from agent.keeping import Keepers
+    from agent.keeping import Keepers, Users
     from agent.loop import Loop, adoptable
 
     prefix = "spillway-%s-" % digest[8:16]
@@ -128,7 +128,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     goes_on = [key for key, entry in journal.at_start.entries.items() if adoptable(entry)]
     cgroups.sweep(groups, prefix, {group_name(prefix, key) for key in goes_on})
     _clear(paths.work, {key.replace("#", ".") for key in goes_on})
-    keepers = Keepers(Doors(), Saver(paths.saving))
+    keepers = Keepers(Doors(), Saver(paths.saving), Users())
     if choice.default is not None:
         choice.default.sweep(goes_on)
     runner = Runner(

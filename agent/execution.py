@@ -12,7 +12,7 @@ from agent.cgroups import Group, Use
 from agent.journal import Entry
 from agent.limits import limits, outgrown
 from agent.logs import Log
-from agent.sandbox import Ask, Mount
+from agent.sandbox import Ask, Launch, Mount, Sandbox
 from agent.supervise import Bounds, Command, Ended
 
 if TYPE_CHECKING:
@@ -100,6 +100,20 @@ def _log(attempt: "Attempt") -> Log:
     )
 
 
+def _launch(attempt: "Attempt", sandbox: Sandbox) -> Launch:
+    """How its command begins, or how what an earlier attempt has left of it goes on."""
+    ask = ask_of(attempt)
+    if not attempt.keeping.by_criu:
+        return sandbox.launch(ask)
+    from agent import criu
+    from agent.sandbox.bwrap import Bubblewrap
+
+    assert isinstance(sandbox, Bubblewrap)
+    return (
+        criu.thaw(sandbox, ask, attempt.paths.thawing) if attempt.thawed_from else sandbox.launch(criu.kept_alive(ask))
+    )
+
+
 def execute(attempt: "Attempt") -> Executed:
     """Run the command to its end. The journal says `begun` before anything of it is executed; what is left of it is ended."""
     host, assignment = attempt.host, attempt.assignment
@@ -115,7 +129,7 @@ def execute(attempt: "Attempt") -> Executed:
         log = attempt.log = _log(attempt)
         attempt.keeping.open()
         minder.prepare(attempt.paths)
-        launch = sandbox.launch(ask_of(attempt))
+        launch = _launch(attempt, sandbox)
         attempt.begin(round(time.time(), 6), launch.keeper)
         held = minder.start(attempt.paths, launch, group, pairs)
         return _oversee(attempt, Command(held, group, launch.keeper), group, log)
@@ -151,6 +165,7 @@ def _end(group: Optional[Group]) -> None:
 def _oversee(attempt: "Attempt", command: Command, group: Optional[Group], log: Log, killed: str = "") -> Executed:
     assignment = attempt.assignment
     pids = group.pids if group is not None and group.holds else lambda: processes.tree(command.pid)
+    attempt.keeping.began(command.pid)
     disk_full = folder.Watch(attempt.paths.top, attempt.disk_bytes, pids)
 
     def beyond() -> str:
@@ -162,4 +177,5 @@ def _oversee(attempt: "Attempt", command: Command, group: Optional[Group], log: 
     ended = command.run(bounds, attempt.stopper, log.take, killed)
     attempt.keeping.close(checkpoints.worth_it(ended.killed, ended.exit_code))
     fault = group.fault(ended.exit_code) if group is not None and not ended.killed else ""
+    fault = fault or (attempt.keeping.not_thawed() if ended.exit_code and not ended.killed else "")
     return Executed(ended, group.use() if group is not None else NOTHING, log, group, fault)

@@ -108,9 +108,12 @@ def parse(line: bytes) -> Asked:
 
 
 class Door:
-    """One attempt's socket. `heard(asked, answer)` is called in the serving thread and must not wait; `answer` may be called by any."""
+    """One attempt's socket, for its user `uid`; None: for whoever sees the folder, as in a container whose users nobody knows.
 
-    def __init__(self, folder: str, uid: int, heard: Callable[[Union[Progress, Keep], Answer], None]) -> None:
+    `heard(asked, answer)` is called in the serving thread and must not wait; `answer` may be called by any.
+    """
+
+    def __init__(self, folder: str, uid: Optional[int], heard: Callable[[Union[Progress, Keep], Answer], None]) -> None:
         self.heard = heard
         self.open = 0
         self.left, self.counted_at, self.resume_at = float(BURST_MAX), time.monotonic(), 0.0
@@ -128,7 +131,7 @@ class Door:
             self.socket.bind(path)
             if uid:
                 os.chown(path, uid, uid)
-            os.chmod(path, 0o600)
+            os.chmod(path, 0o666 if uid is None else 0o600)
             os.fchmod(held, 0o755)
         finally:
             os.close(held)

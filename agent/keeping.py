@@ -24,6 +24,28 @@ if TYPE_CHECKING:
 
 SHOWN_SOCKET, SHOWN_CHECKPOINT = "/spillway", "/checkpoint"
 SENTENCE_MAX = 300
+ASKED_OF_CRIU = "it is kept in a moment"  # not before this is answered: who waits for an answer has a socket open, which cannot be kept
+
+
+class Users:
+    """Whose user is whose: processes that go on bring theirs with them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[str, int] = {}
+
+    def take(self, key: str, uid: int) -> bool:
+        """Whether the attempt has it now, and no other."""
+        with self._lock:
+            if any(held == uid for other, held in self._of.items() if other != key):
+                return False
+            self._of[key] = uid
+            return True
+
+    def free(self, key: str) -> None:
+        """Its attempt has ended."""
+        with self._lock:
+            self._of.pop(key, None)
 
 
 class Keepers(NamedTuple):
@@ -31,6 +53,7 @@ class Keepers(NamedTuple):
 
     doors: Doors
     saver: checkpoints.Saver
+    users: Users
 
 
 class Keeping:
@@ -54,13 +77,20 @@ class Keeping:
         self._saved_at = 0.0
         self._interrupt_at = 0.0
         self._over = threading.Event()
+        self._pid = 0
+        self.cannot = ""  # why its processes are not kept
+
+    @property
+    def by_criu(self) -> bool:
+        """Whether its processes are kept, and can be here."""
+        return self._wanted is not None and self._wanted.by == "criu" and not self.cannot
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """What its command sees of this."""
         paths = self._attempt.paths
         found = [Mount(paths.door, SHOWN_SOCKET, variable="SPILLWAY_AGENT_DIR", on_path=True)]
-        if self._wanted is not None:
+        if self._wanted is not None and self._wanted.by == "files":
             found.append(Mount(paths.checkpoint, SHOWN_CHECKPOINT, True, "SPILLWAY_CHECKPOINT_DIR"))
         return tuple(found)
 
@@ -81,11 +111,36 @@ class Keeping:
         keepers, attempt = self._attempt.host.keepers, self._attempt
         sandbox = attempt.host.sandbox.default
         uid = attempt.uid if sandbox is not None and sandbox.drops_uid else 0
-        self._door = Door(attempt.paths.door, uid, self._heard)
+        self._door = Door(attempt.paths.door, None if attempt.as_image else uid, self._heard)
         keepers.doors.add(self._door)
-        if self._wanted is not None:
+        if self._wanted is not None and self._wanted.by == "criu":
+            from agent import criu
+
+            self.cannot = criu.lacks(sandbox, attempt.assignment.network)
+        if self._wanted is not None and self.cannot:
+            self._problem = "its processes are not kept: %s" % self.cannot
+        elif self._wanted is not None:
             self._due_at = time.monotonic() + self._wanted.interval_s
             keepers.saver.add(self)
+
+    def began(self, pid: int) -> None:
+        """Its command is below the process `pid`."""
+        self._pid = pid
+
+    def not_thawed(self) -> str:
+        """Of processes that were to go on: why they did not; "" where they did, or there were none."""
+        images = self._attempt.paths.thawing
+        if not self._attempt.thawed_from or not os.path.isdir(images):
+            return ""
+        from agent import criu
+
+        why = criu.not_thawed(images)
+        if why:
+            broken = self._attempt.thawed_from
+            with self._lock:
+                fields = self._fields(_boot_time())
+            self._attempt.ping("progress", **fields, checkpoint_broken=broken)
+        return why and "the processes of its checkpoint could not go on here: %s" % why
 
     def close(self, last: bool) -> None:
         """Its command has ended. `last`: it may be continued elsewhere, so what it has left is kept once more."""
@@ -97,20 +152,20 @@ class Keeping:
         if self._wanted is not None:
             keepers.saver.remove(self)
             self._over.set()
-            if last:
+            if last and self._wanted.by == "files":
                 self.save()
 
     def interrupted(self, at: float) -> None:
         """EC2 takes the machine back at `at`, and its command has been warned."""
         with self._lock:
             self._interrupt_at = at
-            if self._wanted is not None:
+            if self._wanted is not None and not self.cannot:
                 self._due_at = min(self._due_at, checkpoints.warned(time.monotonic(), at - time.time()))
         self._attempt.host.keepers.saver.wake()
 
     def measure(self) -> int:
         """How large what it keeps is now, for the order in which attempts are warned."""
-        if self._wanted is not None:
+        if self._wanted is not None and self._wanted.by == "files":
             with contextlib.suppress(OSError, packing.Unkept):
                 self._bytes = packing.look(self._attempt.paths.checkpoint).bytes
         return self._bytes
@@ -147,9 +202,13 @@ class Keeping:
             answer("ok")
         elif self._wanted is None:
             answer("no nothing is kept of this job: its spec has no checkpoint")
+        elif self.cannot:
+            answer("no " + self._problem)
         else:
+            if self._wanted.by == "criu":
+                answer("ok " + ASKED_OF_CRIU)
             with self._lock:
-                self._answers.append(answer)
+                self._answers += [answer] if self._wanted.by == "files" else []
                 self._due_at = min(self._due_at, checkpoints.asked(time.monotonic(), self._saved_at))
             self._attempt.host.keepers.saver.wake()
 
@@ -195,7 +254,14 @@ class Keeping:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(target)
         wait = self._over.wait if not self._over.is_set() else _just_wait
-        found = packing.freeze(attempt.paths.checkpoint, target, self._wanted.mib_max << 20, self._digest, wait)
+        limit_bytes = self._wanted.mib_max << 20
+        if self._wanted.by == "files":
+            found = packing.freeze(attempt.paths.checkpoint, target, limit_bytes, self._digest, wait)
+        else:
+            from agent import criu
+
+            with criu.frozen(self._pid, attempt.uid, attempt.paths.thawing):
+                found = packing.freeze(attempt.paths.top, target, limit_bytes, "", wait, criu.PACKED)
         self._bytes = found.bytes
         if not found.entries:
             return "nothing is there to be kept"

@@ -26,7 +26,7 @@ from agent.install_run import Runner
 from agent.installs import Installs
 from agent.job_socket import Doors
 from agent.journal import Journal
-from agent.keeping import Keepers
+from agent.keeping import Keepers, Users
 from agent.manifest import Assignment, Manifest, Wrong, assignment, settings
 from agent.paths import Paths
 from agent.pings import Pings
@@ -142,7 +142,7 @@ def _run(
     pings.start()
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, uid), lambda: 0.0)
     groups, prefix = cgroups.find(), "spillway-%s-" % hashlib.sha256(root.encode()).hexdigest()[:8]
-    keepers = Keepers(Doors(), Saver(paths.saving))
+    keepers = Keepers(Doors(), Saver(paths.saving), Users())
     installs = Installs(
         paths.installs,
         cache.keep,

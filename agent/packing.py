@@ -43,10 +43,10 @@ class _Entry(NamedTuple):
     inside: int  # descriptor of its folder, good until the next entry is asked for
 
 
-def look(folder: str) -> Look:
-    """Look at it. Raises OSError, and Unkept for what is too deep or too much."""
+def look(folder: str, only: Sequence[str] = ()) -> Look:
+    """Look at it, or at `only` these in it. Raises OSError, and Unkept for what is too deep or too much."""
     digest, count, size = hashlib.sha256(), 0, 0
-    for entry in _entries(folder):
+    for entry in _entries(folder, only):
         status = entry.status
         kind = stat.S_IFMT(status.st_mode)
         if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
@@ -62,14 +62,21 @@ def look(folder: str) -> Look:
     return Look(digest.hexdigest(), count, size)
 
 
-def freeze(folder: str, target: str, limit_bytes: int, known: str, wait: Callable[[float], bool]) -> Look:
-    """Pack it into the new file `target`; what was packed. One that looks like `known`, or is empty, makes no file.
+def freeze(
+    folder: str,
+    target: str,
+    limit_bytes: int,
+    known: str,
+    wait: Callable[[float], bool],
+    only: Sequence[str] = (),
+) -> Look:
+    """Pack it (or `only` these in it) into the new file `target`; what was packed. One that looks like `known`, or is empty, makes no file.
 
     `wait` waits so long and says whether to give up. Raises Unkept, and OSError for a bad disk.
     """
     again_s = AGAIN_FIRST_S
     for left in range(TRIES_MAX, 0, -1):
-        before = look(folder)
+        before = look(folder, only)
         if before.digest == known or not before.entries:
             return before
         if before.bytes > limit_bytes:
@@ -80,8 +87,8 @@ def freeze(folder: str, target: str, limit_bytes: int, known: str, wait: Callabl
         if disk.f_bavail * disk.f_frsize < before.bytes + FREE_BYTES:
             raise Unkept("its host has no room to pack %d MiB" % (before.bytes >> 20))
         try:
-            _pack(folder, target, limit_bytes)
-            if look(folder) == before:
+            _pack(folder, target, limit_bytes, only)
+            if look(folder, only) == before:
                 return before
         except BaseException:
             _unlink(target)
@@ -98,7 +105,7 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _entries(folder: str) -> Iterator[_Entry]:
+def _entries(folder: str, only: Sequence[str] = ()) -> Iterator[_Entry]:
     root = os.open(folder, OPENED | os.O_DIRECTORY)
     count = 0
     try:
@@ -115,7 +122,7 @@ def _entries(folder: str) -> Iterator[_Entry]:
             except OSError as error:
                 raise Unkept("a folder in it cannot be opened: %s" % error.strerror) from error
             try:
-                for name in sorted(os.listdir(inside)):
+                for name in only if only and not path else sorted(os.listdir(inside)):
                     count += 1
                     if count > ENTRIES_MAX:
                         raise Unkept("it has more than %d entries" % ENTRIES_MAX)
@@ -149,7 +156,7 @@ def _open(root: int, parts: Sequence[str]) -> int:
     return held
 
 
-def _pack(folder: str, target: str, limit_bytes: int) -> None:
+def _pack(folder: str, target: str, limit_bytes: int, only: Sequence[str]) -> None:
     import tarfile
 
     from agent.archive import entry_info, exactly
@@ -159,7 +166,7 @@ def _pack(folder: str, target: str, limit_bytes: int) -> None:
     with tarfile.open(
         target, "x:gz", compresslevel=LEVEL, format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
     ) as archive:
-        for entry in _entries(folder):
+        for entry in _entries(folder, only):
             kind = stat.S_IFMT(entry.status.st_mode)
             if kind == stat.S_IFDIR:
                 archive.addfile(entry_info(entry.path, entry.status, tarfile.DIRTYPE, 0))

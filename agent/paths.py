@@ -80,6 +80,11 @@ class AttemptPaths(NamedTuple):
         return self.top + "/checkpoint"
 
     @property
+    def thawing(self) -> str:
+        """Processes of an earlier attempt that are to go on."""
+        return self.top + "/criu"
+
+    @property
     def door(self) -> str:
         """The socket on which its command speaks to us, and the program for that."""
         return self.top + "/door"

@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Mapping
 
 from agent import adapters, errand, folder, git, graded, inputs, parameters, restore
-from agent.manifest import Install
+from agent.manifest import Checkpoint, Install
 from agent.refusal import Refusal
 from agent.sandbox import Ask
 from agent.unpack import Hostile, safe_parts
@@ -31,8 +31,7 @@ def prepare(attempt: "Attempt") -> str:
         inputs.prepare(assignment, paths.work, host.cache, attempt.disk_bytes)
         graded.lay_out(assignment, paths.work)
         if assignment.checkpoint is not None:
-            os.makedirs(paths.checkpoint)
-            attempt.restored = restore.restore(assignment, assignment.checkpoint, paths.checkpoint)
+            _restore(attempt, assignment.checkpoint)
         sandbox = host.sandbox.default
         contained = sandbox is not None and sandbox.images is not None  # what is done to the host is not seen there
         if assignment.install is not None and not contained and not attempt.stopper.why:
@@ -46,7 +45,7 @@ def prepare(attempt: "Attempt") -> str:
         if (
             attempt.image is not None and attempt.as_image
         ):  # nobody knows who that is; the way to them is the container's alone
-            for path in (paths.work, paths.tmp):
+            for path in (paths.work, paths.tmp, *((paths.checkpoint,) if assignment.checkpoint else ())):
                 os.chmod(path, 0o777)
     except adapters.Broken as error:
         raise Refusal("bad_grader", str(error)) from error
@@ -59,6 +58,25 @@ def prepare(attempt: "Attempt") -> str:
     except OSError as error:
         return "the work folder could not be made: %s" % error
     return ""
+
+
+def _restore(attempt: "Attempt", wanted: Checkpoint) -> None:
+    """What an earlier attempt has kept: files for its folder, or processes with the files that they work on. Raises NotUsable, OSError."""
+    paths = attempt.paths
+    os.makedirs(paths.checkpoint)
+    if wanted.by == "files":
+        attempt.restored = restore.restore(attempt.assignment, wanted, paths.checkpoint).sentence
+        return
+    from agent import criu
+
+    cannot = criu.lacks(attempt.host.sandbox.default, attempt.assignment.network)
+    if cannot:
+        attempt.restored = "it starts afresh: %s" % cannot if attempt.assignment.restore else ""
+        return
+    done = restore.restore(attempt.assignment, wanted, paths.checkpoint, lambda: criu.usable(attempt))
+    attempt.restored, attempt.thawed_from = done
+    if attempt.thawed_from:
+        criu.put_back(attempt)
 
 
 def _clone(attempt: "Attempt") -> None:

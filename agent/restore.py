@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import Callable, NamedTuple
 
 from agent import folder, inputs
 from agent.manifest import Assignment, Checkpoint, Kept
@@ -18,18 +19,26 @@ from agent.unpack import Hostile, unpack
 ARCHIVE_SLACK_BYTES = 64 << 20  # of headers and padding, beside what is packed
 
 
-def restore(assignment: Assignment, wanted: Checkpoint, into: str) -> str:
-    """Fill the empty folder `into`; what was done, as a sentence ("" where no earlier attempt has kept anything). Raises NotUsable."""
+class Restored(NamedTuple):
+    """What was done, as a sentence ("" where no earlier attempt has kept anything), and the key of what was put back."""
+
+    sentence: str
+    key: str = ""
+
+
+def restore(assignment: Assignment, wanted: Checkpoint, into: str, usable: Callable[[], str] = lambda: "") -> Restored:
+    """Fill the empty folder `into`; `usable` looks at what is there then, and says why it cannot be used. Raises NotUsable."""
     problems: list[str] = []
     for kept in assignment.restore:
-        problem = _one(kept, assignment.urls[kept.key], wanted.mib_max << 20, into)
+        problem = _one(kept, assignment.urls[kept.key], wanted.mib_max << 20, into) or usable()
         if not problem:
             at = time.strftime("%H:%M:%S", time.gmtime(kept.at))
-            return "; ".join(["it continues from the checkpoint %s of %s UTC" % (_name(kept), at), *problems])
+            said = "it continues from the checkpoint %s of %s UTC" % (_name(kept), at)
+            return Restored("; ".join([said, *problems]), kept.key)
         problems.append("the checkpoint %s was not used: %s" % (_name(kept), problem))
         folder.remove(into)
         os.makedirs(into)
-    return "; ".join(["it starts afresh", *problems]) if problems else ""
+    return Restored("; ".join(["it starts afresh", *problems]) if problems else "")
 
 
 def _one(kept: Kept, url: str, bytes_max: int, into: str) -> str:

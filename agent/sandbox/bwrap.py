@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 from agent.sandbox import PATH, Ask, Launch, Sandbox, environment, seccomp
 
@@ -66,6 +66,11 @@ class Bubblewrap(Sandbox):
             argv += ['%s; exec /bin/sh -c "$1"' % "; ".join(renamed), "sh"]
         argv.append(ask.command)
         return Launch(argv, {"PATH": PATH, "LANG": "C.UTF-8"}, "/", tuple(inherit), True)
+
+    def with_power(self, ask: Ask, argv: Sequence[str]) -> Launch:
+        """The same namespaces and mounts around a program of ours that keeps the agent's user and may call whatever it likes."""
+        fd = _held("arguments", b"".join(os.fsencode(arg) + b"\0" for arg in self._arguments(ask)))
+        return Launch([self._program, "--args", str(fd), "--", *argv], {"PATH": PATH}, "/", (fd,), True)
 
     def _arguments(self, ask: Ask) -> list[str]:
         args = ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"]

@@ -90,6 +90,7 @@ def _said(host: Host, ping: Mapping[str, Any], now: float) -> Said:
         moved_s=min(max(0.0, float(ping.get("moved_s") or 0.0)), at),
         stalled=ping.get("stalled") is True,
         problem=str(ping.get("checkpoint_problem") or ""),
+        broken=str(ping.get("checkpoint_broken") or ""),
         kept=None if kept is None else _kept(host, str(ping["job"]), attempt, kept, now),
     )
 

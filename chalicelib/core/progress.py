@@ -52,7 +52,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a ping says. `moved_s`: for how long it has said nothing new, at `at`."""
+    """What a ping says. `moved_s`: for how long it has said nothing new, at `at`; `broken`: the key of a checkpoint that its attempt was
+    given, and could not go on from."""
 
     attempt: int
     at: float
@@ -62,16 +63,19 @@ class Said:
     stalled: bool = False
     problem: str = ""
     kept: Kept | None = None
+    broken: str = ""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing in it that anybody would keep."""
-        return self.percent is None and not (self.note or self.stalled or self.problem or self.kept)
+        return self.percent is None and not (self.note or self.stalled or self.problem or self.kept or self.broken)
 
 
 def heard(known: Progress, said: Said, *, current: bool) -> Progress:
     """What is known after `said`. `current`: it is of the attempt that the job is at, on the host where it is."""
     kept = _with(known.kept, said.kept)
+    if current and said.broken:
+        kept = tuple(one for one in kept if one.key != said.broken)
     if not current or said.attempt < known.attempt:
         return replace(known, kept=kept)
     if said.attempt > known.attempt:

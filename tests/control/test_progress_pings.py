@@ -99,6 +99,15 @@ def test_the_next_attempt_is_handed_the_newest_first_even_what_was_heard_late() 
     assert told is None or set(told["urls"]) == {first, second}
 
 
+def test_one_that_could_not_go_on_is_handed_to_nobody_again() -> None:
+    """Its attempt says which; the one before it is next."""
+    town, agent, job = running()
+    first, second = keep(town, agent, job, 1, at=town.now - 5), keep(town, agent, job, 2)
+    say(town, agent, job, checkpoint_broken=second)
+    assert [kept.key for kept in town.job(job.id).progress.kept] == [first]
+    assert not town.cloud.blobs.exists(second)
+
+
 def test_a_host_names_nothing_but_what_it_has_made_itself() -> None:
     """Another's object, another attempt's, a path that climbs: set aside, and the job keeps what it has."""
     town, agent, job = running()
