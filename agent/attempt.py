@@ -257,10 +257,15 @@ class Attempt(threading.Thread):
         sandbox = self.host.sandbox.default
         if sandbox is not None and sandbox.shares_network and self.assignment.network:
             self.host.fence.hold()
+        if sandbox is not None and sandbox.images is not None:
+            self.image = sandbox.images.take_again(self.paths.image)
+            if self.image is not None:
+                self.holding.callback(sandbox.images.give_back, self.image)
         if entry.installed:
             self.holding.enter_context(self.host.installs.held(installs.version_at(entry.installed)))
         # The first one may not have left.
-        self.host.pings.post_again({"kind": "start", "at": self.started_at, **named(self.assignment.key)})
+        shown = {"image_digest": self.image.digest} if self.image is not None else {}
+        self.host.pings.post_again({"kind": "start", "at": self.started_at, **named(self.assignment.key), **shown})
         done = adopt(self, entry)
         if done is None:
             self._finish("infrastructure", "the agent on this host restarted just before its command began")

@@ -78,6 +78,12 @@ def pinned(image: str, document: Mapping[str, Any]) -> Pinned:
     )
 
 
+def note(path: str, taken: Pinned) -> None:
+    """Leave a note of what an attempt runs in, for an agent after this one. Raises OSError."""
+    with open(path, "w") as file:
+        json.dump(taken, file)
+
+
 class _Known(NamedTuple):
     id: str
     until: float
@@ -110,6 +116,17 @@ class Images:
         with contextlib.suppress(OSError):
             os.utime(self._file(found.id))
         self.trim()
+        return found
+
+    def take_again(self, path: str) -> Optional[Pinned]:
+        """What an attempt that goes on under this agent had taken, by the file in which it left a note; None where there is none."""
+        try:
+            with open(path) as file:
+                found = Pinned(*json.load(file))
+        except (OSError, ValueError, TypeError):
+            return None
+        with self._changed:
+            self._users[found.id] = self._users.get(found.id, 0) + 1
         return found
 
     def give_back(self, taken: Pinned) -> None:

@@ -95,6 +95,11 @@ class AttemptPaths(NamedTuple):
         return self.top + "/kept.json"
 
     @property
+    def image(self) -> str:
+        """A note of the image that its container runs in."""
+        return self.top + "/image"
+
+    @property
     def log(self) -> str:
         """What it has printed, as far as it is kept on the host."""
         return self.top + "/log"

@@ -37,9 +37,12 @@ def prepare(attempt: "Attempt") -> str:
         if assignment.install is not None and not contained and not attempt.stopper.why:
             _install(attempt, assignment.install)
         if sandbox is not None and sandbox.images is not None and not attempt.stopper.why:
+            from agent import images
+
             image = assignment.image or host.manifest.settings.container_image
             attempt.image = sandbox.images.take(image, lambda: bool(attempt.stopper.why))
             attempt.holding.callback(sandbox.images.give_back, attempt.image)
+            images.note(paths.image, attempt.image)
         if sandbox is not None and sandbox.drops_uid:
             folder.give(paths.top, attempt.uid)
         if (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.engine import Engine, Said
-from agent.images import Images, Pinned, beyond, pinned, unusable
+from agent.images import Images, Pinned, beyond, note, pinned, unusable
 from agent.inputs import NotUsable
 
 
@@ -176,6 +176,22 @@ def test_images_beyond_the_bound_go_unless_an_attempt_or_a_container_has_them(tm
     images.trim(0)
     assert registry.disk == {"a": "newer", "machine": "zero"}
     assert Images(registry, str(tmp_path / "images")).trim(0) is False, "nothing is remembered that is not there"
+
+
+def test_what_an_attempt_runs_in_is_known_to_the_agent_that_adopts_it(tmp_path):
+    """And kept for it; a note that cannot be read is none."""
+    registry = Registry(a="one")
+    first = Images(registry, str(tmp_path / "images"))
+    note(str(tmp_path / "note"), first.take("a", no))
+    second = Images(registry, str(tmp_path / "images"), limit_bytes=1)
+    taken = second.take_again(str(tmp_path / "note"))
+    assert taken.digest == "a@one"
+    second.trim()
+    assert "a" in registry.disk
+    second.give_back(taken)
+    assert "a" not in registry.disk
+    (tmp_path / "note").write_text('["tor')
+    assert second.take_again(str(tmp_path / "note")) is None
 
 
 def test_a_full_disk_gives_up_images_before_it_gives_up(tmp_path):
