@@ -35,7 +35,7 @@ TRIES_MAX = 3
 BACKOFF_GROWTH = 4
 COUNT_MAX = 16
 LOOK_EVERY_S = 1.0
-WAITING_TOLD_MAX = 8
+WAITING_TOLD_MAX = 32
 REASON_MAX = 1000
 PREFIX = "install-"  # of names among what the host keeps
 

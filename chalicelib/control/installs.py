@@ -13,7 +13,7 @@ from chalicelib.core.installs import FAILED, READY, RUNNING, Installed
 from chalicelib.wiring import Plane
 
 COUNT_MAX = 16
-WAITING_MAX = 8
+WAITING_MAX = 32
 TEXT_MAX = 1000
 TOLD_AGAIN_S = 3600.0
 ADVICE = "It is tried on further hosts, and its jobs end when {n} have failed it. `spillway logs HOST --install` shows what it printed"
@@ -30,22 +30,30 @@ def told(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         for subject in (host.id, *(key.partition("#")[0] for key in one.waiting)):
             plane.tell(subject, "install", f"on {host.id}: {installs.words(one)}")
         if one.state == FAILED:
-            reason = f"{installs.words(one)}"
-            plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
+            _settled(plane, host, one.version, frozenset(one.waiting), one.reason, installs.words(one))
             _notice(plane, host, one)
     return any(one.state in (READY, FAILED) for one in news)
 
 
 def refused(plane: Plane, host: Host, assignment: Assignment, version: str, reason: str, said: str) -> None:
-    """An attempt whose install failed on its host: it waits for another host; not when as many have failed it as may. `said`: the agent's
-    sentence."""
+    """An attempt whose install failed on its host, where that was not told before. `said`: the agent's sentence."""
+    _settled(plane, host, version, frozenset({assignment.key}), said, reason)
+
+
+def _settled(plane: Plane, host: Host, version: str, waiting: frozenset[str], said: str, reason: str) -> None:
+    """The attempts that waited for a failed install wait for another host; where as many hosts have failed it as may, they end.
+
+    Those that end do so before their host is trusted no more: a pass that sees that takes back what has not begun there.
+    """
     rows, _ = plane.stores.hosts.of_pool(host.pool)
     hosts = installs.failed_on(version, rows) | {host.id}
-    plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
     if len(hosts) >= installs.HOSTS_MAX:
         over = f"its install failed on {len(hosts)} hosts of pool {host.pool}, so it was never begun: {said}"
-        settle.unfit(plane, host, {assignment.key: over})
-    settle.reclaim(plane, host, assignment, reason)
+        settle.unfit(plane, host, dict.fromkeys(waiting, over))
+    plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
+    for assignment in host.assignments:
+        if assignment.key in waiting:
+            settle.reclaim(plane, host, assignment, reason)
 
 
 def _notice(plane: Plane, host: Host, one: Installed) -> None:

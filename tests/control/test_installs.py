@@ -39,6 +39,7 @@ class Installing(Town):
     """Its agents run installs: `breaks` says on which hosts they fail."""
 
     breaks = True
+    says = frozenset({"installs", "refused"})
 
     def _begin(self, agent: Agent, a: dict[str, Any]) -> None:
         if not a.get("install"):
@@ -50,7 +51,10 @@ class Installing(Town):
             super()._begin(agent, a)
             return
         failed = an_install("failed", self.now, tries=3, reason=SENTENCE, waiting=[key])
-        self._say(agent, {"kind": "installs", "installs": [failed]})
+        if "installs" in self.says:
+            self._say(agent, {"kind": "installs", "installs": [failed]})
+        if "refused" not in self.says:
+            return
         refused = {"kind": "refused", "job": a["job"], "attempt": a["attempt"], "why": "install_failed"}
         self._say(agent, {**refused, "install": VERSION, "reason": SENTENCE})
 
@@ -63,9 +67,13 @@ def of_type(town: Town, type_: str) -> list[Any]:
     return [notice for notice in town.cloud.notices.published if notice["type"] == type_]
 
 
-def test_a_job_whose_install_fails_everywhere_ends_uncharged_after_three_hosts() -> None:
-    """Each of them is trusted no more; people hear of it once; whoever needs it afterwards ends with the first host that fails it too."""
+@pytest.mark.parametrize("said", [{"installs", "refused"}, {"installs"}], ids=" ".join)
+def test_a_job_whose_install_fails_everywhere_ends_uncharged_after_three_hosts(said: set[str]) -> None:
+    """Each of them is trusted no more; people hear of it once; whoever needs it afterwards ends with the first host that fails it too.
+
+    Whichever of the two words of an agent comes first, the pass that it wakes must not give the attempt to a fourth host."""
     town = a_town()
+    town.says = frozenset(said)
     job = town.submit(install=Install(script="x"), max_attempts=3, cpu=2.0)
     town.run_until_quiet()
     ended = town.job(job.id)
