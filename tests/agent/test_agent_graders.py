@@ -93,9 +93,8 @@ def test_broken_graders_are_told_from_bad_submissions(town):
     town("job-long", "gradescope", {**source, "source/run_autograder": long})
     slow = "#!/bin/sh\nsleep 60\n"
     town("job-slow", "gradescope", {**source, "source/run_autograder": slow}, timeout_s=1)
-    town(
-        "job-printed", "coursera", {"submission/x": ""}, command='echo \'{"isCorrect": true, "feedback": "ok"}\'; true'
-    )
+    printed = """head -c 2000000 /dev/zero; printf '\\n{"isCorrect": true, "feedback": "%s"}\\n' "$partId"; true"""
+    town("job-printed", "coursera", {"submission/x": ""}, command=printed, parameters={"partId": "5ShhY"})
     stale = {"results/results.json": '{"score": 100}', "submission/x": "", "source/setup.sh": "true"}
     town("job-stale", "gradescope", {**stale, "source/run_autograder": "#!/bin/sh\nexit 0\n"})
     run = {"source/setup.sh": "true", "source/run_autograder": WINDOWS}
@@ -123,6 +122,7 @@ def test_broken_graders_are_told_from_bad_submissions(town):
         assert reason in finish["reason"], finish
     long = one.wait("finish", "job-long")["result"]
     assert (long["score"], long["cut"], len(long["output"])) == (3, True, 8192)
-    assert one.wait("finish", "job-printed")["result"]["score"] == 1.0
+    printed = one.wait("finish", "job-printed")["result"]
+    assert (printed["score"], printed["output"]) == (1.0, "5ShhY")
     slow = one.wait("finish", "job-slow")
     assert (slow["outcome"], slow["cause"], slow["result"]) == ("timed_out", "", None), slow
