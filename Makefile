@@ -20,7 +20,7 @@ test: setup  ## unit, property, contract and end-to-end tests
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/ready  ## long games against the control code, and requests of all kinds to the deployed API; EXAMPLES=n, SEED=n to play the same ones again
-	SPILLWAY_LONG=1 $(BIN)/python -m pytest -q --timeout=0 --show-capture=no tests/control/test_stateful.py tests/e2e/test_api_schema.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
+	SPILLWAY_LONG=1 $(BIN)/python -m pytest -q --timeout=0 --show-capture=no tests/control/test_stateful.py tests/agent/test_agent_adopt.py tests/e2e/test_api_schema.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
 
 mutants: .venv/ready  ## break the decisions one place at a time and see whether a test notices; ONLY="core/retirement.py"
 	$(BIN)/python tests/mutants.py $(if $(ONLY),--only $(ONLY))

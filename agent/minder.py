@@ -23,9 +23,11 @@ from agent.paths import AttemptPaths
 from agent.sandbox import Launch
 
 SHELL = "/bin/sh"
-# %(err)d is the command's standard error: what the shell itself has to say about how it died is nobody's output.
+# %(err)d is the command's standard error: what the shell itself has to say about how it died is nobody's output. The agent is the last that
+# a machine without memory should kill, and its jobs would inherit that.
 SCRIPT = (
-    'set -C; echo $$ >"$0" || exit 125; exec %(err)d>&2 2>/dev/null; "$@" </dev/null 2>&%(err)d %(err)d>&-;'
+    'set -C; echo $$ >"$0" || exit 125; exec %(err)d>&2 2>/dev/null;'
+    ' echo 500 >|/proc/$$/oom_score_adj; ("$@" </dev/null 2>&%(err)d %(err)d>&-);'
     ' echo "$?." >>"$0"; echo >&0; kill -STOP $$'
 )
 PIPE_BYTES = 1 << 20

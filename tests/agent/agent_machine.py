@@ -14,6 +14,7 @@ from pathlib import Path
 
 import boto3
 
+from agent import minder
 from localcloud.instances.peers import is_a_jobs
 
 REGION = "us-east-1"
@@ -219,6 +220,10 @@ class Machine:
                 self.kill(signal.SIGTERM)  # so that it takes its control groups away
             except subprocess.TimeoutExpired:
                 self.kill()
+        for path in self.root.glob("var/lib/spillway/work/*/minder"):  # of an agent that nobody came after
+            pid = minder.find(str(path))
+            if pid:
+                os.killpg(pid, signal.SIGKILL)
         self.metadata.close()
         for client in (self.s3, self.sqs, self.dynamodb):
             client.close()
