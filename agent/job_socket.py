@@ -52,10 +52,11 @@ if command -v python3 >/dev/null 2>&1; then
     answer=$(python3 -ISc 'import os, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.connect("socket")
-s.sendall(os.fsencode(sys.argv[1]) + b"\\n")
+try: s.sendall(os.fsencode(sys.argv[1]) + b"\\n")
+except OSError: pass  # it has been answered already
 print(s.makefile("r", errors="replace").readline(), end="")' "$line")
 elif command -v perl >/dev/null 2>&1; then
-    answer=$(perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0) && connect(S, sockaddr_un("socket")) || die "$!\\n";
+    answer=$(perl -MSocket -e '$SIG{PIPE} = "IGNORE"; socket(S, PF_UNIX, SOCK_STREAM, 0) && connect(S, sockaddr_un("socket")) || die "$!\\n";
 syswrite(S, "$ARGV[0]\\n"); print scalar <S>' -- "$line")
 elif command -v nc >/dev/null 2>&1; then
     answer=$(printf '%s\\n' "$line" | nc -U socket)
