@@ -54,10 +54,11 @@ s = socket.socket(socket.AF_UNIX)
 s.connect("socket")
 try: s.sendall(os.fsencode(sys.argv[1]) + b"\\n")
 except OSError: pass  # it has been answered already
-print(s.makefile("r", errors="replace").readline(), end="")' "$line")
+print(s.makefile("r", errors="replace").readline(), end="")' "$line" 2>/dev/null)
 elif command -v perl >/dev/null 2>&1; then
-    answer=$(perl -MSocket -e '$SIG{PIPE} = "IGNORE"; socket(S, PF_UNIX, SOCK_STREAM, 0) && connect(S, sockaddr_un("socket")) || die "$!\\n";
-syswrite(S, "$ARGV[0]\\n"); print scalar <S>' -- "$line")
+    answer=$(perl -MSocket -e '$SIG{PIPE} = "IGNORE";
+socket(S, PF_UNIX, SOCK_STREAM, 0) && connect(S, sockaddr_un("socket")) || die "$!\\n";
+syswrite(S, "$ARGV[0]\\n"); print scalar <S>' -- "$line" 2>/dev/null)
 elif command -v nc >/dev/null 2>&1; then
     answer=$(printf '%s\\n' "$line" | nc -U socket)
 else
@@ -67,6 +68,10 @@ fi
 case "$answer" in
 ok) ;;
 "ok "*) printf '%s\\n' "${answer#ok }" ;;
+"")
+    echo 'spillway-agent: the agent of this host does not answer now; it may be restarting' >&2
+    exit 1
+    ;;
 *)
     printf 'spillway-agent: %s\\n' "${answer#no }" >&2
     exit 1

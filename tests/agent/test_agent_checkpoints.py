@@ -109,3 +109,32 @@ def test_on_interruption_the_largest_is_warned_and_saved_first(machine):
         one.poll()
         told = list(dict.fromkeys(p["job"] for p in one.pings("progress") if "checkpoint" in p))
     assert told == ["job-large", "job-middle", "job-small"]
+
+
+def test_an_adopted_attempt_is_heard_and_saved_by_the_next_agent(machine):
+    """Its progress is not forgotten and no checkpoint is written over; the command meets the new socket where the old one was."""
+    command = """cd /checkpoint; echo 1 > n; spillway-agent checkpoint; spillway-agent progress 10 first
+    while [ ! -e /job/deaf ]; do sleep 0.05; done; spillway-agent progress 15 unheard; touch /job/tried
+    while [ ! -e /job/go ]; do sleep 0.05; done
+    spillway-agent checkpoint; echo 2 > n; spillway-agent checkpoint; spillway-agent progress 20 second; sleep 60"""
+    one = machine(assignments=[a_job(command=command, checkpoint=KEPT, stall_s=60)]).start()
+    one.until(lambda: one.poll(0) or any(p["percent"] == 10 for p in one.pings("progress")))
+    one.kill()
+    work = one.root / "var/lib/spillway/work/job-1.1/work"
+    (work / "deaf").touch()
+    one.until((work / "tried").exists)
+    one.start()
+    again = len(one.pings("progress"))
+    told = one.wait("progress", count=again + 1)
+    assert (told["percent"], told["note"], told["checkpoint"]["key"]) == (10.0, "first", kept(one)[0])
+    (work / "go").touch()
+    one.until(lambda: one.poll(0) or any(p["percent"] == 20 for p in one.pings("progress")))
+    assert kept(one) == [f"hosts/{one.userid}/job-1/1/checkpoint/{n}.tar.gz" for n in (1, 2)]
+    assert one.pings("progress")[-1]["checkpoint"]["key"] == kept(one)[-1]
+    one.write_inbox(1, cancel=[{"job": "job-1", "attempt": 1}])
+    one.ring()
+    text = one.wait("finish")["log"]["text"]
+    assert text.splitlines()[1:3] == [
+        "spillway-agent: the agent of this host does not answer now; it may be restarting",
+        "nothing is new since checkpoint 1",
+    ]
