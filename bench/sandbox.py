@@ -34,8 +34,8 @@ JOBS = 8
 LIMITS = {"overhead_ms": 10.0, "agent_memory_mib": 40.0, "zip_bytes": 150_000, "first_ping_ms": 300.0}
 
 
-def overhead(folder: Path, runs: int) -> dict[str, float]:
-    """Milliseconds of a command that does nothing, bare and in the sandbox."""
+def pairs(folder: Path, runs: int) -> list[tuple[float, float]]:
+    """Milliseconds of a command that does nothing, bare and in the sandbox, in turns."""
     box, why = bwrap.find(str(folder / "probe"), UID)
     if box is None:
         raise SystemExit(f"there is no sandbox on this machine: {why}")
@@ -44,15 +44,20 @@ def overhead(folder: Path, runs: int) -> dict[str, float]:
         if box.drops_uid:
             os.chown(folder / name, UID, UID)
     bare = Launch(("/bin/sh", "-c", "true"), {"PATH": "/usr/bin:/bin"}, "/", (), False)
-    pairs = []
+    found = []
     for number in range(runs + 3):
         pair = _timed(lambda: bare), _timed(lambda: _asked(box, folder))
         if number >= 3:  # the first ones read programs from the disk
-            pairs.append(pair)
+            found.append(pair)
+    return found
+
+
+def overhead(found: list[tuple[float, float]]) -> dict[str, float]:
+    """The p50 of each, and of what the sandbox adds."""
     return {
-        "bare_ms": round(statistics.median(one for one, _ in pairs), 2),
-        "bwrap_ms": round(statistics.median(other for _, other in pairs), 2),
-        "overhead_ms": round(statistics.median(other - one for one, other in pairs), 2),
+        "bare_ms": round(statistics.median(one for one, _ in found), 2),
+        "bwrap_ms": round(statistics.median(other for _, other in found), 2),
+        "overhead_ms": round(statistics.median(other - one for one, other in found), 2),
     }
 
 
@@ -140,7 +145,7 @@ def measure(runs: int, starts: int) -> dict[str, Any]:
         folder = Path(name)
         folder.chmod(0o711)
         built = build(folder / "built")
-        return overhead(folder, runs) | of_the_agent(folder, built, starts) | {"zip_bytes": built.bytes}
+        return overhead(pairs(folder, runs)) | of_the_agent(folder, built, starts) | {"zip_bytes": built.bytes}
 
 
 def main() -> int:

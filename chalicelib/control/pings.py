@@ -259,7 +259,7 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         settle.finished(plane, host.pool, host.id, str(host.userid), job_id, attempt, finish)
         return True
     if why == "no_sandbox":
-        advice = "Give the pool a machine image with what its sandbox needs (bubblewrap, or Docker), or send it trusted jobs only"
+        advice = "Give the pool a machine image with what its sandbox needs (bubblewrap, or Docker); sandbox=none is for trusted jobs"
         self_report.sicken(plane, host, "host_cannot_sandbox", "error", reason=reason, advice=advice)
     if why == "unhealthy":
         self_report.sicken(plane, host, "host_unhealthy", "warning", reason=reason)
