@@ -11,7 +11,7 @@ from agent import adapters, checkpoints, folder, minder, parameters, processes
 from agent.cgroups import Group, Use
 from agent.journal import Entry
 from agent.limits import limits, outgrown
-from agent.logs import Log
+from agent.logs import SMALL_BYTES, Log
 from agent.sandbox import Ask, Launch, Mount, Sandbox
 from agent.supervise import Bounds, Command, Ended
 
@@ -97,6 +97,7 @@ def _log(attempt: "Attempt") -> Log:
         attempt.paths.log,
         attempt.host.manifest.settings.log_limit_bytes,
         lambda offset, data: aws.put_object("%slog/%012d" % (prefix, offset), data, "text/plain"),
+        0 if attempt.assignment.rank else SMALL_BYTES,  # the job's row has no room for all of its members' logs
     )
 
 

@@ -33,9 +33,12 @@ def _at_once(store: Callable[[], None]) -> None:
 
 
 class Log:
-    """`put(offset, data)` writes a chunk; called from the flushing thread only."""
+    """`put(offset, data)` writes a chunk; called from the flushing thread only. One of at most `small_bytes` is not sent at all."""
 
-    def __init__(self, path: str, limit_bytes: int, put: Callable[[int, bytes], None]) -> None:
+    def __init__(
+        self, path: str, limit_bytes: int, put: Callable[[int, bytes], None], small_bytes: int = SMALL_BYTES
+    ) -> None:
+        self._small = small_bytes
         self._cut = LogCut(limit_bytes)
         self._put = put
         self._store: Callable[[Callable[[], None]], None] = _at_once
@@ -133,7 +136,7 @@ class Log:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._urgent(), FLUSH_EVERY_S)
                 ended, ready = self._ended, self._ready()
-            if ended and self._written <= SMALL_BYTES:
+            if ended and self._written <= self._small:
                 return  # all of it travels in the finish ping
             while ready > 0:
                 chunk = os.pread(self._fd, min(ready, CHUNK_BYTES), self._sent)

@@ -230,13 +230,16 @@ class Client(Changes, Definitions, Operating):
 
     # -- logs and files
 
-    def log(self, job_id: str, start: int = 0) -> LogPart:
-        """The log from byte `start`, as much as one answer holds."""
-        return LogPart.from_json(self._http.call("GET", f"/jobs/{quote(job_id, safe='')}/log", params={"from": start}))
+    def log(self, job_id: str, start: int = 0, rank: int | None = None) -> LogPart:
+        """The log from byte `start`, as much as one answer holds. `rank`: of which host of a job that is on several."""
+        params = {"from": start} | ({} if rank is None else {"rank": rank})
+        return LogPart.from_json(self._http.call("GET", f"/jobs/{quote(job_id, safe='')}/log", params=params))
 
-    def log_parts(self, job_id: str, *, follow: bool = False, start: int = 0) -> Iterator[LogPart]:
+    def log_parts(
+        self, job_id: str, *, follow: bool = False, start: int = 0, rank: int | None = None
+    ) -> Iterator[LogPart]:
         """The log, part by part. With `follow`, until the job has ended and its log is complete."""
-        return self._parts(lambda at: self.log(job_id, at), follow, start)
+        return self._parts(lambda at: self.log(job_id, at, rank), follow, start)
 
     def install_log_parts(
         self, subject: str, *, version: str | None = None, follow: bool = False, start: int = 0

@@ -172,9 +172,10 @@ class JobsQuery(Strict, frozen=True, kw_only=True):
 
 
 class LogQuery(Strict, frozen=True, kw_only=True):
-    """From which byte of the log on."""
+    """From which byte of the log on; of which of its several hosts."""
 
     from_: Annotated[int, Meta(ge=0, le=10**15)] = msgspec.field(default=0, name="from")
+    rank: Annotated[int, Meta(ge=0, le=99)] | None = None
 
 
 def job_filter(asked: JobsQuery, owner: str | None) -> JobFilter:

@@ -138,7 +138,7 @@ def routes(authorizer: Any) -> Blueprint:
     def get_log(job_id: str) -> Response:
         """A piece of a job's log, while it runs and after: from a byte on, at most 256 KiB."""
         asked = wire.query(bp.current_request.query_params, job_wire.LogQuery)
-        return answer(job_view.log(logs.read(wiring.plane(), _job(who(), job_id), asked.from_)))
+        return answer(job_view.log(logs.read(wiring.plane(), _job(who(), job_id), asked.from_, asked.rank)))
 
     @route("GET", "/jobs/{job_id}/outputs", gives=job_view.OutputLinks)
     def get_outputs(job_id: str) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.core.host import Host
 from chalicelib.core.installs import RUNNING
-from chalicelib.core.job import Job
+from chalicelib.core.job import Job, JobState
+from chalicelib.errors import NotFound
 from chalicelib.wiring import Plane
 
 PIECE_BYTES_MAX = 262_144
@@ -33,8 +34,10 @@ def output_key(job: Job, path: str) -> str:
     return f"{_prefix(job)}/out/{path}"
 
 
-def read(plane: Plane, job: Job, start: int) -> Piece:
-    """At most 256 KiB from byte `start` on."""
+def read(plane: Plane, job: Job, start: int, rank: int | None = None) -> Piece:
+    """At most 256 KiB from byte `start` on. `rank`: of which of a gang's members; None: of who speaks for the job. Raises NotFound."""
+    if rank is not None:
+        job = _of_member(plane, job, rank)
     log = job.finish.log if job.finish and job.ended else None
     if log is not None and log.text is not None:
         data = log.text.encode()[start:]
@@ -52,6 +55,19 @@ def read(plane: Plane, job: Job, start: int) -> Piece:
         complete=job.ended and (upto >= whole or not piece),
         cut=log.cut if log is not None else False,
     )
+
+
+def _of_member(plane: Plane, job: Job, rank: int) -> Job:
+    """The job as if that member were all of it."""
+    if rank >= len(job.members):
+        raise NotFound(f"{job.id} has no rank {rank}: its last attempt had {len(job.members)} hosts with ranks")
+    end, host = job.ends.get(rank), plane.stores.hosts.get(job.pool, job.members[rank])
+    userid = end.userid if end is not None and end.userid else host.userid if host is not None else None
+    if end is None or end.finish is None:
+        return replace(job, userid=userid, finish=None)
+    return replace(
+        job, userid=userid, finish=end.finish, state=JobState.SUCCEEDED
+    )  # any that is final: its log is complete
 
 
 def of_install(plane: Plane, host: Host, version: str, start: int) -> Piece:

@@ -16,6 +16,7 @@ def logs(
     job: Annotated[str, typer.Argument(help="The job's id; with --install also a host's.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     start: Annotated[int, typer.Option("--from", min=0, help="Begin at this byte.")] = 0,
+    rank: Annotated[int | None, typer.Option(min=0, help="Of which host, of a job on several.")] = None,
     install: Annotated[
         bool, typer.Option("--install", help="What the install printed on that host, or on the job's host.")
     ] = False,
@@ -34,7 +35,7 @@ def logs(
         if install:
             pieces = spillway.install_log_parts(job, version=version, follow=follow, start=start)
         else:
-            pieces = spillway.log_parts(job, follow=follow, start=start)
+            pieces = spillway.log_parts(job, follow=follow, start=start, rank=rank)
         if as_json:
             parts = list(pieces)
             emit(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from town import OFFERING, Town
 
-from chalicelib.control import explain
+from chalicelib.control import explain, logs
 from chalicelib.control.cancel import cancel
 from chalicelib.core import invariants
 from chalicelib.core.host import HostState
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import Checkpoint
 from chalicelib.core.pool import PoolSpec
-from chalicelib.errors import BadRequest
+from chalicelib.errors import BadRequest, NotFound
 
 FOUR = PoolSpec(offerings=(OFFERING,), hosts_max=4, linger_s=60)
 
@@ -82,6 +82,22 @@ def test_why_says_who_is_waited_for_and_where_it_runs():
     town.run(50)
     events = [line.reason for line in town.stores.story.of(job.id) if line.event == "member"]
     assert [text.split(" on ")[0] for text in events] == ["rank 0", "rank 1"]
+
+
+def test_the_log_of_each_rank_can_be_read():
+    """While it runs by its host's row, afterwards by what was noted of its end; a rank that there is not is told."""
+    town = Town(FOUR)
+    job = town.submit("run 30", hosts=2)
+    town.run(30)
+    row = town.job(job.id)
+    second = town.stores.hosts.get("default", row.members[1])
+    town.cloud.blobs.put(f"hosts/{second.userid}/{job.id}/1/log/{0:012d}", b"hello of rank 1")
+    piece = logs.read(town.plane, row, 6, rank=1)
+    assert (piece.text, piece.complete) == ("of rank 1", False)
+    town.run(60)
+    assert logs.read(town.plane, town.job(job.id), 0, rank=0).complete
+    with pytest.raises(NotFound):
+        logs.read(town.plane, row, 0, rank=2)
 
 
 def test_a_gang_takes_hosts_that_are_there_and_launches_the_missing_ones():

@@ -17,7 +17,10 @@ if rank == 0:
     heard, server = [0], socket.create_server(("", {PORT}))
     while len(heard) < count:
         heard.append(int(server.accept()[0].makefile().readline()))
+    print("rank", rank)
     json.dump({{"sum": sum(heard), "peers": len(peers)}}, open("sum.json", "w"))
+if rank:
+    print("rank", rank)
 for _ in range(200 if rank else 0):
     try:
         with socket.create_connection((peers[0], {PORT})) as line:
@@ -37,6 +40,7 @@ def test_the_members_of_a_gang_begin_together_and_reach_each_other(deployed: Dep
     assert done.state == "succeeded", (done.reason, spillway.log(job.id))
     assert done.result == {"sum": 10, "peers": 2}
     assert [(one["rank"], one["state"]) for one in done.members] == [(0, "succeeded"), (1, "succeeded")]
+    assert [spillway.log(job.id, rank=rank).text for rank in (0, 1)] == ["rank 0\n", "rank 1\n"]
     assert len({one["host"] for one in done.members}) == 2
     fails = spillway.submit('test "$SPILLWAY_RANK" = 0 && sleep 50 || exit 3', timeout_s=60, pool=pool, hosts=2)
     (done,) = spillway.wait([fails.id], timeout_s=40)
