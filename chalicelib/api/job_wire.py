@@ -288,6 +288,7 @@ def _faults(wire: JobSpecWire) -> list[tuple[str, str]]:
         "timeout_s": wire.timeout_s,
         "folder": wire.folder,
         "result": wire.result,
+        "hosts": wire.hosts,
     }
     faults += [(fault.field, fault.message) for fault in adapters.faults(wire.adapter, **said)]
     for index, item in enumerate(wire.inputs):

@@ -67,7 +67,7 @@ def completed(spec: JobSpec) -> JobSpec:
 
 
 def faults(
-    adapter: str, *, command: str | None, timeout_s: int | None, folder: str, result: str | None
+    adapter: str, *, command: str | None, timeout_s: int | None, folder: str, result: str | None, hosts: int
 ) -> Iterator[Fault]:
     """What an adapter cannot work with of what a job, or its family, says."""
     convention = CONVENTIONS.get(adapter)
@@ -80,6 +80,8 @@ def faults(
         yield Fault("timeout_s", f"is {timeout_s}; {adapter} allows at most {limit}")
     if folder not in (FOLDER, convention.folder):
         yield Fault("folder", f"is {folder}; graders of {adapter} expect {convention.folder}")
+    if hosts > 1:
+        yield Fault("hosts", f"is {hosts}; a grader of {adapter} runs on one")
     if result is not None:
         yield Fault("result", f"is not said with adapter {adapter}: what its grader writes is the result")
 

@@ -75,6 +75,7 @@ def test_a_gradescope_job_says_what_to_grade_and_nothing_else() -> None:
             "timeout_s",
             "is 601; prairielearn allows at most 600",
         ),
+        ({"adapter": "gradescope", "inputs": INPUTS, "hosts": 2}, "hosts", "is 2; a grader of gradescope runs on one"),
         ({"adapter": "coursera", "command": "x"}, "inputs", "have nothing at submission"),
         (
             {"adapter": "moodle", "command": "x", "timeout_s": 1},
