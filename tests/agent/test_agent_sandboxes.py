@@ -1,50 +1,24 @@
 """What every sandbox does alike, and what the two that confine do alike: bubblewrap, Docker, none."""
 
-import json
 import os
-import re
-import shutil
-import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 from agent_machine import processes_with
+from container_images import a_small_image
 
 from agent import cgroups, folder, minder
 from agent.cgroups import Group
 from agent.clock import since_boot
-from agent.images import pinned
 from agent.limits import Limits
 from agent.paths import AttemptPaths
 from agent.sandbox import Ask, Mount, choose
 from agent.supervise import Bounds, Command, Stopper, told_to
 
-TOOLS = ("sh", "cat", "env", "id", "ls", "sleep", "setsid", "dd", "stat", "wc", "rm")
 UID = 899900
 KINDS = ("bwrap", "docker", "none")
 CONFINING = ("bwrap", "docker")
-
-
-def a_small_image(engine, place):
-    """An image of this machine's own programs: no registry is asked."""
-    root = place / "rootfs"
-    programs = [os.path.realpath(shutil.which(tool)) for tool in TOOLS]
-    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout
-    for path in {*programs, *re.findall(r"(/\S+) \(0x", listed)}:
-        copy = root / path.lstrip("/")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    (root / "bin").mkdir(exist_ok=True)
-    for tool, path in zip(TOOLS, programs, strict=True):
-        if not (root / "bin" / tool).exists():
-            (root / "bin" / tool).symlink_to(path)
-    subprocess.run(["tar", "-C", root, "-cf", place / "image.tar", "."], check=True)
-    said = engine.ask("import", str(place / "image.tar"), "spillway-test:" + uuid.uuid4().hex[:8])
-    assert not said.code, said
-    return pinned(
-        "spillway-test", json.loads(engine.ask("image", "inspect", "--format", "{{json .}}", said.out.strip()).out)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +31,7 @@ def chosen(tmp_path_factory):
             place = tmp_path_factory.mktemp(kind)
             place.chmod(0o755)
             sandbox = choose(kind, str(place / "state" / "work" / ".probe"), UID)
-            image = a_small_image(sandbox.default.engine, place) if kind == "docker" and sandbox.default else None
+            image = a_small_image(sandbox.default.engine, place)[1] if kind == "docker" and sandbox.default else None
             made[kind] = (sandbox, image)
         sandbox, image = made[kind]
         if sandbox.default is None:
