@@ -133,6 +133,9 @@ def test_connections_are_bounded_and_who_floods_hurts_nobody_else(tmp_path):
     for number in range(BURST_MAX):
         assert other.ask(b"progress %d\n" % number) == b"ok\n"
     assert time.monotonic() - began < 2
+    for number in range(10):
+        assert other.ask(b"progress %d\n" % number) == b"ok\n"
+    assert time.monotonic() - began > 0.3, "beyond the burst they come slower"
     assert len(flooded.heard) == OPEN_MAX
     over.set()
     for answer in flooded.answers:

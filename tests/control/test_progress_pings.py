@@ -52,7 +52,9 @@ def test_a_stalled_job_is_told_once_and_why_says_it() -> None:
     say(town, agent, job, percent=42, note="reading")
     for _ in range(3):
         town.now += 70
-        say(town, agent, job, percent=42, note="reading", moved_s=town.now - 1_000_110, stalled=True)
+        kept = {"key": key(agent, job, int(town.now)), "bytes": 1, "at": town.now}
+        moved_s = town.now - 1_000_110
+        say(town, agent, job, percent=42, note="reading", moved_s=moved_s, stalled=True, checkpoint=kept)
     assert len(notices(town)) == 1
     assert notices(town)[0]["detail"]["percent"] == 42
     told = why_job(town.job(job.id), [], town.now, host=None, outlook=None)

@@ -57,6 +57,8 @@ def test_of_an_attempt_that_is_over_only_its_checkpoint_counts(said: list[Said])
         known = heard(present, one, current=False)
         assert (known.attempt, known.percent, known.note) == (3, 1.0, "elsewhere")
         assert known.kept == (() if one.kept is None else (one.kept,))
+        nothing = heard(Progress(), one, current=False)
+        assert nothing == Progress(kept=known.kept), "nor where nothing is known yet"
 
 
 def test_it_has_stalled_since_it_was_first_said_and_moved_when_it_moved() -> None:
