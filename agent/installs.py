@@ -154,6 +154,8 @@ class Installs:
                 except (OSError, ValueError, KeyError, TypeError):
                     folder.remove(site.top)
         self._keep.found(found)
+        if os.path.isdir(self._top):  # what the agent before this one has told last may not be so any more
+            self._tell(self.told())
 
     def _site(self, of_version: str) -> Site:
         return Site(os.path.join(self._top, of_version))

@@ -134,7 +134,7 @@ def test_an_attempt_that_is_cancelled_while_it_waits_ends_at_once_and_the_others
 def test_an_install_that_nobody_waits_for_any_more_is_ended(machine):
     """Nothing of it is left, and whoever needs it later has it run."""
     script = "[ -e $SPILLWAY_INSTALL_DIR/../../go ] || sleep 41.271"
-    one = machine(assignments=[installing("job-1", script)], settings=FAST).start()
+    one = machine(assignments=[installing("job-1", script, timeout_s=300)], settings=FAST).start()
     one.until(lambda: processes_with("41.271"))
     one.write_inbox(1, cancel=[{"job": "job-1", "attempt": 1}])
     one.ring()
@@ -242,6 +242,8 @@ def test_no_more_than_sixteen_are_kept(tmp_path):
     for number in range(20):
         provided(installs, f"{number:064x}")
     assert [int(told["version"], 16) for told in installs.told()] == list(range(4, 20))
+    kept = {name for name in os.listdir(tmp_path / "installs") if not name.startswith(".gone-")}
+    assert kept == {told["version"] for told in installs.told()}
 
 
 def test_what_is_ready_outlives_the_agent_and_nothing_else_does(tmp_path):
