@@ -167,7 +167,7 @@ class Command:
         while not over:
             now = since_boot()
             if killed and now >= kill_at:
-                self._end_all()
+                self._end_all(exit_fd)
                 kill_at = now + 0.05
             elif not killed:
                 looks = now >= next_look
@@ -187,7 +187,7 @@ class Command:
                 poll.unregister(held.output)  # everything has closed it; the command may still run
             over = held.ended in ready or (exit_fd in ready if exit_fd >= 0 else self._gone())
         cpu_s = processes.cpu_s(self.pid)
-        clean = self._end_all()
+        clean = self._end_all(exit_fd)
         code = self._code()
         if not killed and self._felled(code):
             stopper.heard(STOP_LAG_S)
@@ -233,11 +233,15 @@ class Command:
             asked = (below - processes.children(self.pid) if self._wrapped else below) or below
         processes.send(asked, signal.SIGTERM)
 
-    def _end_all(self) -> bool:
+    def _end_all(self, exit_fd: int) -> bool:
         """A group names exactly what is left; without one /proc is searched, which costs milliseconds on a busy machine."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+            if exit_fd >= 0:  # it is gone at once: who looks sooner finds it, and looks again after a pause
+                gone = select.poll()
+                gone.register(exit_fd, select.POLLIN)
+                gone.poll(DRAIN_MAX_S * 1000)
         if self._group is not None and self._group.holds:
             return self._group.kill()
         return processes.end_session(self.pid) if self.pid else True
