@@ -111,12 +111,13 @@ def _a_host(number: int, spec: PoolSpec, shapes: list[tuple[float, int, int]], c
     assignments: list[Assignment] = []
     cpu, memory_mib, slots = size.cpu, size.memory_mib, size.slots
     idle = state is HostState.TERMINATED or chance.random() < 0.1
+    domain = OWNERS[number % len(OWNERS)]  # not by chance: the rest is what it was before hosts had one
     while not idle and chance.random() < 0.8:
         shape = chance.choice(shapes)
         if shape[0] <= cpu and shape[1] <= memory_mib and shape[2] <= slots:
             cpu, memory_mib, slots = cpu - shape[0], memory_mib - shape[1], slots - shape[2]
             assignments.append(
-                _an_assignment(f"job-r-{number:05d}-{len(assignments):02d}", shape, launched_at, state, chance)
+                _an_assignment(f"job-r-{number:05d}-{len(assignments):02d}", domain, shape, launched_at, state, chance)
             )
     return Host(
         id=f"host-{number // 50:06d}-{number % 50}",
@@ -138,13 +139,14 @@ def _a_host(number: int, spec: PoolSpec, shapes: list[tuple[float, int, int]], c
         rung_at=NOW - chance.uniform(0, 60),
         retire_sent_at=NOW - 30 if state is HostState.TERMINATING else None,
         recorded_at=launched_at + 2,
+        domain=domain if assignments or number % 3 else None,
         holds=frozenset(digest_of(family) for family in chance.sample(FAMILIES, 5)),
         assignments=tuple(assignments),
     )
 
 
 def _an_assignment(
-    job: str, shape: tuple[float, int, int], launched_at: float, state: HostState, chance: random.Random
+    job: str, owner: str, shape: tuple[float, int, int], launched_at: float, state: HostState, chance: random.Random
 ) -> Assignment:
     assigned_at = max(launched_at + 45, NOW - chance.uniform(1, 250))
     begun = state is not HostState.LAUNCHING
@@ -160,6 +162,7 @@ def _an_assignment(
         accepted_at=assigned_at + 0.5 if begun else None,
         started_at=assigned_at + 1.0 if begun else None,
         family=chance.choice(FAMILIES),
+        owner=owner,
     )
 
 

@@ -16,9 +16,11 @@ class overtook it again and again) is not put off any more with lanes that other
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from heapq import heapify, heappush, heapreplace
+from heapq import heappush, heapreplace
 
 from chalicelib.core.backlog import Entry
 from chalicelib.core.constraint import Constraint
@@ -34,6 +36,8 @@ _Where = (
 _Kind = tuple[
     float, int, int, bool, str
 ]  # a shape; of a lane: is it on a host that boots? of a job: may it not be? and `Lanes.name`
+
+_Lane = tuple[float, _Kind, int]  # when the first lane of a kind is free, the kind, and its number
 
 
 def ends_at(a: Assignment, there: float, now: float, expected_s: float) -> float:
@@ -80,46 +84,52 @@ class Roads:
     """The lanes of each owner, and those that anybody may take: where hosts are shared, what empties its host when it ends."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Lanes] = {}
+        self._of: defaultdict[str, Lanes] = defaultdict(Lanes)
         self.anybodys = Lanes()
 
     def of(self, owner: str) -> Lanes:
-        lanes = self._of.get(owner)
-        if lanes is None:
-            lanes = self._of[owner] = Lanes()
-        return lanes
+        return self._of[owner]
 
 
 class Lanes:
     """When which room falls free, by shape; and for each shape of job the lane that is free first.
 
-    `_first[kind]` holds (free at, kind of lane) as it once was. Lanes in use only become free later, so an answer still true when it
-    comes first *is* the first; one that is not goes back with its present time. A new lane is told to every shape that fits into it.
+    `_order` holds each kind of lane once, with the moment at which its first one is free, soonest first. What a shape fits into is worked
+    out once (`_covering`), so to find its lane is to look along the order for the first kind that it fits into.
     """
 
     def __init__(self) -> None:
-        self._by_kind: dict[_Kind, list[float]] = {}
-        self._first: dict[_Kind, list[tuple[float, _Kind]]] = {}
+        self._numbers: dict[_Kind, int] = {}
+        self._heaps: list[list[float]] = []  # by the number of the kind: when its lanes are free
+        self._order: list[_Lane] = []
+        self._covering: dict[_Kind, set[int]] = {}  # kind of job → numbers of the kinds of lanes that it fits into
         self._named: dict[_Where, str] = {None: ""}
         self._places: dict[str, _Where] = {"": None}
         self.booting_until = 0.0  # until when jobs may wait for lanes on hosts that boot
 
-    def __bool__(self) -> bool:
-        return bool(self._by_kind)
+    @property
+    def any(self) -> bool:
+        return bool(self._order)
 
     def add(self, shape: Shape, free_at: float, late_at: float = 0.0, where: _Where = None) -> None:
         """Room of that shape falls free then. `late_at`: on a host that boots, until when jobs may wait for it; else 0."""
         kind = (*shape, late_at > 0.0, "" if where is None else self.name(where))
-        heap = self._by_kind.get(kind)
-        if heap is None:
-            heap = self._by_kind[kind] = []
-        heappush(heap, free_at)
         if free_at <= late_at and late_at > self.booting_until:
             self.booting_until = late_at
-        if self._first and heap[0] == free_at:
-            for asked, first in self._first.items():
+        number = self._numbers.get(kind)
+        if number is None:
+            number = self._numbers[kind] = len(self._heaps)
+            self._heaps.append([free_at])
+            insort(self._order, (free_at, kind, number))
+            for asked, covering in self._covering.items():
                 if self._covers(kind, asked):
-                    heappush(first, (free_at, kind))
+                    covering.add(number)
+            return
+        heap = self._heaps[number]
+        before = heap[0]
+        heappush(heap, free_at)
+        if free_at < before:
+            self._move((before, kind, number), free_at)
 
     def name(self, where: _Where) -> str:
         """A text that stands for it in kinds, which are compared."""
@@ -129,19 +139,16 @@ class Lanes:
             self._named[where], self._places[name] = name, where
         return name
 
-    def soonest(self, asked: _Kind) -> tuple[float, _Kind] | None:
-        """When the lane is free that is free first of those that `asked` fits into, and that lane's kind."""
-        first = self._first.get(asked)
-        if first is None:
-            first = [(heap[0], lane) for lane, heap in self._by_kind.items() if self._covers(lane, asked)]
-            heapify(first)
-            self._first[asked] = first
-        while first:
-            known_at, lane = first[0]
-            free_at = self._by_kind[lane][0]
-            if free_at == known_at:
-                return free_at, lane
-            heapreplace(first, (free_at, lane))
+    def soonest(self, asked: _Kind) -> _Lane | None:
+        """When the lane is free that is free first of those that `asked` fits into, and that lane."""
+        covering = self._covering.get(asked)
+        if covering is None:
+            covering = {number for kind, number in self._numbers.items() if self._covers(kind, asked)}
+            self._covering[asked] = covering
+        if covering:
+            for lane in self._order:
+                if lane[2] in covering:
+                    return lane
         return None
 
     def _covers(self, lane: _Kind, asked: _Kind) -> bool:
@@ -153,9 +160,17 @@ class Lanes:
             and (not asked[4] or _meets(self._places[lane[4]], self._places[asked[4]]))
         )
 
-    def use(self, lane: _Kind, until: float) -> None:
-        """The first lane of that shape is taken until then."""
-        heapreplace(self._by_kind[lane], until)
+    def use(self, lane: _Lane, until: float) -> None:
+        """That lane is taken until then."""
+        heap = self._heaps[lane[2]]
+        heapreplace(heap, until)
+        if heap[0] != lane[0]:
+            self._move(lane, heap[0])
+
+    def _move(self, lane: _Lane, free_at: float) -> None:
+        order = self._order
+        del order[bisect_left(order, lane)]
+        insort(order, (free_at, lane[1], lane[2]))
 
 
 def late(
@@ -182,19 +197,23 @@ def late(
     for entry in pending:
         shape = (entry.cpu, entry.memory_mib, entry.slots)
         must = bound.get(entry.rank) if bound else None
-        lanes = roads.of(entry.owner)
-        latest = max(lanes.booting_until, anybodys.booting_until, there)
+        mine = lanes = roads.of(entry.owner)
         impatient = now - entry.queued_at > patience_s
-        found = lanes.soonest((*shape, impatient, "" if must is None else lanes.name(must)))
-        if anybodys:
+        found = mine.soonest((*shape, impatient, "" if must is None else mine.name(must)))
+        if anybodys.any:
             other = anybodys.soonest((*shape, impatient, "" if must is None else anybodys.name(must)))
             if other is not None and (found is None or other[0] < found[0]):
                 found, lanes = other, anybodys
-        if found is not None and (found[0] <= latest or found[0] <= entry.queued_at + slo_wait_s):
-            free_at, lane = found
+        if found is not None and (
+            found[0] <= there
+            or found[0] <= entry.queued_at + slo_wait_s
+            or found[0] <= mine.booting_until
+            or found[0] <= anybodys.booting_until
+        ):
+            free_at = found[0]
             begins_at = free_at if free_at > now else now
             soon.append((entry, begins_at))
-            lanes.use(lane, begins_at + takes_s(entry.family, entry.timeout_s))
+            lanes.use(found, begins_at + takes_s(entry.family, entry.timeout_s))
             continue
         too_late.append(entry)
         if len(too_late) >= late_max:
@@ -202,7 +221,7 @@ def late(
             break
         ends_s = takes_s(entry.family, entry.timeout_s)
         if ends_s <= slo_wait_s:
-            lanes.add(shape, there + ends_s, there + slo_wait_s, must)
+            mine.add(shape, there + ends_s, there + slo_wait_s, must)
     return too_late, soon
 
 

@@ -189,7 +189,7 @@ class _Placing:
         self.tiers = sorted({tier for _, tier in self.own})
         self.bounds: list[Constraint | None] = []  # that shelves of `shelves` were made for
         self.shelves: dict[tuple[str | None, int, Constraint | None], Shelf] = {}  # by owner, tier and what binds
-        self.holding: dict[str, list[int]] | None = None
+        self.holding: dict[tuple[str | None, str], list[int]] | None = None
         self.sequences: dict[_Demand, list[_Level]] = {}
 
     def find(self, shape: _Shape) -> int | None:
@@ -283,13 +283,13 @@ class _Placing:
             self.holding = defaultdict(list)
             for number, room in enumerate(self.rooms):
                 for digest in room.holds:
-                    self.holding[digest].append(number)
+                    self.holding[room.domain, digest].append(number)
         rooms = self.rooms
         covers = Counter(
             number
             for digest in needs
-            for number in self.holding[digest]
-            if rooms[number].domain == owner and digest in rooms[number].holds  # or it has changed hands, and is empty
+            for number in self.holding.get((owner, digest), ())
+            if rooms[number].domain == owner  # or it has changed hands, and is empty
         )
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, cover in covers.items():
