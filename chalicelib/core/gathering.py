@@ -184,7 +184,8 @@ class _Gathering:
         for room in self.rooms:
             total = room.total
             enough = (
-                entry.cpu <= total.cpu + CPU_GRAIN
+                room.serves(entry.owner)
+                and entry.cpu <= total.cpu + CPU_GRAIN
                 and entry.memory_mib <= total.memory_mib
                 and entry.slots <= total.slots
             )

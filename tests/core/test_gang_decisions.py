@@ -109,6 +109,8 @@ def test_rooms_are_kept_for_a_gang_that_has_waited_for_too_long():
     assert [a.entry.job for a in the(Assign, s)] == ["job-s"]
     old = an_entry(hosts=2, rank="05#g", queued_at=NOW - AGED_S - 1)
     assert not the(Assign, replace(s, backlog=(old, small)))
+    theirs = replace(s, hosts=(replace(busy, domain="bob"), free), backlog=(old, small))
+    assert the(Assign, theirs), "nothing is kept of another owner's hosts"
     never = an_entry(hosts=3, rank="05#g", queued_at=NOW - AGED_S - 1)
     assert the(Assign, replace(s, backlog=(never, small))), "nothing is kept for what could not be had even so"
 
