@@ -29,6 +29,7 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
             cpu_s=use.cpu_s or ended.cpu_s,
             at_limit=_at_limit(attempt, done),
             allowed=attempt.allowed,
+            pids_refused=use.pids_refused,
         )
     )
     patience = Patience(

@@ -21,6 +21,7 @@ class Facts(NamedTuple):
     cpu_s: float
     at_limit: str
     allowed: Allowed
+    pids_refused: int = 0
 
 
 class Verdict(NamedTuple):
@@ -59,6 +60,11 @@ RULES: Tuple[Tuple[Callable[[Facts], bool], str, Callable[[Facts], str]], ...] =
         lambda f: f.oom_kills > 0 and f.exit_code != 0,
         "failed",
         lambda f: "killed: used %d MiB of %d MiB" % (f.memory_peak_mib, f.allowed.memory_mib),
+    ),
+    (
+        lambda f: bool(f.exit_code and f.pids_refused),  # it gave up before anybody looked
+        "failed",
+        lambda f: "could not start more than %d processes (%s)" % (f.allowed.processes_max, _died(f)),
     ),
     (
         lambda f: signal_of(f.exit_code) == signal.SIGXFSZ,

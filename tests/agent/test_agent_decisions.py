@@ -243,6 +243,7 @@ ENDS = [  # each limit has a reason of its own
     ({"oom_kills": 1, "memory_peak_mib": 512}, "failed", "killed: used 512 MiB of 512 MiB"),
     ({"exit_code": 128 + 25}, "failed", "killed: wrote a file larger than 64 MiB"),
     ({"exit_code": 1, "at_limit": "out/a.bin"}, "failed", "out/a.bin could not grow beyond 64 MiB (exit code 1)"),
+    ({"exit_code": 2, "pids_refused": 1}, "failed", "could not start more than 256 processes (exit code 2)"),
     ({"exit_code": 128 + 11}, "failed", "died of signal 11 (SIGSEGV)"),
     ({"exit_code": 128 + 9}, "failed", "died of signal 9 (SIGKILL)"),
     ({"exit_code": 3}, "failed", "exit code 3"),
@@ -259,7 +260,7 @@ def test_each_limit_has_an_end_of_its_own(changes, outcome, reason):
 
 def test_a_command_that_ended_well_did_not_end_by_a_limit():
     """A child of its may have been killed for memory, a file may be as large as files may be: it coped."""
-    assert verdict.decide(facts(oom_kills=1, at_limit="a")) == ("succeeded", "exit code 0")
+    assert verdict.decide(facts(oom_kills=1, at_limit="a", pids_refused=3)) == ("succeeded", "exit code 0")
     assert verdict.decide(facts(cpu_s=11.0)).outcome == "succeeded"
 
 
