@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from town import OFFERING, ROLE, Town
 
-from chalicelib.control import families, handover, intake, logs, pings, settle, tick
+from chalicelib.control import families, handover, intake, logs, pings, settle, story, tick
 from chalicelib.control.cancel import cancel
 from chalicelib.control.sweep import sweep
 from chalicelib.core.backlog import entry_of
@@ -107,6 +107,32 @@ def test_a_late_finish_of_an_older_attempt_changes_nothing(town: Town) -> None:
     )
     assert again is None
     assert town.job(job.id).charged == 1
+
+
+def test_an_agent_that_starts_again_leaves_its_jobs_running(town: Town) -> None:
+    """It has adopted them: neither its second hello nor the start that it tells once more begins, ends or dates anything anew."""
+    job = town.submit("run 500")
+    town.run(5)
+    (host,) = town.hosts()
+    before = town.job(job.id)
+    lines = story.of_job(town.plane, before)
+    started_at = host.assignments[0].started_at
+    assert (before.state, started_at is None) == (JobState.RUNNING, False)
+    body = {
+        "v": 1,
+        "pool": "default",
+        "host": host.id,
+        "boot": "another",
+        "seq": 1,
+        "pings": [
+            {"kind": "hello", "at": town.now, "running": [{"job": job.id, "attempt": 1}]},
+            {"kind": "start", "at": started_at, "job": job.id, "attempt": 1},
+        ],
+    }
+    pings.receive(town.plane, [pings.Message(str(host.userid), json.dumps(body), "m-1")])
+    town.run(5)
+    assert (town.job(job.id), story.of_job(town.plane, before)) == (before, lines)
+    assert [a.started_at for a in town.hosts()[0].assignments] == [started_at]
 
 
 def test_a_ping_that_comes_before_its_instance_is_written_down_waits(town: Town) -> None:
