@@ -6,6 +6,8 @@ import time
 import pytest
 from agent_machine import a_job
 
+from agent import packing
+
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
 KEPT = {"interval_s": 300, "by": "files", "mib_max": 1}
@@ -86,7 +88,8 @@ def test_each_interval_what_is_new_is_kept(machine):
     wanted = {**KEPT, "interval_s": 1}
     one = machine(assignments=[a_job(command=command, checkpoint=wanted)]).start()
     one.until(lambda: len(kept(one)) == 1)
-    time.sleep(1.2)  # an interval in which nothing happens
+    told = len(one.pings("progress"))
+    one.wait("progress", count=told + 2)  # two intervals in which nothing happens
     assert len(kept(one)) == 1
     (one.root / "var/lib/spillway/work/job-1.1/work/go").touch()
     one.until(lambda: len(kept(one)) == 2)
@@ -138,3 +141,19 @@ def test_an_adopted_attempt_is_heard_and_saved_by_the_next_agent(machine):
         "spillway-agent: the agent of this host does not answer now; it may be restarting",
         "nothing is new since checkpoint 1",
     ]
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_read_is_not_followed(tmp_path):
+    """Its command runs on while the agent reads with root's power: what the link shows is the host's."""
+    kept_folder, outside = tmp_path / "kept", tmp_path / "outside"
+    (kept_folder / "a" / "b").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret").write_text("x")
+    walk = packing._entries(str(kept_folder))
+    assert next(walk).path == "a"
+    (kept_folder / "a" / "b").rmdir()
+    (kept_folder / "a").rmdir()
+    (kept_folder / "a").symlink_to(outside)
+    assert list(walk) == []
+    look = packing.look(str(kept_folder))
+    assert (look.entries, look.bytes) == (1, 0), "a link, and nothing behind it"
