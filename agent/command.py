@@ -29,6 +29,8 @@ REPLACE_WAIT_S = 2.0
 if TYPE_CHECKING:
     from agent.loop import Loop
 
+ENGINE_WAIT_S = 45.0  # at boot it may start after us
+
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
@@ -95,7 +97,7 @@ def _run(paths: Paths, manifest: Manifest, problems: Sequence[str]) -> int:
     digest = hashlib.sha256(paths.state.encode()).hexdigest()
     first_uid = first_of(digest)
     probe = paths.work + "/.probe"
-    choice = choose(manifest.settings.sandbox, probe, first_uid)
+    choice = choose(manifest.settings.sandbox, probe, first_uid, ENGINE_WAIT_S)
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, first_uid), lambda: aws.clock_off_s)
     has = capacity(manifest.settings.slots)
     pings.post(

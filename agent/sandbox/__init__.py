@@ -123,14 +123,15 @@ def working(choice: Choice, probe_folder: str, uid: int) -> str:
     return choice.default.works(probe_folder, uid) if choice.default is not None else choice.reason
 
 
-def choose(setting: str, probe_folder: str, uid: int) -> Choice:
-    """What the pool's `sandbox` setting ("auto", "bwrap", "docker", "none") means on this machine; "auto" is bubblewrap or nothing."""
+def choose(setting: str, probe_folder: str, uid: int, patience_s: float = 0.0) -> Choice:
+    """What the pool's `sandbox` setting ("auto", "bwrap", "docker", "none") means on this machine; "auto" is bubblewrap or nothing.
+    `patience_s`: how long an engine is waited for that does not answer yet."""
     from agent.sandbox import bwrap, none
 
     if setting == "docker":
         from agent.sandbox import docker
 
-        engine, why, lacks = docker.find(probe_folder, uid)
+        engine, why, lacks = docker.find(probe_folder, uid, patience_s)
         return Choice(engine, engine is not None and not lacks, lacks or "the pool wants Docker, and " + why)
     if setting == "none":
         return Choice(none.Unconfined(), False, "the pool runs commands without a sandbox, and the job is not trusted")

@@ -24,7 +24,8 @@ import json
 import os
 import re
 import shutil
-from typing import Mapping, Optional, Sequence
+import time
+from typing import Any, Mapping, Optional, Sequence
 
 from agent.engine import Engine
 from agent.images import Images
@@ -36,6 +37,7 @@ LABEL = "spillway.host"
 NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_.-]")
 MEMORY_MIN_MIB = 6  # the engine takes no less
 TMPFS_MIB = 64
+STEP_S = 0.5
 POWERS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "AUDIT_WRITE")
 FILES_OPEN_MAX = 4096
 RUN = ("nosuid", "nodev", "mode=1777")
@@ -184,23 +186,33 @@ def _name(key: str) -> tuple[str, int]:
     return job, int(attempt)
 
 
-def find(folder: str, uid: int) -> tuple[Optional[Docker], str, str]:
+def find(folder: str, uid: int, patience_s: float = 0.0) -> tuple[Optional[Docker], str, str]:
     """Docker as it is on this host, "" or why it is none, "" or why it is not to be trusted with an untrusted job."""
     program = shutil.which("docker") or shutil.which("docker", path=PATH)
     if program is None:
         return None, "it has no docker client", ""
     engine = Engine(program, PATH)
-    answer = engine.ask("info", "--format", "{{json .}}", timeout_s=10)
-    try:
-        facts = json.loads(answer.out) if not answer.code else {}
-    except ValueError:
-        facts = {}
+    give_up = time.monotonic() + patience_s
+    while True:
+        answer = engine.ask("info", "--format", "{{json .}}", timeout_s=10)
+        facts = _facts(answer.out)
+        if facts.get("ServerVersion") or time.monotonic() >= give_up:
+            break
+        time.sleep(STEP_S)
     if not facts.get("ServerVersion"):
         errors = facts.get("ServerErrors") or [answer.why]
         return None, "Docker does not answer: %s" % errors[0], ""
     label = hashlib.sha256(folder.encode()).hexdigest()[:12]
     images = Images(engine, os.path.dirname(os.path.dirname(folder)) + "/images")
     return Docker(engine, label, images, folder, uid, facts.get("Driver") == "overlay2"), "", lacks(facts)
+
+
+def _facts(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def lacks(facts: Mapping[str, object]) -> str:

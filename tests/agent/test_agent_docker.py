@@ -258,3 +258,22 @@ def test_nothing_runs_in_other_surroundings_than_were_asked_for(image, said, con
     except Refusal as refusal:
         found = refusal.why
     assert found == why
+
+
+def test_an_engine_that_starts_after_the_agent_is_waited_for(tmp_path, monkeypatch):
+    """At a machine's boot nobody knows which is first. One that never answers is told, in words."""
+    from agent.sandbox import choose
+
+    client = tmp_path / "docker"
+    facts = '{"ServerVersion": "28", "SecurityOptions": ["name=seccomp,profile=builtin"], "Driver": "overlay2"}'
+    client.write_text(
+        f"#!/bin/sh\n[ -e {tmp_path}/tried ] && echo '{facts}' && exit 0\ntouch {tmp_path}/tried\necho nobody >&2; exit 1\n"
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    hasty = choose("docker", str(tmp_path / "w/.probe"), 200001)
+    assert (hasty.default, hasty.reason) == (None, "the pool wants Docker, and Docker does not answer: nobody")
+    (tmp_path / "tried").unlink()
+    found = choose("docker", str(tmp_path / "w/.probe"), 200001, 5.0)
+    assert found.default is not None
+    assert found.untrusted
