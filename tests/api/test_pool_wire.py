@@ -37,6 +37,7 @@ def decoded(document: Any) -> pool_wire.PoolSpecWire:
             "offerings[0].zone",
         ),
         ({"hosts_min": 9, "hosts_max": 3}, "hosts_min"),
+        ({"share_hosts": True, "sandbox": "none"}, "share_hosts"),
         ({"hosts_min": 21}, "hosts_min"),
         ({"hosts_desired": 21}, "hosts_desired"),
         ({"hosts_desired": 1, "hosts_min": 2}, "hosts_desired"),

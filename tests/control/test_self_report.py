@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from town import OFFERING, Agent, Town
 
-from chalicelib.control import pings
+from chalicelib.control import pings, story
 from chalicelib.core.host import HostState
 from chalicelib.core.job import JobState
 from chalicelib.core.pool import PoolSpec
@@ -145,6 +145,31 @@ def test_what_could_not_be_prepared_is_taken_back_and_the_host_stays_trusted() -
     town._begin = begin  # type: ignore[method-assign]
     town.run_until_quiet()
     assert town.job(job.id).state is JobState.SUCCEEDED
+
+
+def test_a_host_that_refuses_another_owners_job_is_replaced_and_nobody_is_told() -> None:
+    """It may never be that owner's: its row says so by a setting that has changed since, or an install has changed the host for good."""
+    town, _, agent = a_town()
+    job = town.submit("run 300")
+    begin = town._begin
+    town._begin = lambda *_: None  # type: ignore[method-assign]
+    town.run(20)
+    reason = "this host serves bob"
+    say(town, agent, {"kind": "refused", "job": job.id, "attempt": 1, "why": "other_domain", "reason": reason})
+    assert the_host(town, agent).state is HostState.UNHEALTHY
+    town._begin = begin  # type: ignore[method-assign]
+    town.run_until_quiet()
+    assert town.job(job.id).state is JobState.SUCCEEDED
+    assert not town.cloud.notices.published
+
+
+def test_that_a_host_was_scrubbed_is_in_its_story() -> None:
+    town, _, agent = a_town()
+    found = {"files": 3, "processes": 0}
+    say(town, agent, {"kind": "scrubbed", "before": "alice", "domain": "bob", "found": found, "holds": []})
+    story.flush(town.plane)
+    (line,) = [line for line in town.stores.story.of(the_host(town, agent).id) if line.event == "scrubbed"]
+    assert line.reason == "it is clean of what alice left there (3 files), and serves bob now"
 
 
 def test_a_trouble_is_not_held_against_the_host() -> None:

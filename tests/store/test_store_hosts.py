@@ -37,6 +37,7 @@ def test_what_was_created_is_read_back(stores: Stores) -> None:
         interrupt_at=NOW,
         rebalance_at=NOW - 1,
         missed_lists=1,
+        domain="alice",
         reason="told",
         assignments=carried,
     )
@@ -301,3 +302,21 @@ def test_drain_against_assign_never_both_on_an_empty_host(stores: Stores) -> Non
             lambda n=n: stores.hosts.assign("p", f"host-{n:04d}", an_assignment()),
         )
         assert sum(race(2, lambda i, both=(drain, give): both[i]())) == 1  # type: ignore[misc]
+
+
+def test_a_host_is_its_first_assignments_owners_and_another_may_follow_only_where_shared_and_empty(
+    stores: Stores,
+) -> None:
+    """One conditional write says whose it is, so two passes cannot give it to two owners."""
+    host = a_host(1, state=HostState.READY)
+    stores.hosts.create([host])
+    alices, bobs = an_assignment(1, owner="alice"), an_assignment(2, owner="bob")
+    assert stores.hosts.assign("p", host.id, alices)
+    assert not stores.hosts.assign("p", host.id, bobs)
+    assert not stores.hosts.assign("p", host.id, bobs, share=True)
+    stores.hosts.unassign("p", host.id, alices.key, 5.0)
+    assert not stores.hosts.assign("p", host.id, bobs)
+    assert stores.hosts.assign("p", host.id, bobs, share=True)
+    found = stores.hosts.get("p", host.id)
+    assert found is not None
+    assert (found.domain, found.serves) == ("bob", "bob")
