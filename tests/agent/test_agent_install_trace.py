@@ -48,10 +48,25 @@ def run(folder, script, name="setup.sh", timeout_s=10, cwd=None):
             "#!/bin/bash\nset -e\ntrap 'rm -f x; true' EXIT\nx=$(echo one)\nsh -c 'exit 5'\n",
             "setup.sh line 5: `sh -c 'exit 5'` exited with 5",
         ),
+        (
+            "#!/bin/bash\nset -e\ntrap 'sh -c \"exit 3\" || true; true' EXIT\nsh -c 'exit 5'\n",
+            "setup.sh line 4: `sh -c 'exit 5'` exited with 5",
+        ),
         ("#!/bin/bash\nset -e\n. ./more.sh\n", "setup.sh, more.sh line 2: `sh -c 'exit 6'` exited with 6"),
         ("#!/bin/bash -e\nPS4='> '\nfalse\n", "setup.sh line 2: `PS4='> '` exited with 1"),
     ],
-    ids=["set -e", "no first line", "last", "function", "handled", "exit", "trap", "sourced", "own PS4"],
+    ids=[
+        "set -e",
+        "no first line",
+        "last",
+        "function",
+        "handled",
+        "exit",
+        "trap",
+        "trap that fails",
+        "sourced",
+        "own PS4",
+    ],
 )
 def test_the_line_that_failed_is_named_with_its_command_and_exit_code(tmp_path, script, sentence):
     (tmp_path / "more.sh").write_text("true\nsh -c 'exit 6'\n")

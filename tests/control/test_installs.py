@@ -10,11 +10,13 @@ import pytest
 from town import OFFERING, Agent, Town
 
 from chalicelib.control import explain, logs, pings, story
+from chalicelib.core import installs, ladder
 from chalicelib.core.host import Host, HostState
 from chalicelib.core.installs import Installed
 from chalicelib.core.job import JobState
 from chalicelib.core.job_spec import Install
-from chalicelib.core.pool import PoolSpec
+from chalicelib.core.pool import Pool, PoolSpec
+from chalicelib.core.snapshot import Snapshot
 
 VERSION = "ab" * 32
 SENTENCE = "setup.sh line 7: `apt-get install foo` exited with 100 (tried 3 times)"
@@ -191,7 +193,7 @@ def test_installs_that_are_none_are_set_aside(said: Any) -> None:
 
 def test_a_host_that_installs_for_long_is_not_taken_for_one_that_begins_nothing() -> None:
     """For as long as its agent goes on telling of it."""
-    town = a_town()
+    town = a_town(missed_pings_s=86_400)
     town._begin = lambda *_: None  # type: ignore[method-assign]
     job = town.submit(install=Install(script="x", timeout_s=3600))
     town.run(21)
@@ -202,6 +204,24 @@ def test_a_host_that_installs_for_long_is_not_taken_for_one_that_begins_nothing(
     assert town.hosts()[0].state is HostState.READY
     town.run(700)
     assert town.hosts()[0].state is not HostState.READY
+
+
+def test_what_failed_before_it_was_ready_anywhere_is_held_against_no_script() -> None:
+    """And a restarted pool begins anew: what failed on hosts of an older generation says nothing of the new ones."""
+    failed = [
+        replace(a_host(), id=f"host-{n}", installs=(replace(_installed("failed"), at=n + 1.0),)) for n in range(6)
+    ]
+    ready = replace(a_host(), id="host-9", installs=(replace(_installed("ready"), at=4.0),))
+    assert installs.failed_on(VERSION, failed) == {host.id for host in failed}
+    assert installs.failed_on(VERSION, [*failed, ready]) == {"host-4", "host-5"}
+    assert installs.failed_on("cd" * 32, failed) == frozenset()
+    assert (installs.failing(failed), installs.failing([*failed, ready])) == (6, 2)
+    pool = Pool(name="default", spec=PoolSpec(offerings=(OFFERING,)))
+    again = replace(pool, spec=replace(pool.spec, generation=1))
+    seen = Snapshot(pool=pool, now=10.0, hosts=(), past=tuple(failed), backlog=())
+    protected = ladder.current(seen).pool.supply
+    assert (protected.protected_at, protected.protected_by) == (10.0, "installs")
+    assert ladder.current(replace(seen, pool=again)).pool.supply.protected_at is None
 
 
 def test_what_cannot_be_installed_is_refused_at_submit() -> None:
