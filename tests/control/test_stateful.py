@@ -69,7 +69,9 @@ LIMITED = "bob"  # has a quota
 TOLD_BY = ("ec2", "agent", "both", "nobody")
 seeds = st.integers(0, 2**32)
 shares = st.sampled_from(SHARES)
-commands = st.builds("{} {}".format, st.sampled_from(["run", "run", "run", "fail"]), st.sampled_from([1, 5, 40, 300]))
+commands = st.builds(
+    "{} {}".format, st.sampled_from(["run", "run", "run", "fail", "broken"]), st.sampled_from([1, 5, 40, 300])
+)
 shapes = st.sampled_from(SHAPES)
 
 
