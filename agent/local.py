@@ -6,7 +6,6 @@ knows of the attempt. Everything else of the machine is a host's, below a root f
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -141,7 +140,7 @@ def _run(
     pings = Pings("local", "local", take, lambda ping: None)
     pings.start()
     health = Health(paths.state, journal, cache, lambda: working(choice, probe, uid), lambda: 0.0)
-    groups, prefix = cgroups.find(), "spillway-%s-" % hashlib.sha256(root.encode()).hexdigest()[:8]
+    groups, prefix = cgroups.find(), "spillway-local%d-" % os.getpid()
     keepers = Keepers(Doors(), Saver(paths.saving), Users())
     installs = Installs(
         paths.installs,
