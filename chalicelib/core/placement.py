@@ -23,16 +23,15 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
 from zlib import crc32
 
 from chalicelib.core.backlog import Entry
-from chalicelib.core.catalogue import Capacity
 from chalicelib.core.constraint import Constraint
 from chalicelib.core.host import Offering
 from chalicelib.core.packing import pack
 from chalicelib.core.room import CPU_GRAIN, NEW_TIER, Room, room_of
 from chalicelib.core.shelf import Mark, Shelf, Want
+from chalicelib.core.withheld import Withheld
 
 __all__ = ["CPU_GRAIN", "NEW_TIER", "STYLES", "Room", "pack", "place", "room_of"]
 
@@ -66,8 +65,8 @@ def place(
         raise ValueError(f"placement {style!r} is none of {', '.join(STYLES)}")
     entries = list(entries)
     shapes = _Shapes(entries, rooms, bound)
-    placing = _Placing(rooms, style, seed, shapes)
-    withheld = _Withheld(placing, displace)
+    placing = Placing(rooms, style, seed, shapes)
+    withheld = Withheld(placing, displace, most=max(1, int(len(rooms) * WITHHELD_SHARE)))
     left: list[Entry] = []
     homes = {room.domain for room in rooms if not room.open} if crowded else set()
     for entry, shape in zip(entries, shapes.of, strict=True):
@@ -86,7 +85,7 @@ def place(
     return left
 
 
-class _Shape:
+class Shape:
     """What entries that ask for the same have in common. `needs`: what of their uploads any room holds; `bound`: to which rooms."""
 
     __slots__ = (
@@ -131,18 +130,18 @@ class _Shapes:
 
     def __init__(self, entries: Sequence[Entry], rooms: Sequence[Room], bound: Mapping[str, Constraint]) -> None:
         held = frozenset().union(*{room.holds for room in rooms})
-        known: dict[tuple[float, int, int, frozenset[str], Constraint | None, str], _Shape] = {}
+        known: dict[tuple[float, int, int, frozenset[str], Constraint | None, str], Shape] = {}
         if bound:
             bound = _felt(bound, {room.offering for room in rooms})
         self.bound = bool(bound)
-        self.of: list[_Shape] = []
+        self.of: list[Shape] = []
         for entry in entries:
             needs = held.intersection(entry.needs) if held and entry.needs else _NOTHING
             must = bound.get(entry.rank) if bound else None
             key = (entry.cpu, entry.memory_mib, entry.slots, needs, must, entry.owner)
             shape = known.get(key)
             if shape is None:
-                shape = known[key] = _Shape(*key)
+                shape = known[key] = Shape(*key)
             self.of.append(shape)
         self.least = _least(known.values())
         alike, of_owner = defaultdict(list), defaultdict(list)
@@ -159,13 +158,13 @@ def _felt(bound: Mapping[str, Constraint], offerings: set[Offering | None]) -> M
     return {rank: each for rank, each in bound.items() if each in felt}
 
 
-def _least(shapes: Iterable[_Shape]) -> Want:
+def _least(shapes: Iterable[Shape]) -> Want:
     """Less than any of them in every measure."""
     wants = [shape.want for shape in shapes] or [(0.0, 0, 0)]
     return min(want[0] for want in wants), min(want[1] for want in wants), min(want[2] for want in wants)
 
 
-class _Placing:
+class Placing:
     """Rooms on shelves. A room has the number of its place in the list."""
 
     def __init__(self, rooms: list[Room], style: str, seed: int, shapes: _Shapes) -> None:
@@ -192,7 +191,7 @@ class _Placing:
         self.holding: dict[tuple[str | None, str], list[int]] | None = None
         self.sequences: dict[_Demand, list[_Level]] = {}
 
-    def find(self, shape: _Shape) -> int | None:
+    def find(self, shape: Shape) -> int | None:
         """The number of the room that an entry of this shape takes, or None: then no later one finds a room either."""
         if shape.levels is None:
             demand = (shape.needs, shape.bound, shape.owner)
@@ -326,97 +325,3 @@ def _exponential(text: str) -> float:
     mixed = crc32(text.encode()) * 0x9E3779B1 & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 15) * 0x85EBCA6B & 0xFFFFFFFF
     return -math.log((mixed ^ mixed >> 13) / 2**32 + 2**-33)
-
-
-class _Withheld:
-    """Rooms kept from those behind an entry that has waited too long. Each is promised to as many such entries as it can hold."""
-
-    def __init__(self, placing: _Placing, displace: bool) -> None:
-        self.placing = placing
-        self.displace = displace
-        self.most = max(1, int(len(placing.rooms) * WITHHELD_SHARE))
-        self.promised: list[Room] = []  # of each withheld room: the whole, less what was promised
-        self.emptiest: dict[tuple[Capacity, Offering | None, str | None], list[tuple[float, int]]] | None = (
-            None  # by size, by offering where somebody is bound, and by owner where that matters: (-slack, number)
-        )
-
-    def ask(self, shape: _Shape) -> None:
-        while shape.promised < len(self.promised):
-            if self._promise(self.promised[shape.promised], shape):
-                return
-            shape.promised += 1
-        if len(self.promised) < self.most and (number := self._emptiest(shape)) is not None:
-            self.placing.withhold(number)
-            room = self.placing.rooms[number]
-            total = room.total
-            self.promised.append(
-                Room(
-                    room.key,
-                    room.tier,
-                    total,
-                    total.cpu,
-                    total.memory_mib,
-                    total.slots,
-                    exclusive=room.exclusive,
-                    offering=room.offering,
-                    domain=shape.owner,
-                )
-            )
-            self._promise(self.promised[-1], shape)
-
-    @staticmethod
-    def _promise(room: Room, shape: _Shape) -> bool:
-        """Whether the room is large enough for one more such entry beside those that it is promised to."""
-        fits = (
-            not room.used
-            and room.domain == shape.owner
-            and (shape.bound is None or shape.bound.takes(room.offering))
-            and shape.cpu <= room.cpu + CPU_GRAIN
-            and shape.memory_mib <= room.memory_mib
-            and shape.slots <= room.slots
-        )
-        if fits:
-            room.cpu -= shape.cpu
-            room.memory_mib -= shape.memory_mib
-            room.slots -= shape.slots
-            room.used = room.exclusive
-        return fits
-
-    def _emptiest(self, shape: _Shape) -> int | None:
-        """The emptiest room that is large enough as a whole. Rooms only got fuller since they were put on the heaps."""
-        rooms = self.placing.rooms
-        if self.emptiest is None:
-            self.emptiest = defaultdict(list)
-            told_apart = self.placing.bound
-            for number, room in enumerate(rooms):
-                if room.tier < NEW_TIER:
-                    where = room.offering if told_apart else None
-                    whose = None if self.displace or room.free else room.domain
-                    self.emptiest[room.total, where, whose].append((-room.slack(), number))
-            for heap in self.emptiest.values():
-                heapify(heap)
-        self._settle()
-        tops: list[list[tuple[float, int]]] = []
-        for (total, offering, owner), heap in self.emptiest.items():
-            if (
-                (owner is None or owner == shape.owner)
-                and (shape.bound is None or shape.bound.takes(offering))
-                and shape.cpu <= total.cpu + CPU_GRAIN
-                and shape.memory_mib <= total.memory_mib
-                and shape.slots <= total.slots
-            ):
-                while heap and heap[0][0] < (now := -rooms[heap[0][1]].slack()):
-                    heapreplace(heap, (now, heap[0][1]))
-                if heap:
-                    tops.append(heap)
-        return heappop(min(tops))[1] if tops else None
-
-    def _settle(self) -> None:
-        """Where nobody can be displaced: free rooms that somebody has taken since are that owner's."""
-        if self.displace or self.emptiest is None:
-            return
-        rooms = self.placing.rooms
-        for (total, where, owner), heap in list(self.emptiest.items()):
-            while owner is None and heap and not rooms[heap[0][1]].free:
-                marked = heappop(heap)
-                heappush(self.emptiest[total, where, rooms[marked[1]].domain], marked)
