@@ -37,21 +37,35 @@ print(json.dumps([held, [errno.errorcode[way] for way in ways], len(Engine.made)
 """
 
 
-def test_containers_with_network_are_walled_off_from_the_metadata_service():
-    """On a real bridge, asked of the kernel itself: before the wall there is a way, behind it there is none, and all else stays open."""
-    links = "ip link set lo up; ip link add spillway0 type bridge; ip addr add 10.77.0.1/24 dev spillway0; ip link set spillway0 up; "
-    links += "ip link add out0 type veth peer name out1; ip link set out1 up; ip addr add 10.88.0.1/24 dev out0; ip link set out0 up; "
-    links += "ip route add default dev out0; "
-    inside = "echo 1 > /proc/sys/net/ipv4/ip_forward; " + links + 'exec "$0" -c "$1"'
+def walled(first=""):
+    """What `WALLED` says on a bridge and a way out of their own; `first` is done before."""
+    inside = f"""echo 1 > /proc/sys/net/ipv4/ip_forward; ip link set lo up
+    ip link add spillway0 type bridge; ip addr add 10.77.0.1/24 dev spillway0; ip link set spillway0 up
+    ip link add out0 type veth peer name out1; ip link set out1 up; ip addr add 10.88.0.1/24 dev out0; ip link set out0 up
+    ip route add default dev out0; {first}
+    exec "$0" -c "$1" """
     command = ["unshare", "--net", "sh", "-ec", inside, sys.executable, WALLED]
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     done = subprocess.run(command, capture_output=True, text=True, cwd=here, timeout=30)
     if "Operation not permitted" in done.stderr or "not found" in done.stderr:
         pytest.skip("no bridge can be made on this machine: the wall is not tested here")
-    held, ways, made = json.loads(done.stdout)
-    assert held == ["", ""], done.stderr
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_containers_with_network_are_walled_off_from_the_metadata_service():
+    """Asked of the kernel itself: before the wall there is a way, behind it there is none, and all else stays open."""
+    held, ways, made = walled()
+    assert held == ["", ""]
     assert ways == ["EPROTO", "EPROTO", "EACCES", "EPROTO"], "EPROTO: a route, where an error would be"
     assert made == 1
+
+
+def test_a_wall_that_somebody_leads_around_is_none():
+    """That the rule is there is not believed: another one may come before it."""
+    held, ways, _ = walled("ip rule add pref 0 iif spillway0 lookup main")
+    assert ways[2] == "EPROTO"
+    assert ["is not prohibited" in why for why in held] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -122,10 +122,13 @@ def test_values_of_secrets_reach_the_command_and_no_argument(secrets):
     assert "--interactive" in told
     script = told[told.index("-c") + 1]
     show = "; ".join(f'printf "%s\\0" "${name}"' for name in sorted(secrets)) + "; cat; env"
-    done = subprocess.run(["/bin/sh", "-c", script, "sh", show], input=said(secrets), capture_output=True, timeout=10)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", show], input=said(secrets) + b"more", capture_output=True, timeout=10
+    )
     shown = done.stdout.split(b"\0")
     assert [value.decode() for value in shown[:-1]] == [secrets[name] for name in sorted(secrets)]
     assert b"_n=" not in shown[-1], "nothing of ours stays"
+    assert not shown[-1].startswith(b"more"), "the input is given up"
 
 
 def test_the_real_client_knows_every_flag():
