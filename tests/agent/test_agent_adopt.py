@@ -80,6 +80,20 @@ def test_what_runs_when_its_agent_is_killed_goes_on_under_the_next_one(machine):
     assert len(one.pings("finish")) == len(jobs), "what was delivered is not sent again"
 
 
+def test_why_a_command_was_being_killed_is_not_forgotten(machine):
+    """The agent dies in the grace that it gave: the next one does not take the death for the command's own."""
+    one = machine(assignments=[a_job(command="trap '' TERM; while :; do sleep 0.02; done")]).start()
+    one.wait("start")
+    one.write_inbox(1, cancel=[{"job": "job-1", "attempt": 1}])
+    one.ring()
+    one.until(lambda: '"killed":"cancel"' in (one.root / "var/lib/spillway/journal").read_text())
+    one.kill()
+    one.write_inbox(2)
+    one.start()
+    finish = one.wait("finish")
+    assert (finish["outcome"], finish["reason"]) == ("cancelled", "cancelled while it ran")
+
+
 def test_an_agent_is_replaced_while_its_attempts_run(machine):
     """`systemctl reload`: the same process becomes the agent that lies on the disk by now, and goes on."""
     one = machine(assignments=[a_job(command=f"echo a; {WAITS}echo b")]).start()

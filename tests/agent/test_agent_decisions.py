@@ -14,7 +14,7 @@ from agent import ending, inbox, journal, limits, verdict
 from agent.admission import Load, admit, fits, total
 from agent.cgroups import Use
 from agent.limits import Allowed
-from agent.log_cut import RESERVE_BYTES
+from agent.log_cut import RESERVE_BYTES, LogCut
 from agent.logs import Log
 from agent.manifest import assignment, read, settings
 from agent.watch import InterruptionWatch
@@ -170,6 +170,13 @@ def test_a_log_is_whole_or_cut_at_its_limit_and_says_so(chunks, limit):
         assert whole.startswith(first)
         assert len(first) == limit - RESERVE_BYTES
         assert b"%d bytes came" % len(whole) in last
+
+
+@given(kept=st.integers(0, 900), more=st.integers(0, 900), limit=st.integers(0, 700))
+def test_what_is_sent_of_a_log_stays_whatever_comes(kept, more, limit):
+    """Bytes that are in the store already cannot be cut away any more."""
+    cut = LogCut(limit)
+    assert cut.settled(min(kept, cut.limit)) <= cut.end(kept + more)[0]
 
 
 def a_document(pass_no, *attempts):
