@@ -66,11 +66,11 @@ def test_what_was_waited_already_counts() -> None:
 
 
 def test_a_lane_helps_its_owners_jobs_only_and_one_that_empties_a_shared_host_helps_anybodys() -> None:
-    entries = [an_entry("a", owner="alice"), an_entry("b", owner="bob"), an_entry("c", owner="carol")]
+    entries = [an_entry("b", owner="bob"), an_entry("c", owner="carol"), an_entry("a", owner="alice")]
     roads = lanes_of(lane(NOW + 1))
     roads.anybodys.add(*lane(NOW + 2))
     too_late, soon = late(entries, roads, NOW, 45.0, 30.0, lambda family, timeout_s: 600.0, 1000)
-    assert [(entry.job, at) for entry, at in soon] == [("a", NOW + 1), ("b", NOW + 2)]
+    assert [(entry.job, at) for entry, at in soon] == [("b", NOW + 2), ("a", NOW + 1)]
     assert [entry.job for entry in too_late] == ["c"]
 
 
