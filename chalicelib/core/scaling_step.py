@@ -124,6 +124,8 @@ def _make_way(o: Outlook, rooms: list[Room], spec: PoolSpec) -> tuple[list[Room]
     if len(rooms) <= (places := min(o.spare, _paid_for(o, (), rooms, spec))):
         return rooms, ()
     rooms = sorted(rooms, key=lambda room: min(entry.rank for entry in room.taken))
+    if o.counted > spec.hosts_max:  # the maximum was lowered: who leaves now makes way for nobody
+        return rooms[:places], ()
     kept, displaced, there = rooms[:places], list[Host](), list(o.elsewhere)
     for room in rooms[places:]:
         host = next((host for host in there if host.serves != room.domain), None)
