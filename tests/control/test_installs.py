@@ -69,8 +69,8 @@ def of_type(town: Town, type_: str) -> list[Any]:
     return [notice for notice in town.cloud.notices.published if notice["type"] == type_]
 
 
-@pytest.mark.parametrize("said", [{"installs", "refused"}, {"installs"}], ids=" ".join)
-def test_a_job_whose_install_fails_everywhere_ends_uncharged_after_three_hosts(said: set[str]) -> None:
+@pytest.mark.parametrize("said", [("installs", "refused"), ("installs",)], ids=" ".join)
+def test_a_job_whose_install_fails_everywhere_ends_uncharged_after_three_hosts(said: tuple[str, ...]) -> None:
     """Each of them is trusted no more; people hear of it once; whoever needs it afterwards ends with the first host that fails it too.
 
     Whichever of the two words of an agent comes first, the pass that it wakes must not give the attempt to a fourth host."""
