@@ -1,4 +1,4 @@
-"""What every family of stores promises about the ends of arrays (chalicelib/store/ports.py)."""
+"""What every family of stores promises about the ends of arrays (chalicelib/store/ports)."""
 
 from __future__ import annotations
 

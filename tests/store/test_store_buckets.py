@@ -1,4 +1,4 @@
-"""What every family of stores promises about EC2's token buckets (chalicelib/store/ports.py)."""
+"""What every family of stores promises about EC2's token buckets (chalicelib/store/ports)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every family of stores promises about owners: their quotas, and what their attempts have cost (chalicelib/store/ports.py)."""
+"""What every family of stores promises about owners: their quotas, and what their attempts have cost (chalicelib/store/ports)."""
 
 from __future__ import annotations
 
