@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.control import settle
 from chalicelib.control.notices import notify
 from chalicelib.core import installs
+from chalicelib.core.finite import finite
 from chalicelib.core.host import Assignment, Host, HostEvent
 from chalicelib.core.installs import FAILED, READY, RUNNING, Installed
 from chalicelib.wiring import Plane
@@ -21,7 +22,7 @@ ADVICE = "It is tried on further hosts, and its jobs end when {n} have failed it
 
 def told(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     """All installs of a host as they stand; an older word than what is known changes nothing. Whether the pool is to be looked at."""
-    said, at = tuple(_installed(one) for one in _list(ping["installs"])), float(ping["at"])
+    said, at = tuple(_installed(one) for one in _list(ping["installs"])), finite(ping["at"])
     if not plane.stores.hosts.note_installs(host.pool, host.id, said, at):
         return False
     before = {one.version: one for one in host.installs}
@@ -95,7 +96,7 @@ def _installed(said: Any) -> Installed:
         name=str(said["name"])[:TEXT_MAX],
         state=state,
         tries=int(said["tries"]),
-        at=float(said["at"]),
+        at=finite(said["at"]),
         reason=str(said.get("reason") or "")[:TEXT_MAX],
         waiting=tuple(str(key)[:TEXT_MAX] for key in said.get("waiting") or ())[:WAITING_MAX],
     )

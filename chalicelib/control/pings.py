@@ -19,6 +19,7 @@ from chalicelib.control.durations import Lessons
 from chalicelib.control.interruptions import Cause, Leaving, leaves
 from chalicelib.control.quarantine import quarantine
 from chalicelib.control.wake import wake
+from chalicelib.core.finite import finite
 from chalicelib.core.host import GIVEN_BACK, Host, HostEvent, HostState
 from chalicelib.core.job import Finish, JobEvent
 from chalicelib.core.retry import GRADER
@@ -134,7 +135,7 @@ def _no_number(name: str) -> float:
 
 def _document(body: str) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(body, parse_constant=_no_number)
+        document: dict[str, Any] = json.loads(body, parse_constant=_no_number, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise BadPing(f"it is not JSON that we read: {error}") from None
     if not isinstance(document, dict) or document.get("v") != 1:
@@ -194,7 +195,7 @@ def _accepted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _start(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    job_id, attempt, at, now = str(ping["job"]), int(ping["attempt"]), float(ping["at"]), plane.clock()
+    job_id, attempt, at, now = str(ping["job"]), int(ping["attempt"]), finite(ping["at"]), plane.clock()
     if not 0.0 < at <= now:  # deadlines hang on it: a clock that is wrong must not move them into the future
         at = now
     job = plane.stores.jobs.get(job_id)
@@ -288,12 +289,12 @@ def _idle(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
 
 
 def _interrupted(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    leaves(plane, host, Leaving(Cause.INTERRUPTION, float(ping["interrupt_at"]), "its agent"))
+    leaves(plane, host, Leaving(Cause.INTERRUPTION, finite(ping["interrupt_at"]), "its agent"))
     return True
 
 
 def _rebalance(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
-    leaves(plane, host, Leaving(Cause.REBALANCE, float(ping["notice_at"]), "its agent"))
+    leaves(plane, host, Leaving(Cause.REBALANCE, finite(ping["notice_at"]), "its agent"))
     return True
 
 

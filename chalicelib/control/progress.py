@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.control.notices import notify
+from chalicelib.core.finite import finite
 from chalicelib.core.host import Host
 from chalicelib.core.job import Job, JobState
 from chalicelib.core.progress import Kept, Said, dropped, heard
@@ -77,8 +78,8 @@ def _tell(plane: Plane, job: Job, what: Said, *, current: bool) -> None:
 
 
 def _said(host: Host, ping: Mapping[str, Any], now: float) -> Said:
-    attempt, at = int(ping["attempt"]), min(float(ping["at"]), now)
-    percent = None if ping.get("percent") is None else float(ping["percent"])
+    attempt, at = int(ping["attempt"]), min(finite(ping["at"]), now)
+    percent = None if ping.get("percent") is None else finite(ping["percent"])
     if percent is not None and not 0 <= percent <= 100:
         raise ValueError(f"{percent} is no percentage")
     kept = ping.get("checkpoint")
@@ -87,7 +88,7 @@ def _said(host: Host, ping: Mapping[str, Any], now: float) -> Said:
         at=at,
         percent=percent,
         note=str(ping.get("note") or ""),
-        moved_s=min(max(0.0, float(ping.get("moved_s") or 0.0)), at),
+        moved_s=min(max(0.0, finite(ping.get("moved_s") or 0.0)), at),
         stalled=ping.get("stalled") is True,
         problem=str(ping.get("checkpoint_problem") or ""),
         broken=str(ping.get("checkpoint_broken") or ""),
@@ -103,4 +104,4 @@ def _kept(host: Host, job: str, attempt: int, document: Mapping[str, Any], now: 
         raise ValueError(f"{key[:300]!r} is no checkpoint of {job}#{attempt} on this host")
     if not 0 < size <= BYTES_MAX:
         raise ValueError(f"a checkpoint of {size} bytes")
-    return Kept(attempt=attempt, key=key, bytes=size, at=min(max(0.0, float(document["at"])), now))
+    return Kept(attempt=attempt, key=key, bytes=size, at=min(max(0.0, finite(document["at"])), now))

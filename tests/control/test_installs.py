@@ -177,6 +177,8 @@ def test_what_an_install_prints_can_be_read_piece_by_piece_while_it_runs_and_aft
         [an_install("done", 1.0)],
         [{**an_install("ready", 1.0), "version": "../../x"}],
         [an_install("ready", 1.0)] * 17,
+        [an_install("ready", "nan")],
+        [an_install("ready", "infinity")],
     ],
 )
 def test_installs_that_are_none_are_set_aside(said: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from town import OFFERING, Agent, Town
 
 from chalicelib.control import pings
@@ -121,6 +123,27 @@ def test_a_host_names_nothing_but_what_it_has_made_itself() -> None:
     say(town, agent, job, percent=101)
     assert [kept.key for kept in town.job(job.id).progress.kept] == [good]
     assert sum(name.startswith("quarantine/") for name in town.cloud.blobs.objects) == 1, "all under one message's id"
+
+
+@pytest.mark.parametrize("at", ["nan", "-inf", "1e999", "@1e999"])
+def test_what_is_no_finite_number_comes_into_no_row(at: str) -> None:
+    """It would be written as null, and nobody could read the job, or the host, any more. `@`: as a number, which JSON has no bounds for."""
+    town, agent, job = running()
+    good = key(agent, job, 1)
+    before = town.job(job.id), replace(town.hosts()[0], seen_at=None)
+    for kind, said in (
+        ("progress", {"note": "x", "at": at}),
+        ("progress", {"note": "x", "moved_s": at}),
+        ("progress", {"percent": at}),
+        ("progress", {"checkpoint": {"key": good, "bytes": 1, "at": at}}),
+        ("interrupted", {"interrupt_at": at}),
+        ("rebalance", {"notice_at": at}),
+        ("finish", {"outcome": "succeeded", "reason": "x", "finished_at": at}),
+    ):
+        ping = {"kind": kind, "job": job.id, "attempt": 1, "at": town.now, **said}
+        body = json.dumps({"v": 1, "pool": "default", "host": agent.entry["host"], "pings": [ping]})
+        pings.receive(town.plane, [pings.Message(agent.userid, body.replace('"@1e999"', "1e999"), kind)])
+    assert (town.job(job.id), replace(town.hosts()[0], seen_at=None)) == before
 
 
 def test_one_who_never_had_the_attempt_is_not_believed() -> None:
