@@ -110,12 +110,12 @@ def _marked(left: Left, data: Optional[bytes]) -> dict[str, Any]:
 def _marked_apart(left: Left, data: bytes) -> dict[str, Any]:
     """The same in a process of its own. Raises Broken, OSError."""
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the agent's zip, or a checkout
-    program = "import sys; sys.path.insert(0, sys.argv[1]); from agent.graded import apart; apart(sys.argv[2])"
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from agent.graded import apart; apart()"
     try:
         with _one_at_a_time:
             done = subprocess.run(
-                [sys.executable, "-I", "-S", "-c", program, home, json.dumps(left)],
-                input=data,
+                [sys.executable, "-I", "-S", "-c", program, home],
+                input=json.dumps(left).encode() + b"\n" + data,  # an argument may not be as long as what it has printed
                 capture_output=True,
                 timeout=APART_TIMEOUT_S,
             )
@@ -131,12 +131,13 @@ def _marked_apart(left: Left, data: bytes) -> dict[str, Any]:
     return found
 
 
-def apart(left: str) -> None:
-    """In that process: results on stdin, what they mean on stdout."""
+def apart() -> None:
+    """In that process: what is left and, on the next line, the results on stdin; what they mean on stdout."""
     resource.setrlimit(resource.RLIMIT_AS, (APART_MEMORY_BYTES, APART_MEMORY_BYTES))
     answer: dict[str, Any]
     try:
-        answer = {"result": _marked(Left(*json.loads(left)), sys.stdin.buffer.read())}
+        left = Left(*json.loads(sys.stdin.buffer.readline()))
+        answer = {"result": _marked(left, sys.stdin.buffer.read())}
     except Broken as error:
         answer = {"broken": str(error)}
     sys.stdout.write(json.dumps(answer))

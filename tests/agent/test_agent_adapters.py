@@ -15,6 +15,7 @@ from agent import graded, verdict
 from agent.adapters import RAW_MAX_BYTES, Broken, Found, Seen, completed, marks, of
 from agent.adapters.coursera import last_object
 from agent.inputs import NotUsable
+from agent.logs import LAST_BYTES
 from agent.manifest import Wrong, assignment
 from chalicelib.core.adapters import CONVENTIONS
 
@@ -345,6 +346,13 @@ def test_a_long_result_is_cut_and_its_marks_stay(tests, times, extra):
         assert [t["output"] for t in found["tests"]] == [t["output"] for t in whole["tests"]]
 
 
+def test_whatever_it_has_printed_a_large_file_is_read(tmp_path):
+    """What is no text is six times as long in JSON: more than an argument of a program may be."""
+    text = b'{"score": 1, "output": "' + b"x" * graded.HERE_MAX_BYTES + b'"}'
+    found = judged(tmp_path, "gradescope", text, last=b"\xff" * LAST_BYTES)
+    assert found.verdict == ("succeeded", "graded: 1")
+
+
 def judged(tmp_path, adapter, text, exit_code=0, last=b""):
     one, work = job(adapter), tmp_path / "work"
     work.mkdir(exist_ok=True)
@@ -406,6 +414,7 @@ SMALL = """
 import sys
 from agent import graded, verdict
 from agent.adapters import completed
+from agent.logs import LAST_BYTES
 from agent.manifest import assignment
 def peak():
     with open("/proc/self/status") as status:
