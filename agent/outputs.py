@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import stat
-from typing import Any, Callable, NamedTuple, Optional, Pattern, Sequence
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Pattern, Sequence
 
 from agent.folder import walk
 from agent.manifest import Wanted
@@ -27,36 +28,62 @@ class Found(NamedTuple):
     problem: str
 
 
-def _part(part: str) -> str:
-    """One component of a glob as a regular expression that never crosses a slash."""
-    text, position = "", 0
+def _characters(part: str) -> list[str]:
+    """What stands between the stars of one component of a glob, as regular expressions that never cross a slash; each matches texts of one
+    length."""
+    pieces, position = [""], 0
     while position < len(part):
         char = part[position]
         position += 1
         closing = part.find("]", position + 1) if char == "[" else -1
-        if char in "*?":
-            text += "[^/]*" if char == "*" else "[^/]"
+        if char == "*":
+            pieces.append("")
+        elif char == "?":
+            pieces[-1] += "[^/]"
         elif closing > 0:
             inside = part[position:closing]
             negated = inside[:1] in ("!", "^")
             body = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
-            text += "(?!/)[%s%s]" % ("^" if negated else "", body)
+            pieces[-1] += "(?!/)[%s%s]" % ("^" if negated else "", body)
             position = closing + 1
         else:
-            text += re.escape(char)
-    return text
+            pieces[-1] += re.escape(char)
+    return pieces
+
+
+def _once(number: Iterator[int], text: str) -> str:
+    """What matches `text` in the first way that there is, and never comes back for another."""
+    name = "g%d" % next(number)
+    return "(?=(?P<%s>%s))(?P=%s)" % (name, text, name)
+
+
+def _part(part: str, number: Iterator[int]) -> str:
+    """One component. What stands between two stars is best found where it comes first: so no name takes longer than its length squared."""
+    first, *others = _characters(part)
+    if not others:
+        return first
+    between = [_once(number, "[^/]*?" + piece) for piece in others[:-1] if piece]
+    return first + "".join(between) + "[^/]*" + others[-1]
 
 
 def pattern(glob: str) -> Pattern[str]:
     """A glob over relative paths: `*` and `?` stay within a folder, `**` crosses them; a folder's name means all in it."""
     parts = [part for part in glob.split("/") if part not in ("", ".")]
-    text = ""
-    for position, part in enumerate(parts):
-        last = position == len(parts) - 1
-        if part == "**":
-            text += ".*" if last else "(?:[^/]+/)*"
-        else:
-            text += _part(part) + ("" if last else "/")
+    number = itertools.count()
+    runs: list[list[str]] = [[]]  # of components, between those that are `**`
+    for part in parts:
+        if part != "**":
+            runs[-1].append(_part(part, number))
+        elif runs[-1] or len(runs) == 1:
+            runs.append([])
+    first, *others = ["".join(one + "/" for one in run) for run in runs]
+    if parts and parts[-1] == "**":
+        others[-1] = ".*"
+    elif others:
+        others[-1] = "(?:[^/]+/)*" + others[-1][:-1]
+    else:
+        first = first[:-1]
+    text = first + "".join(_once(number, "(?:[^/]+/)*?" + one) for one in others[:-1]) + "".join(others[-1:])
     try:
         return re.compile(text + r"(?:/.*)?\Z", re.DOTALL)
     except re.error:  # a set such as [z-a]: taken literally
