@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,10 @@ def test_every_setting_is_documented() -> None:
     assert names
     for name in names:
         assert f"`{name}`" in contracts, f"{name} is not in docs/contracts.md §1"
+
+
+def test_whoever_installs_the_client_has_all_of_it() -> None:
+    """`spillway run` and `grade` are the hosts' agent: a package that is left out is missed outside of a checkout only."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {file.parent.relative_to(ROOT) for top in ("spillway", "agent") for file in (ROOT / top).rglob("*.py")}
+    assert sorted(listed) == sorted(".".join(folder.parts) for folder in there)
