@@ -126,7 +126,8 @@ def execute(attempt: "Attempt") -> Executed:
         if group is not None:
             group.limit(assignment.cpu, assignment.memory_mib, attempt.allowed.processes_max)
         # The client of an engine is none of the job's: what it may use is not counted.
-        pairs = limits(attempt.allowed, holds, os.cpu_count() or 1).pairs() if sandbox.images is None else []
+        others = processes.of_user(os.getuid()) if os.getuid() and "pids" not in holds else 0
+        pairs = limits(attempt.allowed, holds, os.cpu_count() or 1, others).pairs() if sandbox.images is None else []
         log = attempt.log = _log(attempt)
         attempt.keeping.open()
         minder.prepare(attempt.paths)

@@ -11,6 +11,7 @@ from agent.cgroups import Use
 from agent.manifest import Assignment, Settings
 
 CPU_GRACE_S = 5
+SANDBOX_PROCESSES = 4  # the minder's and bubblewrap's own
 
 
 class Allowed(NamedTuple):
@@ -48,13 +49,14 @@ def outgrown(allowed: Allowed, use: Use, printed_bytes: int) -> str:
     return "output" if printed_bytes > allowed.output_mib << 20 else ""
 
 
-def limits(allowed: Allowed, holds: Container[str], cores: int) -> "Limits":
-    """What each of its processes is limited to, beside what its control group `holds` of all of them."""
+def limits(allowed: Allowed, holds: Container[str], cores: int, others: int = 0) -> "Limits":
+    """What each of its processes is limited to, beside what its control group `holds` of all of them. `others`: processes and threads
+    of whom it runs as that are none of its own, and are counted with them."""
     return Limits(
         file_bytes=allowed.file_bytes,
         cpu_s=allowed.cpu_s or allowed.timeout_s * cores,
         memory_bytes=0 if "memory" in holds else allowed.memory_mib << 20,
-        processes=0 if "pids" in holds else allowed.processes_max,
+        processes=0 if "pids" in holds else allowed.processes_max + (others and others + SANDBOX_PROCESSES),
     )
 
 
@@ -88,4 +90,6 @@ def enter(doors: Sequence[int], pairs: Sequence[tuple[int, int]]) -> None:
     for kind, value in pairs:
         hard = resource.getrlimit(kind)[1]
         lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (lowest, lowest))
+        # Of processor time a signal of its own tells, which KILL follows.
+        most = lowest + 1 if kind == resource.RLIMIT_CPU and not 0 <= hard <= lowest else lowest
+        resource.setrlimit(kind, (lowest, most))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.attempt import Attempt
 
 DOUBT_S = 1.0
-LOST = "its processes were ended by somebody else while its agent restarted, and left no exit code"
+LOST = "its processes were ended by somebody else, and left no exit code"
 
 
 def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:

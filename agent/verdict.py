@@ -104,11 +104,15 @@ def _died(facts: Facts) -> str:
 
 def _spent(facts: Facts) -> bool:
     """Whether the kernel ended it for its processor time: where no group counts that, a limit of its processes does."""
-    by_limit = signal_of(facts.exit_code) in (signal.SIGXCPU, signal.SIGKILL)
-    return not facts.killed and by_limit and 0 < facts.allowed.cpu_s <= facts.cpu_s
+    number, most = signal_of(facts.exit_code), facts.allowed.cpu_s
+    if facts.killed or most <= 0:
+        return False
+    return number == signal.SIGXCPU or (number == signal.SIGKILL and most <= facts.cpu_s)
 
 
 def _of(facts: Facts) -> str:
+    if facts.cpu_s < facts.allowed.cpu_s:  # nobody has counted
+        return "more than %g s" % facts.allowed.cpu_s
     return "%.1f s of %g s" % (facts.cpu_s, facts.allowed.cpu_s)
 
 

@@ -114,8 +114,9 @@ def _show(ended: Ended, *, as_json: bool) -> None:
         import json
 
         typer.echo(json.dumps(ended.result, indent=2))
+    counted = ended.memory_peak_mib > 0  # by control groups
+    used = f" ({ended.cpu_s:.2f} s of processor time, {ended.memory_peak_mib} MiB)" if counted else ""
     typer.echo(
-        f"{ended.state}: {ended.reason} ({ended.cpu_s:.2f} s of processor time, {ended.memory_peak_mib} MiB)\n"
-        f"Its result, log and outputs are in {ended.folder}.",
+        f"{ended.state}: {ended.reason}{used}\nIts result, log and outputs are in {ended.folder}.",
         err=True,
     )

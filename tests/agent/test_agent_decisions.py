@@ -4,13 +4,14 @@ import json
 import os
 import resource
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import ending, inbox, journal, limits, verdict
+from agent import ending, inbox, journal, limits, processes, verdict
 from agent.admission import Load, admit, fits, total
 from agent.cgroups import Use
 from agent.limits import Allowed
@@ -240,6 +241,7 @@ ENDS = [  # each limit has a reason of its own
     ({"killed": "timeout"}, "timed_out", "killed: ran longer than its timeout of 60 s"),
     ({"killed": "cpu", "cpu_s": 10.07}, "timed_out", "killed: used 10.1 s of 10 s of processor time"),
     ({"exit_code": 128 + 9, "cpu_s": 10.2}, "timed_out", "killed: used 10.2 s of 10 s of processor time"),
+    ({"exit_code": 128 + 24, "cpu_s": 0.0}, "timed_out", "killed: used more than 10 s of processor time"),
     ({"killed": "processes"}, "failed", "killed: more than 256 processes"),
     ({"killed": "output"}, "failed", "killed: printed more than 4 MiB"),
     (
@@ -312,6 +314,20 @@ def test_a_job_is_limited_as_it_asks_and_else_as_its_pool_says(said):
     alone = dict(limits.limits(found, (), 4).pairs())
     assert alone[resource.RLIMIT_NPROC] == found.processes_max
     assert alone[resource.RLIMIT_AS] == 512 << 20
+    amid = dict(limits.limits(found, (), 4, 300).pairs())
+    assert amid[resource.RLIMIT_NPROC] > 300 + found.processes_max, "a user's other processes are counted with it"
+
+
+def test_a_users_processes_are_counted_with_their_threads():
+    before, done = processes.of_user(os.getuid()), threading.Event()
+    threads = [threading.Thread(target=done.wait) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    during = processes.of_user(os.getuid())
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert during > before + 10
 
 
 def facts(**changes):
