@@ -31,7 +31,13 @@ class Bundle:
 
 def bundle(path: str | Path) -> Bundle:
     """The upload for a file (as it is) or a folder (packed). Raises BadInput for anything else."""
-    source = Path(path)
+    try:
+        return _bundle(Path(path))
+    except OSError as error:
+        raise BadInput(f"{error.filename or path} cannot be read: {error.strerror}.") from None
+
+
+def _bundle(source: Path) -> Bundle:
     if source.is_dir():
         content = pack(source)
     elif source.is_file():

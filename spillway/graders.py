@@ -37,6 +37,11 @@ def _gradescope(grader: Path, submission: Path) -> Grading:
 
 def _prairielearn(question: Path, submission: Path) -> Grading:
     options = _read(question / "info.json").get("externalGradingOptions") or {}
+    courses = options.get("serverFilesCourse") if isinstance(options, dict) else None
+    if not isinstance(options, dict) or not isinstance(courses or [], list):
+        raise BadInput(
+            f"{question}/info.json: externalGradingOptions is an object, and serverFilesCourse in it a list of names."
+        )
     document: dict[str, Any] = {"adapter": "prairielearn"}
     for name, field in (
         ("entrypoint", "command"),
@@ -50,7 +55,7 @@ def _prairielearn(question: Path, submission: Path) -> Grading:
     if (tests := question / "tests").is_dir():
         files.append(("tests", tests))
     course = next((folder for folder in question.resolve().parents if (folder / "infoCourse.json").is_file()), None)
-    for name in options.get("serverFilesCourse") or ():
+    for name in courses or ():
         if course is None:
             raise BadInput(
                 f"{question}/info.json wants serverFilesCourse/{name}, and there is no infoCourse.json above it."
@@ -61,7 +66,9 @@ def _prairielearn(question: Path, submission: Path) -> Grading:
 
 def _family(grader: Path, submission: Path) -> Grading:
     family, files = taken(_read(grader / FAMILY), grader)
-    return Grading(dict(family.get("defaults") or {}), [*files, _handed_in("submission", submission)])
+    if not isinstance(defaults := family.get("defaults"), dict):
+        raise BadInput(f"{grader}/{FAMILY} has no defaults: an object with the fields of its jobs (docs/jobs.md).")
+    return Grading(dict(defaults), [*files, _handed_in("submission", submission)])
 
 
 KINDS = (
@@ -78,6 +85,8 @@ KINDS = (
 
 def grading(grader: Path, submission: Path) -> Grading:
     """The grading of a submission (file or folder) by a grader's folder. Raises BadInput."""
+    if grader.is_file():
+        raise BadInput(f"{grader} is a file: unpack it, and name the folder.")
     if not grader.is_dir():
         raise BadInput(f"There is no folder {grader}.")
     for kind in KINDS:
@@ -100,6 +109,8 @@ def _has_options(path: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise BadInput(f"{path} is no JSON: {error}.") from None
     if not isinstance(document, dict):

@@ -5,8 +5,10 @@ The agent takes it from there (agent/local.py): the same sandbox, limits, adapte
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,6 +47,8 @@ ELSEWHERE = frozenset(  # what has no meaning where there is one machine, one at
     image labels notify idempotency_key hosts install""".split()  # noqa: SIM905
 )
 TIMEOUT_S = 300
+MARK = ".spillway-run"  # in a folder that a run has made
+LEFT = ("result.json", "log.txt", "install.txt", "outputs", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,15 @@ def of_family(family: Mapping[str, Any], parameters: Mapping[str, Any], files: S
     """The job of a family (its document, as `spillway family put` takes it) with these parameters.
 
     `files`: (path in the work folder, file or folder), which replace inputs of the same path. Raises BadInput."""
-    defaults = dict(family.get("defaults") or {})
-    document = {**defaults, "parameters": {**defaults.get("parameters", {}), **parameters}}
-    if schema := family.get("schema"):
+    if misplaced := sorted(family.keys() & {*HANDED, "secrets"}):
+        raise BadInput(f"{misplaced[0]} is a field of a job, and belongs into the family's defaults.")
+    defaults = _object(family.get("defaults"), "defaults")
+    document = {**defaults, "parameters": {**_object(defaults.get("parameters"), "parameters"), **parameters}}
+    if schema := _object(family.get("schema"), "schema"):
         document["parameters"] = _checked(schema, document["parameters"])
-    if source := family.get("source"):
+    if source := _object(family.get("source"), "source"):
         git = {name: source[name] for name in ("url", "branch", "token") if source.get(name)}
-        document["inputs"] = [{"path": source.get("path") or "source", "git": git}, *document.get("inputs", [])]
+        document["inputs"] = [{"path": source.get("path") or "source", "git": git}, *(document.get("inputs") or [])]
     return of_document(document, files)
 
 
@@ -108,11 +114,15 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
     given = {path for path, _ in files}
     contents: dict[str, bytes] = {}
     inputs = []
-    for one in document.get("inputs", []):
+    for number, one in enumerate(document.get("inputs") or []):
+        if not isinstance(one, dict) or not isinstance(one.get("path"), str):
+            raise BadInput(f"inputs[{number}] should be an object with a path.")
         if one["path"] in given:
             continue
         if one.get("text") is None and one.get("git") is None:
-            what = one.get("s3") or f"the upload {str(one.get('sha256'))[:12]}"
+            if not (one.get("s3") or one.get("sha256")):
+                raise BadInput(f"Input {one['path']} says none of text, git, s3 and sha256.")
+            what = one.get("s3") or f"the upload {str(one['sha256'])[:12]}"
             raise BadInput(
                 f"Input {one['path']} is {what}, which is not on this machine: say --input FILE:{one['path']}."
             )
@@ -122,7 +132,7 @@ def of_document(document: Mapping[str, Any], files: Sequence[tuple[str, Path]]) 
         contents[packed.sha256] = packed.content
         unpack = packed.unpack or path.endswith("/")
         inputs.append({"path": path.rstrip("/") or ".", "sha256": packed.sha256, "unpack": unpack})
-    secrets = dict(document.get("secrets") or {})
+    secrets = _object(document.get("secrets"), "secrets")
     if absent := [variable for variable in secrets if variable not in os.environ]:
         raise BadInput(
             f"Secret {secrets[absent[0]]} stays in AWS: for a run on this machine set the variable {absent[0]} in your environment."
@@ -151,7 +161,7 @@ def run(local: Local, into: Path, *, sandbox: str = "auto", told: Callable[[str]
     from agent.local import run as run_attempt
     from agent.manifest import Wrong
 
-    into.mkdir(parents=True, exist_ok=True)
+    _begin(into)
     with tempfile.TemporaryDirectory(prefix="spillway-inputs-") as kept:
         contents = {sha256: str(Path(kept) / sha256) for sha256 in local.contents}
         for sha256, content in local.contents.items():
@@ -167,6 +177,32 @@ def run(local: Local, into: Path, *, sandbox: str = "auto", told: Callable[[str]
     ended = _ended(done.finish, into)
     (into / "result.json").write_text(json.dumps(ended.result, indent=2) + "\n")
     return ended
+
+
+def _begin(into: Path) -> None:
+    """Make the folder. What an earlier run has left in it would be taken for this one's; a folder that no run has made is let be.
+    Raises BadInput."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        if not any(into.iterdir()):
+            (into / MARK).touch()
+        elif (into / MARK).exists():
+            for left in (into / name for name in LEFT):
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink(missing_ok=True)
+        elif not os.access(into, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise BadInput(f"Nothing can be kept in {into}: {error.strerror}. Say --into FOLDER.") from None
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    """Of JSON; empty where nothing is said. Raises BadInput."""
+    if value is not None and not isinstance(value, dict):
+        raise BadInput(f"{name} should be a JSON object.")
+    return dict(value or {})
 
 
 def _ended(finish: Mapping[str, Any], into: Path) -> Ended:
@@ -211,4 +247,6 @@ def _checked(schema: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[s
         raise BadInput(
             f"The family does not take these parameters: {error.message.replace('data', 'parameters', 1)}."
         ) from None
+    except fastjsonschema.JsonSchemaDefinitionException as error:
+        raise BadInput(f"The family's schema cannot be used: {error}.") from None
     return dict(filled)

@@ -12,6 +12,7 @@ from spillway.cli.family import read_json
 from spillway.cli.options import Json, Stage, Token, Url, connect
 from spillway.cli.outcome import JOB_DID_NOT_SUCCEED, command, emit, finish
 from spillway.cli.submit import input_option
+from spillway.errors import BadInput
 from spillway.family_files import Files, taken
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def run(
     files: Files = []
     if Path(family).is_file():
         document, files = taken(read_json(Path(family)), Path(family).parent)
+    elif Path(family).is_dir():
+        raise BadInput(
+            f"{family} is a folder: name the family's file in it, or say `spillway grade {family} SUBMISSION`."
+        )
     else:
         with connect(url, token, stage) as spillway:
             document = spillway.family(family, version=version)

@@ -111,12 +111,49 @@ def test_it_is_in_the_hosts_sandbox(tmp_path: Path) -> None:
         ({"command": "true", "comand": "false"}, "comand is no field of a job"),
         ({"command": "true", "inputs": [{"path": "tests", "sha256": "0" * 64}]}, "--input FILE:tests"),
         ({"command": "true", "secrets": {"TOKEN_OF_MINE": "ssm:token"}}, "set the variable TOKEN_OF_MINE"),
+        ({"command": "true", "secrets": ["TOKEN"]}, "secrets should be a JSON object"),
+        ({"command": "true", "inputs": ["tests"]}, r"inputs\[0\] should be an object with a path"),
+        ({"command": "true", "inputs": [{"path": "tests"}]}, "Input tests says none of text, git, s3 and sha256"),
     ],
-    ids=["typo", "upload", "secret"],
+    ids=["typo", "upload", "secret", "secrets", "input", "no kind"],
 )
 def test_what_this_machine_lacks_is_told_before_anything_runs(document: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         of_document(document, [])
+
+
+@pytest.mark.parametrize(
+    ("family", "sentence"),
+    [
+        ({"command": "true"}, "command is a field of a job, and belongs into the family's defaults"),
+        ({"defaults": ["true"]}, "defaults should be a JSON object"),
+        ({"defaults": {"command": "true", "parameters": [1]}}, "parameters should be a JSON object"),
+        ({"defaults": {"command": "true"}, "schema": {"type": "strang"}}, "schema cannot be used"),
+        ({"defaults": {"command": "true"}, "source": "https://git.example.org/x"}, "source should be a JSON object"),
+    ],
+    ids=["misplaced", "defaults", "parameters", "schema", "source"],
+)
+def test_a_family_that_is_none_is_told_by_a_sentence(family: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        of_family(family, {}, [])
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """Outputs of another student's grading, above all; but files of one's own are nobody's to remove."""
+    ended(tmp_path, "echo 1 > kept", outputs=["kept"])
+    assert (tmp_path / "out/outputs/kept").exists()
+    ended(tmp_path, "true", outputs=["kept"])
+    assert not (tmp_path / "out/outputs").exists()
+    (tmp_path / "mine/outputs").mkdir(parents=True)
+    run(of_document({"command": "true"}, []), tmp_path / "mine")
+    run(of_document({"command": "true"}, []), tmp_path / "mine")
+    assert (tmp_path / "mine/outputs").is_dir()
+
+
+def test_where_nothing_can_be_kept_a_sentence_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"Nothing can be kept in .*file: File exists"):
+        run(of_document({"command": "true"}, []), tmp_path / "file")
 
 
 def test_a_file_of_ones_own_stands_for_an_upload(tmp_path: Path) -> None:
@@ -147,6 +184,11 @@ def test_ctrl_c_ends_the_job_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_grader_is_known_by_what_lies_in_its_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"neither a family\.json nor a run_autograder"):
+        grading(tmp_path, tmp_path)
+    with pytest.raises(BadInput, match="unpack it, and name the folder"):
+        grading(Path(__file__), tmp_path)
+    (tmp_path / "info.json").write_text('{"externalGradingOptions": {"serverFilesCourse": "lib"}}')
+    with pytest.raises(BadInput, match="serverFilesCourse in it a list"):
         grading(tmp_path, tmp_path)
     (tmp_path / "run_autograder").write_text("#!/bin/sh\n")
     found = grading(tmp_path, tmp_path / "handed-in")
