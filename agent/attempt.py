@@ -144,8 +144,7 @@ class Attempt(threading.Thread):
         except Refusal as refusal:
             why = refusal.why
             if why not in ("urls_expired", "urls_missing"):
-                with contextlib.suppress(OSError):  # a sick disk: whoever takes it back wins the claim first
-                    self.note("settled")
+                refusal.fields.update(self.host.journal.give_back(self.assignment.key))
             self.ping("refused", why=why, reason=str(refusal), **refusal.fields)
         except Exception as error:  # never silent: a thread that dies would leave the attempt unfinished for ever
             sentence = "the agent failed: %s: %s" % (type(error).__name__, error)
@@ -273,8 +272,10 @@ class Attempt(threading.Thread):
             self._tell(done)
 
     def _tell(self, done: Executed) -> None:
-        self._finish(**report(self, done))
-        done.close()
+        try:
+            self._finish(**report(self, done))
+        finally:
+            done.close()
 
     def _gathered(self, gathering: "Gathering") -> bool:
         """Wait for the others of its gang; False if nobody said anything for too long."""

@@ -200,6 +200,19 @@ class Journal:
         with self._lock:
             self._write(self._line(event))
 
+    def give_back(self, key: str) -> dict[str, Any]:
+        """Note that the attempt will never begin here; what the `refused` ping says of that.
+
+        Whoever takes it back wins the claim first. Where an agent before this one may have won it, the journal's word is as good: only
+        then, and only once it is on the disk, is it given.
+        """
+        try:
+            self.append("settled", key)
+        except OSError:  # a sick disk
+            return {}
+        entry = self.at_start.entries.get(key)
+        return {"unbegun": True} if entry is not None and entry.stage in ("claiming", "claimed") else {}
+
     def check(self) -> str:
         """Why it cannot be relied on now, as a sentence; "" when it can. After a failed append it is tried again."""
         if self.lost:

@@ -141,10 +141,12 @@ class Loop:
         self._waiting.append(one)
         self.host.pings.post("accepted", job=one.job, attempt=one.attempt)
 
-    def _note(self, kind: str, key: str = "", **fields: Any) -> None:
-        """For the journal, but nothing hangs on it: where it cannot be written, nothing begins any more and health says why."""
+    def _note(self, kind: str, key: str = "", **fields: Any) -> bool:
+        """Into the journal; whether it is there. Where it cannot be written, nothing begins any more and health says why."""
         with contextlib.suppress(OSError):
             self.host.journal.append(kind, key, **fields)
+            return True
+        return False
 
     # --- events
 
@@ -281,9 +283,8 @@ class Loop:
                 self._change_hands(self._waiting[0])
             return []
         if domain and not self._domain:
-            self._note(
-                "domain", domain=domain
-            )  # where that cannot be written, a claim cannot either, and nothing begins
+            if not self._note("domain", domain=domain):  # the next agent would not know whose jobs this host has had
+                return []
             self._domain = domain
         return list(itertools.takewhile(lambda one: one.domain == domain, self._waiting))
 
@@ -300,7 +301,11 @@ class Loop:
         self._scrubbing = True
 
         def clean() -> None:
-            found, left = scrub.scrub(self.host, range(self._first_uid, self._first_uid + UIDS_EACH))
+            found: dict[str, int] = {}
+            try:
+                found, left = scrub.scrub(self.host, range(self._first_uid, self._first_uid + UIDS_EACH))
+            except Exception as error:  # who waits for it would wait for ever
+                left = "what another owner's jobs left cannot be looked for: %s: %s" % (type(error).__name__, error)
             self._events.put(lambda: self.on_scrubbed(first.domain, found, left))
 
         threading.Thread(target=clean, name="scrub", daemon=True).start()
@@ -311,22 +316,20 @@ class Loop:
         if left:
             self.host.health.note("scrub", left)
             return
-        self.host.pings.post(
-            "scrubbed", before=self._domain, domain=domain, found=dict(found), holds=self.host.cache.holds()
-        )
-        self._note("domain", domain=domain)
-        self._domain = domain
+        if self._note("domain", domain=domain):  # else it is tried again
+            self.host.pings.post(
+                "scrubbed", before=self._domain, domain=domain, found=dict(found), holds=self.host.cache.holds()
+            )
+            self._domain = domain
 
     def _give_back(self, ones: Iterable[Assignment], why: str, reason: str) -> None:
         for one in ones:
-            self._note("settled", one.key)
             self._known[one.key] = inbox.KNOWN
-            self.host.pings.post("refused", job=one.job, attempt=one.attempt, why=why, reason=reason)
+            more = self.host.journal.give_back(one.key)
+            self.host.pings.post("refused", job=one.job, attempt=one.attempt, why=why, reason=reason, **more)
 
     def _begin(self, one: Assignment, stopped: str = "") -> None:
-        taken = {attempt.uid for attempt in self._running.values()}
-        uid = next(uid for uid in range(self._first_uid, self._first_uid + len(taken) + 1) if uid not in taken)
-        self._run(one, uid, stopped)
+        self._run(one, self.host.keepers.users.take_first(one.key, self._first_uid), stopped)
 
     def _run(self, one: Assignment, uid: int, stopped: str = "", entry: Optional[Entry] = None) -> None:
         attempt = Attempt(

@@ -36,9 +36,13 @@ def told(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     return any(one.state in (READY, FAILED) for one in news)
 
 
-def refused(plane: Plane, host: Host, assignment: Assignment, version: str, reason: str, said: str) -> None:
+def refused(
+    plane: Plane, host: Host, assignment: Assignment, version: str, reason: str, said: str, *, unbegun: bool
+) -> None:
     """An attempt whose install failed on its host, where that was not told before. `said`: the agent's sentence."""
     _settled(plane, host, version, frozenset({assignment.key}), said, reason)
+    if unbegun:
+        settle.reclaim(plane, host, assignment, reason, unbegun=True)
 
 
 def _settled(plane: Plane, host: Host, version: str, waiting: frozenset[str], said: str, reason: str) -> None:

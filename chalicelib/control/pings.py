@@ -240,6 +240,7 @@ def _finish(plane: Plane, host: Host, ping: dict[str, Any], lessons: Lessons) ->
 def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     """Handed over and not begun: with fresh URLs again, or taken back."""
     job_id, attempt, why = str(ping["job"]), int(ping["attempt"]), str(ping["why"])
+    unbegun = ping.get("unbegun") is True
     reason = f"{host.id} refused it ({why}): {ping.get('reason', '')}"
     assignment = next((a for a in host.assignments if a.job == job_id and a.attempt == attempt), None)
     if assignment is None:
@@ -265,7 +266,8 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
     if why == "unhealthy":
         self_report.sicken(plane, host, "host_unhealthy", "warning", reason=reason)
     if why == "install_failed":
-        installs.refused(plane, host, assignment, str(ping.get("install", "")), reason, str(ping.get("reason", "")))
+        version, said = str(ping.get("install", "")), str(ping.get("reason", ""))
+        installs.refused(plane, host, assignment, version, reason, said, unbegun=unbegun)
         return True
     if (
         why == "other_domain"
@@ -273,7 +275,7 @@ def _refused(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         plane.stores.hosts.move(host.pool, host.id, HostEvent.SICKEN, at=plane.clock(), reason=reason)
     if why == "interrupted" and host.interrupt_at is None:  # what this message said of it is on the row by now
         host = plane.stores.hosts.get(host.pool, host.id) or host
-    settle.reclaim(plane, host, assignment, reason)
+    settle.reclaim(plane, host, assignment, reason, unbegun=unbegun)
     return True
 
 

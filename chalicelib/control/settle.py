@@ -62,15 +62,18 @@ def gone(plane: Plane, host: Host, assignment: Assignment, reason: str, *, begun
     return moved
 
 
-def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str) -> Job | None:
-    """Take back what has not begun there: the host is not trusted, or the job is cancelled. What has begun is left to run."""
+def reclaim(plane: Plane, host: Host, assignment: Assignment, reason: str, *, unbegun: bool = False) -> Job | None:
+    """Take back what has not begun there: the host is not trusted, or the job is cancelled. What has begun is left to run.
+
+    `unbegun`: its agent says that it never will, whoever has the claim.
+    """
     job = plane.stores.jobs.get(assignment.job)
     if not _is_current(job, host.id, assignment.attempt) or job is None:
         if assignment.rank is not None:  # its agent may know of it, and would wait for a go that never comes
             _won_back(plane, host.userid, assignment.job, assignment.attempt)
         plane.stores.hosts.unassign(host.pool, host.id, assignment.key, plane.clock())
         return None
-    won = _won_back(plane, host.userid, assignment.job, assignment.attempt)
+    won = _won_back(plane, host.userid, assignment.job, assignment.attempt) or unbegun
     if not won and not _waits_for_go(job):
         plane.stores.hosts.mark(host.pool, host.id, assignment.key, started_at=plane.clock())
         return None

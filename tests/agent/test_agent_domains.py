@@ -1,11 +1,18 @@
 """A host serves one owner: another's jobs wait, are refused, or find a host that was scrubbed for them."""
 
 import os
+import queue
 import subprocess
 from pathlib import Path
 
 import pytest
 from agent_machine import a_job
+
+from agent.admission import Load
+from agent.cgroups import Places
+from agent.journal import replay
+from agent.loop import Loop
+from agent.paths import Paths
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 LOOK = "ls -A /tmp /job"
@@ -90,3 +97,30 @@ def test_a_host_whose_journal_does_not_tell_whose_it_was_serves_nobody_without_b
     one.ring()
     assert one.wait("finish", "job-b")["outcome"] == "succeeded"
     assert kept(one) == []
+
+
+def test_a_scrub_that_cannot_be_done_is_the_hosts_problem_and_nobody_waits_for_it(tmp_path):
+    """An engine that does not answer raises in the middle of it."""
+    from types import SimpleNamespace as Some
+
+    def sweep():
+        raise TimeoutError("the engine does not answer")
+
+    told = []
+    host = Some(
+        manifest=Some(settings=Some(ping_every_s=60)),
+        journal=Some(at_start=replay([{"e": "domain", "domain": "alice"}])),
+        cache=Some(holds=list),
+        paths=Paths(str(tmp_path)),
+        groups=Places({}, frozenset()),
+        group_prefix="none-",
+        sandbox=Some(default=Some(drops_uid=True, sweep=sweep)),
+        health=Some(note=lambda kind, sentence: told.append((kind, sentence))),
+    )
+    events = queue.SimpleQueue()
+    loop = Loop(host, Load(1, 1.0, 1), 1_900_000_000, events, lambda: 0.0)
+    loop._change_hands(Some(domain="bob", share=True))
+    events.get(timeout=10)()
+    assert [kind for kind, _ in told] == ["scrub"]
+    assert "the engine does not answer" in told[0][1]
+    assert not loop._scrubbing

@@ -58,6 +58,28 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(machine):
     assert (finish["outcome"], finish["log"]["text"]) == ("succeeded", "once\n")
 
 
+def test_what_is_refused_though_an_earlier_agent_may_have_the_claim_is_said_never_to_have_begun(machine):
+    """Else nobody could take it back: the claim is held, and only the journal knows that nothing was executed."""
+    one = machine(settings={"sandbox": "none"}, assignments=[a_job("job-3", domain="alice")])  # it needs a sandbox
+    one.install()
+    jobs = [a_job("job-1", domain="alice"), a_job("job-2", domain="bob")]
+    lines = [{"e": "claiming", "key": job["job"] + "#1", "assignment": job} for job in jobs]
+    journal = one.root / "var/lib/spillway/journal"
+    journal.write_text("".join(json.dumps(line) + "\n" for line in [{"e": "domain", "domain": "alice"}, *lines]))
+    one.start()
+    said = {job: one.wait("refused", job) for job in ("job-1", "job-2", "job-3")}
+    assert {job: (p["why"], p.get("unbegun")) for job, p in said.items()} == {
+        "job-1": ("no_sandbox", True),
+        "job-2": ("other_domain", True),
+        "job-3": ("no_sandbox", None),
+    }
+    assert {json.loads(line)["key"] for line in journal.read_text().splitlines() if '"settled"' in line} == {
+        "job-1#1",
+        "job-2#1",
+        "job-3#1",
+    }
+
+
 def test_an_attempt_that_a_lost_journal_knew_is_not_repeated(machine):
     """The claim is by this host, and nothing here says whether it began: then it may have."""
     one = machine(assignments=[a_job(command="echo again")])

@@ -147,6 +147,24 @@ def test_what_could_not_be_prepared_is_taken_back_and_the_host_stays_trusted() -
     assert town.job(job.id).state is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("why", ["unprepared", "unhealthy", "install_failed"])
+def test_what_a_restarted_agent_refuses_is_taken_back_though_the_one_before_it_had_the_claim(why: str) -> None:
+    """Only its own word that nothing began there does that: a claim that is an agent's says that something may have."""
+    town, _, agent = a_town()
+    job = town.submit("run 300", max_attempts=1)
+    begin = town._begin
+    town._begin = lambda agent, a: town._claims(agent, (a["job"], a["attempt"])) and None  # type: ignore[method-assign]
+    town.run(20)
+    refused = {"kind": "refused", "job": job.id, "attempt": 1, "why": why, "reason": "S3 is away"}
+    say(town, agent, refused)
+    assert town.job(job.id).attempt == 1, "it may have begun"
+    say(town, agent, {**refused, "unbegun": True})
+    say(town, agent, {**refused, "unbegun": True})
+    town._begin = begin  # type: ignore[method-assign]
+    town.run_until_quiet()
+    assert (town.job(job.id).state, town.job(job.id).attempt) == (JobState.SUCCEEDED, 2)
+
+
 def test_a_host_that_refuses_another_owners_job_is_replaced_and_nobody_is_told() -> None:
     """It may never be that owner's: its row says so by a setting that has changed since, or an install has changed the host for good."""
     town, _, agent = a_town()
