@@ -132,12 +132,17 @@ def execute(attempt: "Attempt") -> Executed:
         attempt.keeping.open()
         minder.prepare(attempt.paths)
         launch = _launch(attempt, sandbox)
-        attempt.begin(round(time.time(), 6), launch.keeper)
+        try:
+            attempt.begin(round(time.time(), 6), launch.keeper)
+        except BaseException:  # nobody will inherit them
+            for fd in launch.inherit:
+                os.close(fd)
+            raise
         held = minder.start(attempt.paths, launch, group, pairs)
         return _oversee(attempt, Command(held, group, launch.keeper), group, log)
     except BaseException:
         attempt.keeping.close(False)
-        _end(group)
+        _end(attempt, group)
         raise
 
 
@@ -147,18 +152,22 @@ def adopt(attempt: "Attempt", entry: Entry) -> Optional[Executed]:
     group = _group(attempt)
     try:
         if held is None:
-            _end(group)
+            _end(attempt, group)
             return None
         log = attempt.log = _log(attempt)
         attempt.keeping.open()
         return _oversee(attempt, Command(held, group, entry.wrapped), group, log, entry.killed)
     except BaseException:
         attempt.keeping.close(False)
-        _end(group)
+        _end(attempt, group)
         raise
 
 
-def _end(group: Optional[Group]) -> None:
+def _end(attempt: "Attempt", group: Optional[Group]) -> None:
+    if group is None or not group.holds:
+        pid = minder.find(attempt.paths.minder)
+        if pid:
+            processes.end_session(pid)
     if group is not None:
         group.kill()
         group.remove()

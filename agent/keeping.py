@@ -42,6 +42,13 @@ class Users:
             self._of[key] = uid
             return True
 
+    def take_first(self, key: str, first_uid: int) -> int:
+        """The first that no attempt has, from `first_uid` on: the attempt's now."""
+        with self._lock:
+            held = set(self._of.values())
+            self._of[key] = next(uid for uid in range(first_uid, first_uid + len(held) + 1) if uid not in held)
+            return self._of[key]
+
     def free(self, key: str) -> None:
         """Its attempt has ended."""
         with self._lock:

@@ -83,9 +83,10 @@ def prepare(paths: AttemptPaths) -> None:
 def start(paths: AttemptPaths, launch: Launch, group: Optional[Group], pairs: Sequence[tuple[int, int]]) -> Minded:
     """Execute the command under a minder of its own. Raises OSError; then nothing of it has run."""
     doors: list[int] = []
-    ours = _open(paths)
+    ours: tuple[int, ...] = ()
     printed = -1
     try:
+        output, ended = ours = _open(paths)
         # A description of its own: that ours does not block must not be the command's.
         printed = os.open(paths.output, os.O_RDWR | os.O_CLOEXEC)
         doors = group.doors() if group else []
@@ -96,7 +97,7 @@ def start(paths: AttemptPaths, launch: Launch, group: Optional[Group], pairs: Se
             [SHELL, "-c", script, paths.minder, *launch.argv],
             env=dict(launch.environment),
             cwd=launch.cwd,
-            stdin=ours[1],
+            stdin=ended,
             stdout=printed,
             stderr=printed,
             start_new_session=True,
@@ -110,7 +111,7 @@ def start(paths: AttemptPaths, launch: Launch, group: Optional[Group], pairs: Se
     finally:
         for fd in (*doors, *launch.inherit, *([printed] if printed >= 0 else [])):
             os.close(fd)
-    return Minded(child.pid, *ours, paths.minder, child)
+    return Minded(child.pid, output, ended, paths.minder, child)
 
 
 def _open(paths: AttemptPaths) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from agent import cgroups, minder
 from agent.aws import Refused
 from agent.cgroups import JOBS_UNIT
 from agent.journal import replay
+from agent.keeping import Users
 from agent.minder import Said
 from agent.paths import AttemptPaths
 from agent.patience import Patience
@@ -76,6 +77,29 @@ def test_what_an_agent_has_found_not_begun_never_begins(tmp_path):
     assert minder.adopt(paths) is None
     for fd in (held.output, held.ended):
         os.close(fd)
+
+
+def test_a_command_that_cannot_be_started_keeps_nothing_open(tmp_path):
+    """Its pipes are not there: what the sandbox had opened for it is given back all the same."""
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    launch = a_launch("true")._replace(inherit=(read_fd,))
+    with pytest.raises(FileNotFoundError):
+        minder.start(AttemptPaths(str(tmp_path)), launch, None, [])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read_fd)
+
+
+def test_no_two_attempts_are_the_same_user_though_one_has_changed():
+    """Processes that go on bring their user with them, while another attempt is looking for one."""
+    users = Users()
+    assert users.take_first("a#1", 5) == 5
+    assert users.take("a#1", 6)
+    assert users.take_first("b#1", 5) == 5
+    assert users.take_first("c#1", 5) == 7
+    assert not users.take("c#1", 6)
+    users.free("a#1")
+    assert users.take_first("d#1", 5) == 6
 
 
 def test_a_process_with_the_minders_number_is_not_taken_for_it(tmp_path):
