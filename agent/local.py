@@ -40,10 +40,11 @@ CACHE_BYTES = 1 << 40  # what was given is here already, and is wanted
 
 
 class Run(NamedTuple):
-    """`finish` is the finish ping; or, where the attempt was not begun, it is None and `refused` says why."""
+    """`finish` is the finish ping; or, where the attempt was not begun, it is None and `refused` says why, `why` in one word."""
 
     finish: Optional[Mapping[str, Any]]
     refused: str
+    why: str
 
 
 class Files(Aws):
@@ -169,8 +170,8 @@ def _run(
     journal.close()
     cgroups.sweep(groups, prefix)
     finish = next((ping for ping in heard if ping["kind"] == "finish"), None)
-    refused = next((str(ping["reason"]) for ping in heard if ping["kind"] == "refused"), "")
-    return Run(finish, refused)
+    refused: Mapping[str, Any] = next((ping for ping in heard if ping["kind"] == "refused"), {})
+    return Run(finish, str(refused.get("reason", "")), str(refused.get("why", "")))
 
 
 def _no_credentials() -> Credentials:

@@ -30,6 +30,7 @@ def report(attempt: "Attempt", done: Executed) -> dict[str, Any]:
             at_limit=_at_limit(attempt, done),
             allowed=attempt.allowed,
             pids_refused=use.pids_refused,
+            printed_bytes=done.log.came,
         )
     )
     patience = Patience(

@@ -22,6 +22,7 @@ class Facts(NamedTuple):
     at_limit: str
     allowed: Allowed
     pids_refused: int = 0
+    printed_bytes: int = 0
 
 
 class Verdict(NamedTuple):
@@ -47,7 +48,11 @@ RULES: Tuple[Tuple[Callable[[Facts], bool], str, Callable[[Facts], str]], ...] =
     (_is("timeout"), "timed_out", lambda f: "killed: ran longer than its timeout of %g s" % f.allowed.timeout_s),
     (lambda f: f.killed == "cpu" or _spent(f), "timed_out", lambda f: "killed: used %s of processor time" % _of(f)),
     (_is("processes"), "failed", lambda f: "killed: more than %d processes" % f.allowed.processes_max),
-    (_is("output"), "failed", lambda f: "killed: printed more than %d MiB" % f.allowed.output_mib),
+    (
+        lambda f: f.killed == "output" or _flooded(f),
+        "failed",
+        lambda f: "killed: printed more than %d MiB" % f.allowed.output_mib,
+    ),
     (
         _is("disk"),
         "failed",
@@ -108,6 +113,11 @@ def _spent(facts: Facts) -> bool:
     if facts.killed or most <= 0:
         return False
     return number == signal.SIGXCPU or (number == signal.SIGKILL and most <= facts.cpu_s)
+
+
+def _flooded(facts: Facts) -> bool:
+    """Also who was quick, and had ended before anybody looked: the same command must not end now so, now so."""
+    return not facts.killed and facts.printed_bytes > facts.allowed.output_mib << 20
 
 
 def _of(facts: Facts) -> str:

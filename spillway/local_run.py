@@ -173,7 +173,10 @@ def run(local: Local, into: Path, *, sandbox: str = "auto", told: Callable[[str]
         except Wrong as error:
             raise BadInput(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
     if done.finish is None:
-        raise BadInput(f"It cannot run on this machine: {done.refused or 'its agent said nothing'}.")
+        anywhere = local.assignment.get("folder", "/job") == "/job"  # another one can be shown in a sandbox only
+        helps = done.why == "no_sandbox" and sandbox != "none" and anywhere
+        hint = " With --trusted it runs without a sandbox, as you." if helps else ""
+        raise BadInput(f"It cannot run on this machine: {done.refused or 'its agent said nothing'}.{hint}")
     ended = _ended(done.finish, into)
     (into / "result.json").write_text(json.dumps(ended.result, indent=2) + "\n")
     return ended

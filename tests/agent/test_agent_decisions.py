@@ -244,6 +244,7 @@ ENDS = [  # each limit has a reason of its own
     ({"exit_code": 128 + 24, "cpu_s": 0.0}, "timed_out", "killed: used more than 10 s of processor time"),
     ({"killed": "processes"}, "failed", "killed: more than 256 processes"),
     ({"killed": "output"}, "failed", "killed: printed more than 4 MiB"),
+    ({"exit_code": 0, "printed_bytes": (4 << 20) + 1}, "failed", "killed: printed more than 4 MiB"),
     (
         {"killed": "disk"},
         "failed",
