@@ -144,6 +144,10 @@ def facts(images: str) -> Facts:
 
 def usable(attempt: "Attempt") -> str:
     """Why what lies in the attempt's checkpoint folder cannot go on here; "" where it can. It takes its user with it."""
+    for name in PACKED:  # these come into the place of folders that are handed over with the agent's own power
+        path = os.path.join(attempt.paths.checkpoint, name)
+        if os.path.islink(path) or not os.path.isdir(path):
+            return "it holds no folder %s" % name
     try:
         uid = facts(os.path.join(attempt.paths.checkpoint, FOLDER)).uid
     except Cannot as error:

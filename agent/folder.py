@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import time
@@ -19,25 +20,41 @@ LOOK_EVERY_S = 1.0
 FILES_MAX = 200000
 OPEN_FILES_MAX = 20000
 DEPTH_MAX = 200
+AT_ONCE = 2000  # entries of one folder: their author may make more than our memory holds
 
 
 def walk(folder: str) -> Iterator[tuple[str, list["os.DirEntry[str]"]]]:
-    """Each folder below (and with) `folder` that can be opened, its entries sorted by name, parents first.
+    """Each folder below (and with) `folder` that can be opened, its entries sorted by name, parents first. One with more than AT_ONCE
+    entries comes several times, with so many of them each time.
 
     Raises OSError (ENAMETOOLONG) at the first that is too deep to be named.
     """
     pending = [folder]
     while pending:
         path = pending.pop()
-        entries: list[os.DirEntry[str]] = []
         try:
-            with os.scandir(path) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            opened = os.scandir(path)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise
-        yield path, entries
-        pending += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
+            yield path, []
+            continue
+        with opened as found:
+            while True:
+                entries = sorted(itertools.islice(found, AT_ONCE), key=lambda entry: entry.name)
+                yield path, entries
+                pending += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
+                if len(entries) < AT_ONCE:
+                    break
+
+
+def is_deep(folder: str) -> bool:
+    """Whether there are more than DEPTH_MAX folders in each other, at which what recurses would give up."""
+    above = folder.count("/")
+    try:
+        return any(path.count("/") - above > DEPTH_MAX for path, _ in walk(folder))
+    except OSError:  # a path too long to be named
+        return True
 
 
 def exceeds(folder: str, limit_bytes: int) -> bool:
@@ -156,21 +173,28 @@ def remove(folder: str) -> None:
     with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)
     pending, emptied, moved = [folder], [], 0
-    mark = os.urandom(4).hex()  # what an earlier try left has another
+    mark = ".removed-%s-" % os.urandom(4).hex()  # what an earlier try left has another
     while pending:
         path = pending.pop()
         emptied.append(path)
-        with contextlib.suppress(OSError), os.scandir(path) as entries:
-            for entry in list(entries):
-                with contextlib.suppress(OSError):
-                    if not entry.is_dir(follow_symlinks=False):
-                        os.unlink(entry.path)
+        left = True
+        while left:  # what is taken away while a folder is read may hide something from this reading
+            left = False
+            with contextlib.suppress(OSError), os.scandir(path) as entries:
+                for entry in entries:  # never as a list: there may be more than our memory holds
+                    if path == folder and entry.name.startswith(mark):
                         continue
-                    os.chmod(entry.path, 0o700)
-                    moved += 1
-                    top = os.path.join(folder, ".removed-%s-%d" % (mark, moved))
-                    os.rename(entry.path, top)
-                    pending.append(top)
+                    with contextlib.suppress(OSError):
+                        if not entry.is_dir(follow_symlinks=False):
+                            os.unlink(entry.path)
+                            left = True
+                            continue
+                        os.chmod(entry.path, 0o700)
+                        moved += 1
+                        top = os.path.join(folder, mark + str(moved))
+                        os.rename(entry.path, top)
+                        pending.append(top)
+                        left = True
     for path in reversed(emptied):
         with contextlib.suppress(OSError):
             os.rmdir(path)

@@ -128,8 +128,11 @@ def prepare(assignment: Assignment, work: str, cache: Cache, disk_bytes: int = I
     if assignment.lacks:
         raise NotUsable("urls_missing", assignment.lacks)
     if assignment.parameters:
-        with open(place(work, parameters.FILE), "w", encoding="utf-8", errors="surrogatepass") as file:
-            file.write(parameters.document(assignment.parameters))
+        try:
+            with open(place(work, parameters.FILE), "w", encoding="utf-8", errors="surrogatepass") as file:
+                file.write(parameters.document(assignment.parameters))
+        except (Hostile, IsADirectoryError) as error:  # by a repository, which was fetched before
+            raise NotUsable("bad_input", "an input is in the way of %s: %s" % (parameters.FILE, error)) from error
     for one in assignment.inputs:
         if one.git is None:  # those were fetched before all else
             try:

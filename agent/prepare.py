@@ -134,7 +134,11 @@ def _install(attempt: "Attempt", install: Install) -> None:
 
 
 def _copy(source: str, target: str, without: "set[str]") -> None:
-    """A folder with all that is in it, over what is there; names of `without` at its top are left out."""
+    """A folder with all that is in it, over what is there; names of `without` at its top are left out. Raises NotUsable, OSError."""
+    if folder.is_deep(source):
+        raise inputs.NotUsable(
+            "bad_input", "folders beside its install are more than %d levels deep" % folder.DEPTH_MAX
+        )
     os.makedirs(target, exist_ok=True)
     shutil.copytree(
         source,

@@ -3,11 +3,15 @@
 import json
 import os
 import stat
+import tracemalloc
+from types import SimpleNamespace
 
 import pytest
+from agent_machine import a_job
 
-from agent import folder, inbox
-from agent.manifest import Wrong, given
+from agent import criu, folder, inbox, inputs, prepare
+from agent.inputs import NotUsable
+from agent.manifest import Wrong, assignment, given
 from agent.outputs import find, read_result
 from agent.pings import Pings
 from agent.sandbox import Ask
@@ -43,6 +47,64 @@ def test_a_work_folder_is_removed_however_deep_it_is(tmp_path):
     (tmp_path / "kept").write_text("not ours")
     folder.remove(str(tmp_path / "job.1"))
     assert sorted(os.listdir(tmp_path)) == ["kept"]
+
+
+def test_folders_with_very_many_entries_cost_the_agent_no_memory(tmp_path):
+    """A job may make hundreds of thousands of files with long names before a look at its disk finds them."""
+    work = tmp_path / "job.1/work"
+    work.mkdir(parents=True)
+    inside = os.open(work, os.O_RDONLY)
+    for number in range(2 * folder.AT_ONCE):
+        os.close(os.open(f"{number:0200}", os.O_CREAT, dir_fd=inside))
+    os.close(inside)
+    (work / "z/deeper").mkdir(parents=True)
+    tracemalloc.start()
+    try:
+        assert sum(len(entries) for _, entries in folder.walk(str(work))) == 2 * folder.AT_ONCE + 2
+        walked = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        folder.remove(str(tmp_path / "job.1"))
+        removed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not (tmp_path / "job.1").exists()
+    assert walked < 1500 * folder.AT_ONCE
+    assert removed < 1 << 20
+
+
+def test_an_install_takes_no_folders_along_that_copying_cannot_bear(tmp_path):
+    """The submission lies beside the script, and somebody else has made it: that fails its job, and is no fault of the agent's."""
+    (tmp_path / "work").mkdir()
+    os.close(make_deep(tmp_path / "work", folder.DEPTH_MAX + 1, "d"))
+    with pytest.raises(NotUsable, match="more than 200 levels deep") as caught:
+        prepare._copy(str(tmp_path / "work"), str(tmp_path / "inputs"), set())
+    assert caught.value.why == "bad_input"
+    folder.remove(str(tmp_path / "work"))
+
+
+@pytest.mark.parametrize("way", ["link", "folder"])
+def test_a_repository_in_the_way_of_the_parameters_is_a_bad_input(tmp_path, way):
+    """It is fetched before they are written; whoever made it must not make hosts sick, nor wander from one to the next."""
+    if way == "link":
+        (tmp_path / "parameters.json").symlink_to("/etc/hostname")
+    else:
+        (tmp_path / "parameters.json").mkdir()
+    with pytest.raises(NotUsable, match=r"in the way of parameters\.json") as caught:
+        inputs.prepare(assignment(a_job(parameters={"a": 1})), str(tmp_path), None)
+    assert caught.value.why == "bad_input"
+
+
+@pytest.mark.parametrize("name", criu.PACKED)
+def test_a_checkpoint_of_processes_with_a_link_in_the_place_of_a_folder_is_not_used(tmp_path, name):
+    """What it leads to would be handed over to the job, with all that is in it, and mounted for it to write."""
+    for one in criu.PACKED:
+        (tmp_path / one).mkdir()
+    (tmp_path / "criu/spillway.json").write_text('{"uid": 1, "output": "pipe:[1]"}')
+    attempt = SimpleNamespace(paths=SimpleNamespace(checkpoint=str(tmp_path)), take_uid=lambda uid: True)
+    assert criu.usable(attempt) == ""
+    (tmp_path / name).rename(tmp_path / "other")
+    (tmp_path / name).symlink_to("other")
+    assert criu.usable(attempt) == f"it holds no folder {name}"
 
 
 def test_a_folder_too_deep_to_be_measured_counts_as_too_large(tmp_path):
