@@ -27,8 +27,11 @@ def told(plane: Plane, host: Host, ping: dict[str, Any]) -> bool:
         return False
     before = {one.version: one for one in host.installs}
     news = [one for one in said if _stage(before.get(one.version)) != _stage(one)]
+    here = {
+        assignment.key for assignment in host.assignments
+    }  # a host has nothing to say in the stories of others' jobs
     for one in news:
-        for subject in (host.id, *(key.partition("#")[0] for key in one.waiting)):
+        for subject in (host.id, *(key.partition("#")[0] for key in one.waiting if key in here)):
             plane.tell(subject, "install", f"on {host.id}: {installs.words(one)}")
         if one.state == FAILED:
             _settled(plane, host, one.version, frozenset(one.waiting), one.reason, installs.words(one))

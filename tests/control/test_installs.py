@@ -155,6 +155,24 @@ def test_how_an_install_goes_is_told_in_the_stories_of_its_host_and_of_the_jobs_
     assert any("the install setup.sh (abababab) runs, try 2" in sentence for sentence in why.sentences)
 
 
+def test_a_host_tells_nothing_in_the_stories_of_jobs_that_are_not_its_own() -> None:
+    """Whoever has taken over a host could make up whatever they like of anybody's job."""
+    town = a_town()
+    town._begin = lambda *_: None  # type: ignore[method-assign]  # it is still installing
+    job = town.submit(install=Install(script="x"))
+    town.run(21)
+    other = town.submit()
+    (agent,) = town.agents.values()
+    said = an_install("running", town.now, waiting=[f"{job.id}#1", f"{other.id}#1", agent.entry["host"], "default"])
+    town._say(agent, {"kind": "installs", "installs": [said]})
+    town.run(1)
+    story.flush(town.plane)
+    told = [subject for subject in (job.id, other.id) if any(
+        line.event == "install" for line in story.of_job(town.plane, town.job(subject))
+    )]  # fmt: skip
+    assert told == [job.id]
+
+
 def test_what_an_install_prints_can_be_read_piece_by_piece_while_it_runs_and_after() -> None:
     """Complete is only what nothing can be added to."""
     host = a_host(userid="AROA:i-1", installs=(_installed("running"),))
