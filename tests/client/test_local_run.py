@@ -78,7 +78,7 @@ def test_a_mark_is_the_one_that_a_host_gives(submission: str, tmp_path: Path) ->
     handed_in = GRADING / "submissions" / "roman" / submission
     marks = json.loads((GRADING / "expected.json").read_text())
     (expected,) = [mark for mark in marks if (mark["assignment"], mark["submission"]) == ("roman", submission)]
-    found = grading(GRADING / "roman", handed_in)
+    found = grading(GRADING / "families" / "roman", handed_in)
     done = run(of_document(found.document, found.files), tmp_path / "out")
     assert done.state == expected["state"]
     assert (done.result or {"score": 0})["score"] == expected["mark"]

@@ -138,10 +138,11 @@ def test_a_service_that_dies_is_restarted_and_one_that_is_stopped_is_not(cloud: 
     """Restart=always with RestartSec."""
     instance_id = cloud.booted(SERVICE)
     root = root_of(cloud, instance_id)
+    pid = cloud.fleet.machine(instance_id).disk / "opt/pid"
+    eventually(lambda: pid.exists() and pid.read_text())  # a machine is booted before its services have begun
     first = cloud.said(instance_id, f"cat {root}/opt/pid")
     cloud.run(instance_id, f"kill -9 $(cat {root}/opt/pid)")
-    disk = cloud.fleet.machine(instance_id).disk
-    eventually(lambda: (disk / "opt/pid").read_text() not in ("", first))
+    eventually(lambda: pid.read_text() not in ("", first))
     eventually(lambda: cloud.said(instance_id, "systemctl is-active tick") == "active\n")
     assert cloud.run(instance_id, "systemctl stop tick")["Status"] == "Success"
     eventually(lambda: cloud.said(instance_id, "systemctl is-active tick") == "inactive\n")
