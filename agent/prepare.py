@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Mapping
 
 from agent import adapters, errand, folder, git, graded, inputs, parameters, restore
-from agent.manifest import Checkpoint, Install
+from agent.manifest import Assignment, Checkpoint, Install
 from agent.refusal import Refusal
 from agent.sandbox import Ask
 from agent.unpack import Hostile, safe_parts
@@ -18,10 +18,13 @@ from agent.unpack import Hostile, safe_parts
 if TYPE_CHECKING:
     from agent.attempt import Attempt
 
+WORD_MAX_BYTES = 120_000  # of an argument; Linux takes a little more
+
 
 def prepare(attempt: "Attempt") -> str:
     """Fill the attempt's folder; a sentence when that failed through no fault of the attempt. Raises Refusal."""
     assignment, host, paths = attempt.assignment, attempt.host, attempt.paths
+    _sayable(assignment)
     folder.remove(paths.top)
     try:
         os.makedirs(paths.work)
@@ -61,6 +64,15 @@ def prepare(attempt: "Attempt") -> str:
     except OSError as error:
         return "the work folder could not be made: %s" % error
     return ""
+
+
+def _sayable(assignment: Assignment) -> None:
+    """What an adapter makes of parameters must be what a program can be given: whoever chose a file's name may have thought of that.
+    Raises Refusal."""
+    adapter = adapters.of(assignment.adapter)
+    for word in (adapter.command(assignment), *adapter.environment(assignment).values()):
+        if "\0" in word or len(word.encode("utf-8", "replace")) > WORD_MAX_BYTES:
+            raise Refusal("bad_input", "its command, or a parameter that is given to it, is too long or holds a NUL")
 
 
 def _restore(attempt: "Attempt", wanted: Checkpoint) -> None:

@@ -14,6 +14,7 @@ from agent.inputs import NotUsable
 from agent.manifest import Wrong, assignment, given
 from agent.outputs import find, read_result
 from agent.pings import Pings
+from agent.refusal import Refusal
 from agent.sandbox import Ask
 from agent.sandbox.bwrap import Bubblewrap
 from agent.unpack import Hostile, place
@@ -80,6 +81,15 @@ def test_an_install_takes_no_folders_along_that_copying_cannot_bear(tmp_path):
         prepare._copy(str(tmp_path / "work"), str(tmp_path / "inputs"), set())
     assert caught.value.why == "bad_input"
     folder.remove(str(tmp_path / "work"))
+
+
+@pytest.mark.parametrize("name", ["a\0b.py", "'" * 60_000])
+def test_a_parameter_that_no_program_can_be_given_fails_its_job(name):
+    """A submission's file name, say: starting the grader would fail in the agent, which would take its host for sick."""
+    given = {**a_job(), "adapter": "coursera", "folder": "/shared", "parameters": {"filename": name}}
+    with pytest.raises(Refusal, match="too long or holds a NUL") as caught:
+        prepare._sayable(assignment(given))
+    assert caught.value.why == "bad_input"
 
 
 @pytest.mark.parametrize("way", ["link", "folder"])
