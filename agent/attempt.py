@@ -152,13 +152,15 @@ class Attempt(threading.Thread):
                 self.host.health.note("attempt", "%s, with attempt %s" % (sentence, self.assignment.key))
             self._finish("infrastructure", sentence)
         finally:
-            try:
-                folder.remove(self.paths.top)
-                self.holding.close()
-                self.host.keepers.users.free(self.assignment.key)
-            finally:  # whatever happens: without this the attempt would hold its slot for ever
-                self._ended(self.assignment.key, why)
-                self.stopper.close()
+            # Backwards, and each whatever becomes of the others: else the attempt would hold its slot or its user for ever.
+            with contextlib.ExitStack() as last:
+                last.callback(self.stopper.close)
+                last.callback(self._ended, self.assignment.key, why)
+                last.callback(self.host.keepers.users.free, self.assignment.key)
+                last.callback(self.holding.close)
+                last.callback(folder.remove, self.paths.top)
+                if self.log is not None:
+                    last.callback(self.log.close)
 
     def begin(self, at: float, wrapped: bool) -> None:
         """The next thing is its command: from now on it has begun, whatever happens. Raises OSError where that cannot be written down.

@@ -175,6 +175,17 @@ class Log:
         text = None
         if self._written <= SMALL_BYTES:
             text = os.pread(self._fd, SMALL_BYTES, 0).decode("utf-8", "replace")
-        for fd in (self._fd, self._counts):
-            os.close(fd)
+        self.close()
         return {"bytes": self._written, "cut": bool(line), "text": text}, self._fault or self._unsent
+
+    def close(self) -> None:
+        """Give back what it holds, also where nobody came to `finish`."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._flusher is not None:
+            self._flusher.join()
+        for fd in (self._fd, self._counts):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._counts = -1

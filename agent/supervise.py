@@ -29,6 +29,7 @@ GRACE_S = 2.0
 LOOK_EVERY_S = 0.2
 DRAIN_MAX_S = 1.0
 READ_BYTES = 64 * 1024
+TAKES_MAX = 64  # more than a pipe holds; what is left behind may print without end
 Take = Callable[
     [int], bool
 ]  # takes a bounded amount of what a pipe holds (so that timers get their turn); whether there was any
@@ -187,6 +188,9 @@ class Command:
                 poll.unregister(held.output)  # everything has closed it; the command may still run
             over = held.ended in ready or (exit_fd in ready if exit_fd >= 0 else self._gone())
         cpu_s = processes.cpu_s(self.pid)
+        for _ in range(TAKES_MAX):  # its minder holds it for whoever comes after us, and is killed now
+            if not take(held.output):
+                break
         clean = self._end_all(exit_fd)
         code = self._code()
         if not killed and self._felled(code):

@@ -1,8 +1,11 @@
 """What decides between two agents: the minder's file, the journal's clocks, who stores how long."""
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
+import threading
 
 import pytest
 from hypothesis import given
@@ -11,13 +14,16 @@ from hypothesis import strategies as st
 from agent import cgroups, minder
 from agent.aws import Refused
 from agent.cgroups import JOBS_UNIT
+from agent.clock import since_boot
 from agent.journal import replay
 from agent.keeping import Users
+from agent.logs import Log
 from agent.minder import Said
 from agent.paths import AttemptPaths
 from agent.patience import Patience
 from agent.pings import Pings
 from agent.sandbox import Launch
+from agent.supervise import Bounds, Command, Stopper
 from agent.wire import Unreachable
 
 
@@ -88,6 +94,44 @@ def test_a_command_that_cannot_be_started_keeps_nothing_open(tmp_path):
         minder.start(AttemptPaths(str(tmp_path)), launch, None, [])
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read_fd)
+
+
+def test_what_was_printed_is_taken_before_the_minder_that_holds_it_is_ended(tmp_path):
+    """The second agent may be killed as well, and the third would find a command that has succeeded and printed nothing."""
+    paths = AttemptPaths(str(tmp_path))
+    minder.prepare(paths)
+    first = minder.start(paths, a_launch("echo out"), None, [])
+    select.select([first.ended], [], [], 10)
+    for fd in (first.output, first.ended):
+        os.close(fd)
+    held, taken, stopper = minder.adopt(paths), [], Stopper()
+
+    def take(pipe):
+        with contextlib.suppress(BlockingIOError):
+            taken.append((os.read(pipe, 100), minder.lives(held.pid, paths.minder)))
+            return True
+        return False
+
+    done = Command(held, None, False).run(Bounds(since_boot() + 10, str, lambda why: None), stopper, take)
+    stopper.close()
+    first.child.wait()
+    assert taken == [(b"out\n", True)]
+    assert (done.exit_code, done.killed) == (0, "")
+
+
+def test_a_log_that_nobody_finishes_keeps_neither_descriptors_nor_its_thread(tmp_path):
+    """Its command could not begin, or what became of it could not be told."""
+    before, threads = sorted(os.listdir("/proc/self/fd")), threading.active_count()
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"printed")
+    log = Log(str(tmp_path / "log"), 100, lambda offset, data: None)
+    assert log.take(read_fd)
+    for fd in (read_fd, write_fd):
+        os.close(fd)
+    for _ in range(2):
+        log.close()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert threading.active_count() == threads
 
 
 def test_no_two_attempts_are_the_same_user_though_one_has_changed():
