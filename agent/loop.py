@@ -20,7 +20,7 @@ from agent.attempt import Attempt, Host
 from agent.clock import boot_id, since_boot
 from agent.held import WAIT_MAX_S, Held
 from agent.journal import Entry, named
-from agent.manifest import Assignment, Wrong, assignment
+from agent.manifest import Assignment, Wrong, assignment, given
 from agent.paths import attempt_paths
 from agent.shutdown import LAST_WORDS_MAX_S
 from agent.users import UIDS_EACH
@@ -91,7 +91,9 @@ class Loop:
             elif entry.stage == "finished" and entry.ping is not None:
                 self.host.pings.post_again(dict(entry.ping))
             elif entry.stage in ("claiming", "claimed") and entry.assignment is not None:
-                self._waiting.append(assignment(entry.assignment))
+                self._waiting.append(
+                    given(entry.assignment)
+                )  # an agent that takes less than the one before refuses it by name
 
     def _adopt(self, entry: Entry) -> None:
         assert entry.assignment is not None
