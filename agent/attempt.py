@@ -67,6 +67,8 @@ class Attempt(threading.Thread):
     order is here; how is in prepare, execution and report.
     """
 
+    told_within_s = 900.0  # an end before the beginning, whose journal has no room
+
     def __init__(
         self,
         host: Host,
@@ -208,8 +210,13 @@ class Attempt(threading.Thread):
             "outputs": [],
             **fields,
         }
-        with contextlib.suppress(OSError):  # a full disk: the ping goes out all the same
-            self.note("finished", ping=ping)
+        if self.begun:
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk: the ping goes out all the same, and the journal knows that it has begun
+                self.note("finished", ping=ping)
+        elif not self.host.journal.insist("finished", self.assignment.key, self.told_within_s, ping=ping):
+            return  # the next agent may still begin it, so its end must not be told
         self.host.pings.post_again(ping)
 
     def _whole(self) -> None:

@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from typing import Any, Iterable, Mapping, NamedTuple, Optional
 
+AGAIN_S = 0.5  # … after an append that failed
 ORDER = ("claiming", "claimed", "begun", "finished", "settled")
 
 
@@ -212,6 +214,18 @@ class Journal:
             return {}
         entry = self.at_start.entries.get(key)
         return {"unbegun": True} if entry is not None and entry.stage in ("claiming", "claimed") else {}
+
+    def insist(self, kind: str, key: str, within_s: float, **fields: Any) -> bool:
+        """Append, again and again where the disk is full; whether it is there now. One that is lost says nothing to who comes later."""
+        give_up = time.monotonic() + within_s
+        while True:
+            try:
+                self.append(kind, key, **fields)
+                return True
+            except OSError:
+                if self.lost or time.monotonic() >= give_up:
+                    return bool(self.lost)
+            time.sleep(min(AGAIN_S, within_s))
 
     def check(self) -> str:
         """Why it cannot be relied on now, as a sentence; "" when it can. After a failed append it is tried again."""

@@ -8,12 +8,14 @@ import threading
 import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from agent_machine import a_job
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.attempt import Attempt
 from agent.aws import Aws
 from agent.cache import Cache
 from agent.clock import clock_off
@@ -324,3 +326,35 @@ def test_a_journal_that_could_not_be_written_is_tried_again(tmp_path):
     again.close()
     first = json.loads(limit.read_bytes().splitlines()[0])
     assert (first["e"], first["at"]) == ("born", 5.0)
+
+
+@pytest.mark.parametrize(("begun", "room", "told"), [(False, False, 0), (False, True, 1), (True, False, 1)])
+def test_an_end_before_the_beginning_is_told_only_once_it_is_on_the_disk(tmp_path, begun, room, told):
+    """Until then the journal would let the next agent begin what others believe to be over. One that has begun never begins again."""
+    journal, pings = Journal(str(tmp_path / "journal")), []
+    journal.append("claiming", "job-1#1")
+    kept, full = os.dup(journal._fd), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._fd)
+    one = SimpleNamespace(
+        begun=begun,
+        told_within_s=10.0 if room else 0.05,
+        started_at=0.0,
+        assignment=SimpleNamespace(job="job-1", attempt=1, key="job-1#1"),
+        host=SimpleNamespace(journal=journal, pings=SimpleNamespace(post_again=pings.append)),
+        note=lambda kind, **fields: journal.append(kind, "job-1#1", **fields),
+    )
+    ending = threading.Thread(target=Attempt._finish, args=(one, "infrastructure", "the disk is full"))
+    ending.start()
+    if room:
+        while not journal._fault:  # it has tried, and was refused
+            ending.join(0.01)
+        assert pings == []
+        os.dup2(kept, journal._fd)
+    ending.join(20)
+    for fd in (kept, full):
+        os.close(fd)
+    journal.close()
+    assert len(pings) == told
+    again = Journal(str(tmp_path / "journal"))
+    assert again.at_start.entries["job-1#1"].stage == ("finished" if room else "claiming")
+    again.close()
