@@ -346,7 +346,7 @@ def test_an_end_before_the_beginning_is_told_only_once_it_is_on_the_disk(tmp_pat
     ending = threading.Thread(target=Attempt._finish, args=(one, "infrastructure", "the disk is full"))
     ending.start()
     if room:
-        while not journal._fault:  # it has tried, and was refused
+        while ending.is_alive() and not journal._fault:  # it has tried, and was refused
             ending.join(0.01)
         assert pings == []
         os.dup2(kept, journal._fd)
